@@ -1,0 +1,63 @@
+package carbonara
+
+import (
+	"time"
+
+	"millrace/ingest"
+)
+
+// A kind says what the rows of a segment are; see FORMAT.md.
+type kind string
+
+const (
+	kindRaw    kind = "raw"    // measures as they came
+	kindState  kind = "state"  // one row per metric
+	kindSealed kind = "sealed" // aggregates that never change again
+)
+
+// A segment describes one immutable Parquet object; it is a row of the manifest,
+// and everything that pruning needs.
+type segment struct {
+	Name      string          `json:"name"` // inside the sack's folder: "<ulid>.parquet"
+	Kind      kind            `json:"kind"`
+	Rows      int64           `json:"rows"`
+	Bytes     int64           `json:"bytes"`
+	Measures  int64           `json:"measures,omitempty"`   // raw: how many measures were flushed into it or its parents
+	MinTime   int64           `json:"min_time"`             // of timestamps, ns; inclusive
+	MaxTime   int64           `json:"max_time"`             // inclusive
+	MinMetric ingest.MetricID `json:"min_metric"`           // inclusive, in the order of bytes
+	MaxMetric ingest.MetricID `json:"max_metric"`           // inclusive
+	From      ingest.Offset   `json:"from_offset"`          // raw: the log offsets that it covers, [From, To)
+	To        ingest.Offset   `json:"to_offset"`            // state: it covers everything before To
+	Level     int             `json:"level,omitempty"`      // tier of merging
+	Coarsest  time.Duration   `json:"granularity,omitzero"` // sealed: the coarsest granularity in it
+}
+
+// A rawRun is consecutive rows of one metric in a raw segment, ascending and
+// unique in time.
+type rawRun struct {
+	Metric   ingest.MetricID
+	Policy   string
+	Measures []ingest.Measure
+}
+
+// A stateRow is what a sack remembers of one metric.
+type stateRow struct {
+	Metric ingest.MetricID
+	Policy string
+	Newest int64  // the newest timestamp recorded
+	Late   uint64 // how many measures were dropped as late
+	Sealed int64  // buckets that end at or before this are sealed, or will never be; MinTime when none
+}
+
+// A sealedRun is consecutive rows of one metric and granularity in a sealed
+// segment, ascending and unique in time. Values[i][j] is the value of the segment's
+// i-th method at Times[j], and counts only if Present[i][j]. Present[i] is nil when
+// the method has no row in the run.
+type sealedRun struct {
+	Metric      ingest.MetricID
+	Granularity time.Duration
+	Times       []int64
+	Values      [][]float64
+	Present     [][]bool
+}
