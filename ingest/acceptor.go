@@ -1,0 +1,232 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// AcceptConfig bounds what an Acceptor takes. The zero value of a field means
+// its default.
+type AcceptConfig struct {
+	MaxFuture    time.Duration // how far ahead of the clock a measure may be; 24 h; negative: any
+	MaxInFlight  int64         // bytes of records on their way into the log; 256 MiB
+	MinRoom      int64         // bytes that the log must have left; 64 MiB
+	MaxAge       time.Duration // of the oldest record not yet applied; 1 h
+	ProjectQuota float64       // measures per second and project; 0: no quota
+	RetryAfter   time.Duration // what a refused client is told; 5 s
+	Timeout      time.Duration // how long one Accept may wait for the log; 4 s
+}
+
+func (c AcceptConfig) withDefaults() AcceptConfig {
+	setDefault(&c.MaxFuture, 24*time.Hour)
+	setDefault(&c.MaxInFlight, 256<<20)
+	setDefault(&c.MinRoom, 64<<20)
+	setDefault(&c.MaxAge, time.Hour)
+	setDefault(&c.RetryAfter, 5*time.Second)
+	setDefault(&c.Timeout, 4*time.Second)
+	return c
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// A RefusedError says that a batch was not taken and when to come back. Nothing
+// of it is in the log.
+type RefusedError struct {
+	Reason     string
+	RetryAfter time.Duration
+	Quota      bool // the caller's own quota, not the system's state
+}
+
+func (e *RefusedError) Error() string { return e.Reason }
+
+// A Refusal is a part of a batch that was left out (Accept with lenient).
+type Refusal struct {
+	Entry   int // index in the batch's entries
+	Measure int // index in the entry's measures
+	Metric  MetricID
+	Reason  string
+}
+
+// A BadMeasureError names the first measure for which a whole batch was refused.
+type BadMeasureError struct{ Refusal }
+
+func (e *BadMeasureError) Error() string {
+	return fmt.Sprintf("measure %d of metric %s: %s", e.Measure, e.Metric, e.Reason)
+}
+
+// An Acceptor takes batches in: what it has acknowledged is in the log, durable.
+// Its methods may be called concurrently.
+type Acceptor struct {
+	log      Appender
+	progress *Progress
+	sacks    int
+	config   AcceptConfig
+	now      func() time.Time
+
+	inFlight atomic.Int64
+	room     roomGauge
+	quotas   quotas
+	scratch  sync.Pool // of *cutter
+}
+
+// NewAcceptor returns an Acceptor that appends to log. Progress tells it how old
+// the oldest unapplied record is; nil when that can't be known here.
+func NewAcceptor(log Appender, progress *Progress, sacks int, config AcceptConfig) *Acceptor {
+	a := &Acceptor{log: log, progress: progress, sacks: sacks, config: config.withDefaults(), now: time.Now}
+	a.room.of, _ = log.(Roomy)
+	a.scratch.New = func() any { return newCutter(sacks) }
+	return a
+}
+
+// Accept puts a batch into the log, all of it or nothing, and returns when it is
+// durable. Every entry names an existing metric and its policy; the caller has
+// seen to that. Lenient leaves out the measures that can't be taken and says
+// which; otherwise the first of them refuses the batch with a BadMeasureError.
+// RefusedError says that nothing was written and when to come back; an error
+// wrapping ErrUnavailable that the outcome is unknown and sending again is safe.
+// The batch is the caller's again when Accept returns; lenient may have shortened
+// its entries.
+func (a *Acceptor) Accept(ctx context.Context, b *Batch, lenient bool) (Ticket, []Refusal, error) {
+	now := a.now()
+	refusals, err := a.checkTimes(b, now, lenient)
+	if err != nil {
+		return Ticket{}, nil, err
+	}
+	measures := b.Measures()
+	if measures == 0 {
+		return Ticket{Refused: uint64(len(refusals)), Position: make(Position, a.sacks), First: make(Position, a.sacks)}, refusals, nil
+	}
+	if err := a.quotas.take(b.Project, measures, a.config, now); err != nil {
+		return Ticket{}, nil, err
+	}
+	size := int64(measures)*MeasureOverhead + int64(len(b.Entries))*EntryOverhead
+	if err := a.admit(size, now); err != nil {
+		return Ticket{}, nil, err
+	}
+	defer a.inFlight.Add(-size)
+
+	c := a.scratch.Get().(*cutter)
+	defer a.scratch.Put(c)
+	out := c.cut(b, now.UTC())
+	defer c.reset()
+	if err := a.append(ctx, out); err != nil {
+		return Ticket{}, nil, err
+	}
+	t := Ticket{Accepted: uint64(measures), Refused: uint64(len(refusals))}
+	positions := make(Position, 2*a.sacks)
+	t.Position, t.First = positions[:a.sacks:a.sacks], positions[a.sacks:]
+	for _, o := range out {
+		if t.Position[o.Sack] == 0 {
+			t.First[o.Sack] = o.Offset
+		}
+		t.Position[o.Sack] = o.Offset + 1
+	}
+	return t, refusals, nil
+}
+
+// Delete puts the request to forget a metric into the log.
+func (a *Acceptor) Delete(ctx context.Context, id MetricID) error {
+	r := Record{Kind: RecordDelete, AcceptedAt: a.now().UTC(), Metric: id}
+	return a.append(ctx, []Outgoing{{Sack: SackOf(id, a.sacks), Record: &r}})
+}
+
+func (a *Acceptor) append(ctx context.Context, out []Outgoing) error {
+	wait, cancel := context.WithTimeout(ctx, a.config.Timeout)
+	defer cancel()
+	err := a.log.Append(wait, out)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return fmt.Errorf("%w: no answer within %s", ErrUnavailable, a.config.Timeout)
+	}
+	return err
+}
+
+// checkTimes finds the measures that are too far ahead of the clock.
+func (a *Acceptor) checkTimes(b *Batch, now time.Time, lenient bool) ([]Refusal, error) {
+	if a.config.MaxFuture < 0 {
+		return nil, nil
+	}
+	limit := now.UnixNano() + int64(a.config.MaxFuture)
+	var refusals []Refusal
+	for i := range b.Entries {
+		e := &b.Entries[i]
+		if !anyAfter(e.Measures, limit) { // Fast path.
+			continue
+		}
+		kept := e.Measures[:0]
+		for j, m := range e.Measures {
+			if m.Time <= limit {
+				kept = append(kept, m)
+				continue
+			}
+			r := Refusal{Entry: i, Measure: j, Metric: e.Metric, Reason: fmt.Sprintf(
+				"timestamp %s is more than %s in the future", time.Unix(0, m.Time).UTC().Format(time.RFC3339Nano), a.config.MaxFuture)}
+			if !lenient {
+				return nil, &BadMeasureError{r}
+			}
+			refusals = append(refusals, r)
+		}
+		e.Measures = kept
+	}
+	return refusals, nil
+}
+
+func anyAfter(measures []Measure, limit int64) bool {
+	for i := range measures {
+		if measures[i].Time > limit {
+			return true
+		}
+	}
+	return false
+}
+
+// admit lets size bytes in, or says why not.
+func (a *Acceptor) admit(size int64, now time.Time) error {
+	c := &a.config
+	refuse := func(format string, args ...any) error {
+		return &RefusedError{Reason: fmt.Sprintf(format, args...), RetryAfter: c.RetryAfter}
+	}
+	if a.progress != nil {
+		if age := a.progress.Age(); age > c.MaxAge {
+			return refuse("the oldest measure not yet applied has been waiting for %s, and the limit is %s", age.Round(time.Second), c.MaxAge)
+		}
+	}
+	if free, known := a.room.free(now); known && free < c.MinRoom+size {
+		return refuse("the log has room for %d more bytes, and keeps %d in reserve", free, c.MinRoom)
+	}
+	// One batch may exceed the bound when it is alone: else it could never be taken.
+	if total := a.inFlight.Add(size); total > c.MaxInFlight && total != size {
+		a.inFlight.Add(-size)
+		return refuse("%d bytes are on their way into the log, and the limit is %d", total-size, c.MaxInFlight)
+	}
+	return nil
+}
+
+// A roomGauge asks the log for its room at most ten times a second: it may be a
+// system call.
+type roomGauge struct {
+	of    Roomy
+	asked atomic.Int64 // ns
+	last  atomic.Int64
+}
+
+func (g *roomGauge) free(now time.Time) (bytes int64, known bool) {
+	if g.of == nil {
+		return 0, false
+	}
+	t := now.UnixNano()
+	if asked := g.asked.Load(); asked == 0 || t-asked > int64(100*time.Millisecond) {
+		_, free := g.of.Room()
+		g.last.Store(free)
+		g.asked.Store(t)
+	}
+	return g.last.Load(), true
+}
