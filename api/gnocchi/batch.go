@@ -1,0 +1,95 @@
+package gnocchi
+
+import (
+	"strconv"
+	"strings"
+
+	"millrace/ingest"
+)
+
+// A Batch holds the measures of one request body. Its memory is reused from one
+// scan to the next, so Entries and what they point to are valid until the next
+// scan into it or Reset.
+type Batch struct {
+	// Entries has one entry per metric, in the order of the body, without its policy.
+	Entries []ingest.Entry
+	// Lenient makes a scan put measures that can't be understood aside in Bad and
+	// go on, instead of failing at the first. It survives Reset.
+	Lenient bool
+	// Bad is what a lenient scan put aside, in the order of the body.
+	Bad []MeasuresError
+
+	measures []ingest.Measure
+}
+
+// Reset empties the batch and keeps its memory.
+func (b *Batch) Reset() {
+	clear(b.Entries)
+	clear(b.Bad)
+	b.Entries, b.Bad, b.measures = b.Entries[:0], b.Bad[:0], b.measures[:0]
+}
+
+// Measures counts the measures of the batch.
+func (b *Batch) Measures() int { return len(b.measures) }
+
+// The reasons of a MeasuresError, as the v1 API words them.
+const (
+	ReasonFormat    = "unexpected measures format"
+	ReasonTime      = "unexpected timestamp 'Unable to convert timestamps'"
+	ReasonEpoch     = "unexpected timestamp 'Timestamp must be after Epoch'"
+	ReasonValue     = "unexpected measures value"
+	ReasonMetric    = "not a valid value"
+	ReasonNotObject = "expected a dictionary"
+)
+
+// A MeasuresError says which part of a body of measures can't be understood. The
+// API's cause for it is "Invalid input".
+type MeasuresError struct {
+	Reason  string          // one of the constants
+	Key     string          // the metric's key in a batch, as sent; empty for measures of one metric
+	Metric  ingest.MetricID // zero when Key is not a UUID
+	Entry   int             // index of the metric among the keys of the body, -1: the body itself
+	Measure int             // index of the measure in the metric's list, -1: the list itself
+	Field   string          // "timestamp" or "value" when one of them is to blame
+}
+
+// Path leads to the bad place inside the body: key, index, field.
+func (e *MeasuresError) Path() []string {
+	path := []string{}
+	if e.Key != "" || e.Reason == ReasonMetric {
+		path = append(path, e.Key)
+	}
+	if e.Measure >= 0 {
+		path = append(path, strconv.Itoa(e.Measure))
+	}
+	if e.Field != "" {
+		path = append(path, e.Field)
+	}
+	return path
+}
+
+// Error is the reason with the path, in the manner of Gnocchi's validation errors:
+// "unexpected measures value @ data['5c…'][3]['value']".
+func (e *MeasuresError) Error() string {
+	var s strings.Builder
+	s.WriteString(e.Reason)
+	sep := " @ data"
+	if e.Key != "" || e.Reason == ReasonMetric {
+		s.WriteString(sep + "['" + e.Key + "']")
+		sep = ""
+	}
+	if e.Measure >= 0 {
+		s.WriteString(sep + "[" + strconv.Itoa(e.Measure) + "]")
+		sep = ""
+	}
+	if e.Field != "" {
+		s.WriteString(sep + "['" + e.Field + "']")
+	}
+	return s.String()
+}
+
+// A DecodeError says that a body is not JSON. The API's cause for it is "Unable
+// to decode body". An empty body has the reason "Expected object or value".
+type DecodeError struct{ Reason string }
+
+func (e *DecodeError) Error() string { return e.Reason }

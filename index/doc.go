@@ -1,0 +1,13 @@
+// Package index knows which archive policies, archive policy rules and metrics
+// exist. It keeps them in an SQL database and answers the hot questions from
+// memory.
+//
+// Open returns an [Index]. Its tables are in migrations/, which only ever grow;
+// dialect.go is all that differs between the databases. Reads use a pool of
+// connections; every change goes through one writer goroutine (writer.go), which
+// commits whatever is waiting in one transaction and answers when that is
+// durable. Archive policies and rules are held in memory as one immutable
+// snapshot (snapshot.go), metrics in a bounded cache (cache.go): [Index.Lookup],
+// which every accepted measure passes, sends SQL only for metrics that it has not
+// met yet.
+package index

@@ -1,0 +1,50 @@
+package index
+
+import (
+	"errors"
+
+	"millrace/ingest"
+)
+
+// What can be wrong with a request. An ObjectError wraps one of them.
+var (
+	ErrNotFound = errors.New("does not exist")
+	ErrExists   = errors.New("already exists")
+	ErrInUse    = errors.New("is still in use")
+)
+
+// ErrClosed says that the index has been closed.
+var ErrClosed = errors.New("index is closed")
+
+// The kinds of objects that an ObjectError names.
+const (
+	KindPolicy = "Archive policy"
+	KindRule   = "Archive policy rule"
+	KindMetric = "Metric"
+	KindNamed  = "Named metric"
+)
+
+// An ObjectError says what is wrong with one object. Its text is what the v1 API
+// says: "Archive policy large already exists". Err is ErrNotFound, ErrExists or
+// ErrInUse. That an archive policy does not exist is ingest.ErrNoPolicy as well.
+type ObjectError struct {
+	Kind string // KindPolicy…
+	Name string
+	Err  error
+}
+
+func (e *ObjectError) Error() string { return e.Kind + " " + e.Name + " " + e.Err.Error() }
+
+// Unwrap returns ErrNotFound, ErrExists or ErrInUse.
+func (e *ObjectError) Unwrap() error { return e.Err }
+
+// Is makes a missing archive policy ingest.ErrNoPolicy.
+func (e *ObjectError) Is(target error) bool {
+	return target == ingest.ErrNoPolicy && e.Kind == KindPolicy && e.Err == ErrNotFound
+}
+
+// An InvalidError is a request that makes no sense to the index; the text is what
+// the v1 API says.
+type InvalidError struct{ Text string }
+
+func (e *InvalidError) Error() string { return e.Text }
