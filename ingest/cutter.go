@@ -9,7 +9,7 @@ import (
 // its memory from batch to batch.
 type cutter struct {
 	sacks   int
-	counts  []int   // per sack: entries, then where the sack's entries end
+	counts  []int    // per sack: entries, then where the sack's entries end
 	sackOf  []uint16 // per entry
 	entries []Entry
 	records []Record

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"math"
 )
 
 // A Position says how far the log had been written when something was accepted,
@@ -26,7 +27,7 @@ var ErrTicket = errors.New("malformed position")
 
 const ticketVersion = 1
 
-var ticketEncoding = base64.RawURLEncoding
+var ticketEncoding = base64.RawURLEncoding.Strict() // one token per ticket
 
 // String returns the opaque token for the ticket: version, counts, sack count, then
 // for each sack touched (gap from the last one, offset, distance back to the first
@@ -86,8 +87,11 @@ func ParseTicket(token string, sacks int) (Ticket, error) {
 			return Ticket{}, ErrTicket
 		}
 		sack += gap
-		t.Position[sack] = Offset(next())
-		t.First[sack] = t.Position[sack] - Offset(next())
+		off, back := next(), next()
+		if off == 0 || off > math.MaxInt64 || back == 0 || back > off {
+			return Ticket{}, ErrTicket
+		}
+		t.Position[sack], t.First[sack] = Offset(off), Offset(off-back)
 	}
 	if err != nil {
 		return Ticket{}, err

@@ -1,0 +1,112 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// workerMetrics is what a Worker tells about itself: per batch, never per measure.
+type workerMetrics struct {
+	measures, records, letters, failures metric.Int64Counter
+	flushBytes                           metric.Int64Counter
+	flushTime, maintainTime              metric.Float64Histogram
+}
+
+// applyCounts is what one flush makes durable.
+type applyCounts struct{ measures, records, letters int64 }
+
+func newWorkerMetrics(meter metric.Meter, p *Progress, letters DeadLetters) (*workerMetrics, error) {
+	m := &workerMetrics{}
+	var errs []error
+	counter := func(into *metric.Int64Counter, name, unit, about string) {
+		c, err := meter.Int64Counter(name, metric.WithUnit(unit), metric.WithDescription(about))
+		*into = c
+		errs = append(errs, err)
+	}
+	histogram := func(into *metric.Float64Histogram, name, about string) {
+		h, err := meter.Float64Histogram(name, metric.WithUnit("s"), metric.WithDescription(about),
+			metric.WithExplicitBucketBoundaries(.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30))
+		*into = h
+		errs = append(errs, err)
+	}
+	counter(&m.measures, "millrace.applied.measures", "{measure}", "measures applied and flushed, late ones included")
+	counter(&m.records, "millrace.applied.records", "{record}", "records applied and flushed")
+	counter(&m.letters, "millrace.applied.dead_letters", "{letter}", "dead letters written")
+	counter(&m.failures, "millrace.apply.failures", "{failure}", "failures of the back-end, by kind; each is tried again")
+	counter(&m.flushBytes, "millrace.flush.bytes", "By", "buffered bytes flushed")
+	histogram(&m.flushTime, "millrace.flush.duration", "time that a flush of one sack takes")
+	histogram(&m.maintainTime, "millrace.maintain.duration", "time that a round of housekeeping of one sack takes")
+
+	lagRecords, err := meter.Int64ObservableGauge("millrace.lag.records", metric.WithUnit("{record}"), metric.WithDescription("records in the log and not yet applied, per sack"))
+	errs = append(errs, err)
+	lagSeconds, err := meter.Float64ObservableGauge("millrace.lag.age", metric.WithUnit("s"), metric.WithDescription("age of the oldest record not yet applied, per sack"))
+	errs = append(errs, err)
+	held, err := meter.Int64ObservableGauge("millrace.dead_letters", metric.WithUnit("{letter}"), metric.WithDescription("dead letters waiting for an operator"))
+	errs = append(errs, err)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	_, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		for _, lag := range p.Lag() {
+			sack := metric.WithAttributes(attribute.String("sack", strconv.Itoa(int(lag.Sack))))
+			o.ObserveInt64(lagRecords, lag.Records, sack)
+			o.ObserveFloat64(lagSeconds, lag.Age.Seconds(), sack)
+		}
+		o.ObserveInt64(held, int64(letters.Count()))
+		return nil
+	}, lagRecords, lagSeconds, held)
+	return m, err
+}
+
+func (m *workerMetrics) flushed(ctx context.Context, c applyCounts, bytes int64, took time.Duration) {
+	m.measures.Add(ctx, c.measures)
+	m.records.Add(ctx, c.records)
+	m.letters.Add(ctx, c.letters)
+	m.flushBytes.Add(ctx, bytes)
+	m.flushTime.Record(ctx, took.Seconds())
+}
+
+func (m *workerMetrics) maintained(ctx context.Context, took time.Duration) {
+	m.maintainTime.Record(ctx, took.Seconds())
+}
+
+func (m *workerMetrics) failed(ctx context.Context, err error) {
+	kind := "transient"
+	switch {
+	case errors.Is(err, ErrFenced):
+		kind = "fenced"
+	case IsPermanent(err):
+		kind = "permanent"
+	}
+	m.failures.Add(ctx, 1, metric.WithAttributes(attribute.String("kind", kind)))
+}
+
+// A tracedRecord is a record whose request is being traced.
+type tracedRecord struct {
+	parent   string // W3C traceparent
+	accepted time.Time
+}
+
+// maxTraces bounds the spans that one flush makes.
+const maxTraces = 100
+
+// trace ends the story of the traced requests that the last flush carried: a
+// span from acceptance to application, below the request's own.
+func (t *tenure) trace() {
+	for _, r := range t.traces {
+		carrier := propagation.MapCarrier{"traceparent": r.parent}
+		ctx := propagation.TraceContext{}.Extract(context.Background(), carrier)
+		_, span := t.tracer.Start(ctx, "millrace.apply", trace.WithTimestamp(r.accepted), trace.WithSpanKind(trace.SpanKindConsumer),
+			trace.WithAttributes(attribute.Int("millrace.sack", int(t.sack))))
+		span.End()
+	}
+	clear(t.traces)
+	t.traces = t.traces[:0]
+}
