@@ -107,6 +107,18 @@ func (id MetricID) AppendText(dst []byte) []byte {
 	return append(dst, b[:]...)
 }
 
+// MarshalText returns the canonical form.
+func (id MetricID) MarshalText() ([]byte, error) { return id.AppendText(make([]byte, 0, 36)), nil }
+
+// UnmarshalText reads what ParseMetricID reads.
+func (id *MetricID) UnmarshalText(text []byte) error {
+	parsed, err := ParseMetricID(text)
+	if err == nil {
+		*id = parsed
+	}
+	return err
+}
+
 // SackOf says which of a deployment's sacks a metric belongs to. The function is
 // part of the storage format: it never changes, and neither does the number of
 // sacks of a deployment. (splitmix64's finaliser over the two halves of the id,
