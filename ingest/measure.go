@@ -34,11 +34,15 @@ func (b *Batch) Measures() int {
 }
 
 // Floor rounds t down to a multiple of g (g > 0), also before 1970: the start of
-// the bucket that holds t. Buckets are aligned to 1970-01-01T00:00Z.
+// the bucket that holds t. Buckets are aligned to 1970-01-01T00:00Z. The first
+// bucket of all starts at MinTime, a multiple or not.
 func Floor(t int64, g time.Duration) int64 {
 	r := t % int64(g)
 	if r < 0 {
 		r += int64(g)
+		if t < MinTime+r {
+			return MinTime
+		}
 	}
 	return t - r
 }

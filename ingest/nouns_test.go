@@ -21,6 +21,9 @@ func TestFloor(t *testing.T) {
 	f(60, 60, 60)
 	f(-1, 60, -60)
 	f(-60, 60, -60)
+	f(MinTime, time.Hour, MinTime)
+	f(MinTime+1, time.Hour, MinTime)
+	f(MaxTime, 1<<62, 1<<62)
 	f(1388577599_999999999, time.Minute, 1388577540_000000000)
 }
 
