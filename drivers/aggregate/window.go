@@ -1,0 +1,50 @@
+package aggregate
+
+import (
+	"sort"
+	"time"
+
+	"millrace/ingest"
+)
+
+// Search returns the index of the first measure at or after t.
+func Search(rows []ingest.Measure, t int64) int {
+	return sort.Search(len(rows), func(i int) bool { return rows[i].Time >= t })
+}
+
+// Range returns the rows that a query for [from, to) at granularity g means: the
+// part of rows with floor(from, g) ≤ time < to. So a bucket that from falls into is
+// in, and nothing is when to comes before it.
+func Range(rows []ingest.Measure, g time.Duration, from, to int64) []ingest.Measure {
+	return between(rows, ingest.Floor(from, g), to)
+}
+
+// RangeCalendar is Range for rows of ResampleCalendar.
+func RangeCalendar(rows []ingest.Measure, c Calendar, from, to int64) []ingest.Measure {
+	return between(rows, c.Floor(from), to)
+}
+
+// between returns the rows with from ≤ time < to, all later ones if to is MaxTime.
+func between(rows []ingest.Measure, from, to int64) []ingest.Measure {
+	rows = rows[Search(rows, from):]
+	if to == ingest.MaxTime {
+		return rows
+	}
+	return rows[:Search(rows, to)]
+}
+
+// Oldest returns the earliest time that a row may have when the newest row is at
+// newest and rows are kept for a timespan: newest − timespan itself is too early.
+// A timespan of 0 keeps rows for ever.
+func Oldest(newest int64, timespan time.Duration) int64 {
+	if timespan == 0 || newest < ingest.MinTime+int64(timespan) {
+		return ingest.MinTime
+	}
+	return newest - int64(timespan) + 1
+}
+
+// Clip returns the rows that have not expired (see [Oldest]). newest is not
+// necessarily among rows: it is the newest bucket of any method.
+func Clip(rows []ingest.Measure, newest int64, timespan time.Duration) []ingest.Measure {
+	return rows[Search(rows, Oldest(newest, timespan)):]
+}

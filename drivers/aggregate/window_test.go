@@ -1,0 +1,86 @@
+package aggregate
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"millrace/ingest"
+)
+
+// times makes rows at the times given.
+func times(at ...int64) []ingest.Measure {
+	var rows []ingest.Measure
+	for _, t := range at {
+		rows = append(rows, ingest.Measure{Time: t})
+	}
+	return rows
+}
+
+func TestRange(t *testing.T) {
+	f := func(from, to int64, want ...int64) {
+		t.Helper()
+		got := Range(times(-60, 0, 60, 120, 180, 240, 300), 60, from, to)
+		if diff := cmp.Diff(times(want...), append([]ingest.Measure(nil), got...)); diff != "" {
+			t.Errorf("from %d to %d: (-want +got)\n%s", from, to, diff)
+		}
+	}
+	f(ingest.MinTime, ingest.MaxTime, -60, 0, 60, 120, 180, 240, 300)
+	f(179, 240, 120, 180) // from is rounded down, to is exclusive
+	f(120, 241, 120, 180, 240)
+	f(130, 130, 120) // an empty interval inside a bucket
+	f(120, 120)
+	f(240, 120)
+	f(-1, 1, -60, 0)
+	f(301, ingest.MaxTime, 300)
+	f(360, ingest.MaxTime)
+}
+
+func TestRangeAtTheEndsOfTime(t *testing.T) {
+	rows := times(ingest.MinTime, 0, ingest.MaxTime)
+	if got := Range(rows, time.Hour, ingest.MinTime, ingest.MaxTime); len(got) != 3 {
+		t.Errorf("open: %v", got)
+	}
+	if got := Range(rows, time.Hour, ingest.MinTime+1, ingest.MaxTime-1); len(got) != 2 {
+		t.Errorf("nearly open: %v", got)
+	}
+	if got := RangeCalendar(rows, Year, ingest.MinTime, ingest.MaxTime); len(got) != 3 {
+		t.Errorf("calendar: %v", got)
+	}
+	if got := RangeCalendar(rows, Year, int64(time.Hour), ingest.MaxTime-1); len(got) != 1 {
+		t.Errorf("calendar, from 1970: %v", got)
+	}
+}
+
+func TestClip(t *testing.T) {
+	f := func(rows []ingest.Measure, newest int64, timespan time.Duration, want ...int64) {
+		t.Helper()
+		got := Clip(rows, newest, timespan)
+		if diff := cmp.Diff(times(want...), append([]ingest.Measure(nil), got...)); diff != "" {
+			t.Errorf("newest %d, timespan %d: (-want +got)\n%s", newest, timespan, diff)
+		}
+	}
+	f(times(0, 60, 120, 180, 240, 300), 300, 180, 180, 240, 300) // as many as points
+	f(times(0, 60, 540, 600), 600, 180, 540, 600)                // a span, not a count
+	f(times(0, 60), 600, 180)                                    // another method has the newest bucket
+	f(times(0, 60), 60, 0, 0, 60)                                // for ever
+	f(times(ingest.MinTime, 0), 0, time.Duration(ingest.MaxTime), 0)
+	f(times(ingest.MinTime, -5), -5, time.Duration(ingest.MaxTime), ingest.MinTime, -5)
+	f(times(ingest.MinTime), ingest.MinTime, time.Hour, ingest.MinTime)
+	f(nil, 0, time.Hour)
+}
+
+func TestOldest(t *testing.T) {
+	f := func(newest int64, timespan time.Duration, want int64) {
+		t.Helper()
+		if got := Oldest(newest, timespan); got != want {
+			t.Errorf("Oldest(%d, %d) = %d, want %d", newest, timespan, got, want)
+		}
+	}
+	f(300, 180, 121)
+	f(300, 0, ingest.MinTime)
+	f(ingest.MinTime, 1, ingest.MinTime)
+	f(ingest.MinTime+1, 1, ingest.MinTime+1)
+	f(ingest.MaxTime, time.Duration(ingest.MaxTime), 1)
+}
