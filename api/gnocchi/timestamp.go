@@ -1,0 +1,155 @@
+package gnocchi
+
+import (
+	"encoding/json"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A message is an error whose text is the API's.
+type message string
+
+func (m message) Error() string { return string(m) }
+
+// What [ParseTime] and [ParseTimes] answer when they can't.
+const (
+	ErrTime  = message("Unable to convert timestamps")
+	ErrEpoch = message("Timestamp must be after Epoch")
+)
+
+// maxSeconds is the last whole second that a Measure's time can hold (2262-04-11).
+const maxSeconds = math.MaxInt64 / 1_000_000_000
+
+// A timeKind is one of the ways to write an instant. A list has only one of them.
+type timeKind uint8
+
+const (
+	noTime       timeKind = iota
+	epochTime             // seconds since 1970
+	isoTimeKind           // ISO-8601
+	wordTime              // now, today
+	relativeTime          // a duration from now
+)
+
+// ParseTime reads an instant, in nanoseconds since 1970, from one of
+//
+//	1425652437.5            seconds since 1970, in double precision
+//	2015-03-06T14:33:57Z    ISO-8601 extended, UTC unless it has an offset
+//	now, today              the current second, the last midnight UTC
+//	-5 minutes              a duration of ParseTimespan from now
+//
+// The errors are [ErrTime], and [ErrEpoch] before 1970 and when a calendar date is
+// beyond what 64 bits of nanoseconds hold (2262-04-11).
+func ParseTime(text string, now time.Time) (int64, error) {
+	l := timeList{now: now}
+	return l.parse(text)
+}
+
+// ParseTimes reads a list of instants: strings as for [ParseTime], and numbers
+// (json.Number, float64, int, int64), which are seconds since 1970. The first decides which
+// kind they must all be.
+func ParseTimes(values []any, now time.Time) ([]int64, error) {
+	l := timeList{now: now}
+	times := make([]int64, len(values))
+	for i, v := range values {
+		t, err := l.read(v)
+		if err != nil {
+			return nil, err
+		}
+		times[i] = t
+	}
+	return times, nil
+}
+
+// A timeList reads the time stamps of one list, one by one.
+type timeList struct {
+	now  time.Time
+	kind timeKind // of the first stamp that was understood
+}
+
+func (l *timeList) read(v any) (int64, error) {
+	switch v := v.(type) {
+	case string:
+		return l.parse(v)
+	case json.Number:
+		return l.parse(string(v))
+	case float64:
+		return l.settle(epochTime, func() (int64, error) { return epochOf(v) })
+	case int:
+		return l.parse(strconv.Itoa(v))
+	case int64:
+		return l.parse(strconv.FormatInt(v, 10))
+	}
+	return 0, ErrTime
+}
+
+func (l *timeList) parse(text string) (int64, error) {
+	if f, ok := textFloat(text); ok {
+		return l.settle(epochTime, func() (int64, error) { return epochOfText(text, f) })
+	}
+	if sec, nsec, n := isoTime([]byte(text)); n > 0 && n == len(text) {
+		return l.settle(isoTimeKind, func() (int64, error) { return instant(sec, nsec) })
+	}
+	switch {
+	case strings.EqualFold(text, "now"):
+		return l.settle(wordTime, func() (int64, error) { return instant(l.now.Unix(), 0) })
+	case strings.EqualFold(text, "today"):
+		return l.settle(wordTime, func() (int64, error) { return instant(l.now.Unix()-l.now.Unix()%86400, 0) })
+	}
+	if d, err := parseSpan(text); err == nil {
+		return l.settle(relativeTime, func() (int64, error) { return after(l.now, d) })
+	}
+	return 0, ErrTime
+}
+
+// settle makes kind the list's, or refuses it when the list has another.
+func (l *timeList) settle(kind timeKind, read func() (int64, error)) (int64, error) {
+	if l.kind == noTime {
+		l.kind = kind
+	}
+	if l.kind != kind {
+		return 0, ErrTime
+	}
+	return read()
+}
+
+// epochOfText is the instant that is text, whose value is f, seconds after 1970.
+// Whole seconds are exact; others pass through float64 as they always did.
+func epochOfText(text string, f float64) (int64, error) {
+	sec, err := strconv.ParseInt(trimBlanks(text), 10, 64)
+	switch {
+	case err != nil:
+		return epochOf(f)
+	case sec < 0:
+		return 0, ErrEpoch
+	case sec > maxSeconds:
+		return 0, ErrTime
+	}
+	return sec * 1e9, nil
+}
+
+func epochOf(seconds float64) (int64, error) {
+	ns := seconds * 1e9
+	switch {
+	case math.IsNaN(ns) || math.IsInf(seconds, 0) || ns >= 1<<63:
+		return 0, ErrTime
+	case ns <= -1:
+		return 0, ErrEpoch
+	}
+	return int64(ns), nil
+}
+
+// instant is sec seconds and nsec nanoseconds after 1970.
+func instant(sec, nsec int64) (int64, error) {
+	if sec < 0 || sec > maxSeconds || sec == maxSeconds && nsec > math.MaxInt64%1_000_000_000 {
+		return 0, ErrEpoch
+	}
+	return sec*1e9 + nsec, nil
+}
+
+func after(now time.Time, d time.Duration) (int64, error) {
+	t := now.Add(d)
+	return instant(t.Unix(), int64(t.Nanosecond()))
+}
