@@ -1,0 +1,264 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"millrace/api/auth"
+	"millrace/api/gnocchi"
+	"millrace/index"
+	"millrace/ingest"
+)
+
+// A scan is what one request says about measures, on its way from the body to the
+// log. Scans are pooled.
+type scan struct {
+	body    gnocchi.Batch
+	infos   []index.MetricInfo
+	batch   ingest.Batch
+	refused uint64   // measures left out here (handling=lenient)
+	rejects []reject // the first of them
+}
+
+// Bounds of what is listed and what is kept.
+const (
+	maxRejects   = 1000
+	keptMeasures = 1 << 18
+)
+
+func (q *request) newScan(lenient bool) *scan {
+	s, _ := q.scans.Get().(*scan)
+	if s == nil {
+		s = &scan{}
+	}
+	s.body.Lenient = lenient
+	return s
+}
+
+func (q *request) putScan(s *scan) {
+	if s.body.Measures() > keptMeasures || len(s.infos) > keptMeasures {
+		return
+	}
+	s.body.Reset()
+	clear(s.infos)
+	s.infos = s.infos[:0]
+	s.batch = ingest.Batch{}
+	s.refused, s.rejects = 0, nil
+	q.scans.Put(s)
+}
+
+func (s *scan) reject(r reject, measures int) {
+	s.refused += uint64(measures)
+	if len(s.rejects) < maxRejects {
+		s.rejects = append(s.rejects, r)
+	}
+}
+
+// takeBad lists what a lenient scan of the body put aside.
+func (s *scan) takeBad() {
+	for i := range s.body.Bad {
+		bad := &s.body.Bad[i]
+		r := reject{Metric: bad.Key, Field: bad.Field, Reason: bad.Reason}
+		if bad.Measure >= 0 {
+			r.Measure = &bad.Measure
+		}
+		s.reject(r, 1)
+	}
+}
+
+// resolve finds the metrics of the entries: each must exist and be the caller's
+// to write to. What is not, and what has no measures, is left out of the batch.
+func (q *request) resolve(s *scan) error {
+	entries := s.body.Entries
+	s.infos = slices.Grow(s.infos[:0], len(entries))[:len(entries)]
+	missing, err := q.Index.Lookup(q.ctx, entries, s.infos)
+	if err != nil {
+		return err
+	}
+	lenient := s.body.Lenient
+	if len(missing) > 0 && !lenient {
+		return unknownMetrics(entries, missing)
+	}
+	permit := q.who.Permit(auth.PostMeasures)
+	kept := 0
+	for i := range entries {
+		e, info := &entries[i], &s.infos[i]
+		refusal := ""
+		switch {
+		case !info.Found:
+			refusal = "Metric " + e.Metric.String() + " does not exist"
+		case !permit.For(info.Creator, ""):
+			if !lenient {
+				return forbidden()
+			}
+			refusal = "Access was denied to this metric"
+		}
+		if refusal != "" {
+			s.reject(reject{Metric: e.Metric.String(), Reason: refusal}, len(e.Measures))
+			continue
+		}
+		if len(e.Measures) == 0 {
+			continue
+		}
+		e.Policy = info.Policy
+		if kept != i {
+			entries[kept] = *e
+		}
+		kept++
+	}
+	s.body.Entries = entries[:kept]
+	return nil
+}
+
+// unknownMetrics names the entries whose metric does not exist, sorted.
+func unknownMetrics(entries []ingest.Entry, missing []int) error {
+	names := make([]string, len(missing))
+	for i, at := range missing {
+		names[i] = entries[at].Metric.String()
+	}
+	slices.Sort(names)
+	return &unknownError{badRequest("Unknown metrics: " + strings.Join(slices.Compact(names), ", "))}
+}
+
+// An unknownError is a 400 because metrics do not exist.
+type unknownError struct{ failure *failure }
+
+func (e *unknownError) Error() string { return e.failure.Error() }
+func (e *unknownError) Unwrap() error { return e.failure }
+
+// submit puts what was scanned into the log and answers.
+func (q *request) submit(s *scan, p preferences) error {
+	s.takeBad()
+	s.batch = ingest.Batch{Project: q.who.Account(), Trace: q.traceparent(), Entries: s.body.Entries}
+	ticket, refusals, err := q.Acceptor.Accept(q.ctx, &s.batch, s.body.Lenient)
+	if err != nil {
+		return q.notAccepted(err)
+	}
+	q.metrics.accepted(q.ctx, ticket.Accepted)
+	s.takeRefusals(refusals)
+	ticket.Refused = s.refused
+
+	token := ticket.String()
+	h := q.w.Header()
+	h[headerPosition] = []string{token}
+	h["Location"] = []string{q.base() + "/v1/ingest/" + token}
+	if p.lenient {
+		q.applied("handling=lenient")
+	}
+	if p.wait > 0 && q.await(ticket.Position, p.wait) {
+		q.waited(p)
+		doc, err := q.fate(ticket, s.rejects)
+		if err != nil {
+			return err
+		}
+		return q.json(http.StatusOK, doc)
+	}
+	if p.lenient {
+		return q.json(http.StatusAccepted, q.queued(ticket, s.rejects))
+	}
+	return q.empty(http.StatusAccepted)
+}
+
+// notAccepted sorts the errors of Accept: what is not certain is unknown, and
+// unknown is safe to repeat.
+func (q *request) notAccepted(err error) error {
+	if _, ok := errors.AsType[*ingest.RefusedError](err); ok {
+		return err
+	}
+	if _, ok := errors.AsType[*ingest.BadMeasureError](err); ok {
+		return err
+	}
+	if errors.Is(err, ingest.ErrTooLarge) {
+		return err
+	}
+	if q.r.Context().Err() == nil {
+		q.log.Error("cannot append to the log", "err", err)
+	}
+	return unavailable(outcomeUnknown)
+}
+
+// takeRefusals lists what Accept left out. It counts measures among those that it
+// was given; the client counts them as they stand in the body.
+func (s *scan) takeRefusals(refusals []ingest.Refusal) {
+	for i := range refusals {
+		r := &refusals[i]
+		at := r.Measure
+		for _, bad := range s.body.Bad {
+			if bad.Metric == r.Metric && bad.Measure >= 0 && bad.Measure <= at {
+				at++
+			}
+		}
+		s.reject(reject{Metric: r.Metric.String(), Measure: &at, Field: "timestamp", Reason: r.Reason}, 1)
+	}
+}
+
+// refused counts why measures were not taken, and passes the error on.
+func (q *request) refused(err error) error {
+	if err == nil {
+		return nil
+	}
+	why := reasonInvalid
+	if _, ok := errors.AsType[*unknownError](err); ok {
+		why = reasonUnknown
+	} else if f := failureOf(err); f == nil {
+		why = reasonUnavailable
+	} else {
+		switch f.status {
+		case http.StatusForbidden:
+			why = reasonForbidden
+		case http.StatusTooManyRequests:
+			why = reasonQuota
+		case http.StatusRequestEntityTooLarge:
+			why = reasonTooLarge
+		case http.StatusServiceUnavailable:
+			why = reasonUnavailable
+			if _, ok := errors.AsType[*ingest.RefusedError](err); ok {
+				why = reasonOverload
+			}
+		}
+	}
+	q.metrics.refuse(q.ctx, why)
+	return err
+}
+
+// invalidMeasures is the 400 for a body of measures that can't be understood.
+// Gnocchi says of a single metric's measures what is wrong but not where; measure
+// and field are ours.
+func invalidMeasures(err error, batch bool) error {
+	e, ok := errors.AsType[*gnocchi.MeasuresError](err)
+	if !ok {
+		return err
+	}
+	c := cause{cause: "Invalid input", reason: e.Reason, detail: []any{}}
+	if batch {
+		c.reason, c.detail = e.Error(), e.Path()
+		return badRequest(c)
+	}
+	if e.Measure >= 0 {
+		c.more = append(c.more, gnocchi.Member{Name: "measure", Value: e.Measure})
+	}
+	if e.Field != "" {
+		c.more = append(c.more, gnocchi.Member{Name: "field", Value: e.Field})
+	}
+	return badRequest(c)
+}
+
+// fromTheFuture is the 400 for a measure that Accept does not take.
+func fromTheFuture(err error, batch bool) error {
+	e, ok := errors.AsType[*ingest.BadMeasureError](err)
+	if !ok {
+		return err
+	}
+	c := cause{cause: "Invalid input", reason: e.Reason, detail: []any{}}
+	at := strconv.Itoa(e.Measure)
+	if batch {
+		c.reason += " @ data['" + e.Metric.String() + "'][" + at + "]['timestamp']"
+		c.detail = []any{e.Metric.String(), at, "timestamp"}
+		return badRequest(c)
+	}
+	c.more = gnocchi.Object{{Name: "measure", Value: e.Measure}, {Name: "field", Value: "timestamp"}}
+	return badRequest(c)
+}

@@ -1,0 +1,315 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"millrace/api/auth"
+	"millrace/api/gnocchi"
+	"millrace/index"
+	"millrace/ingest"
+)
+
+// A target is the metric that a path names.
+type target struct {
+	id      ingest.MetricID
+	policy  string
+	creator string
+	metric  index.Metric // whole, when findMetric has looked
+}
+
+// maxUnit bounds a metric's unit, in characters.
+const maxUnit = 31
+
+// findMetric looks the path's metric up, with all its attributes.
+func (q *request) findMetric() error {
+	text := q.params[0]
+	id, err := ingest.ParseMetricID(text)
+	if err != nil {
+		return noMetric(text)
+	}
+	m, err := q.Index.Metric(q.ctx, id)
+	if errors.Is(err, index.ErrNotFound) {
+		return noMetric(text)
+	}
+	if err != nil {
+		return err
+	}
+	q.target = target{id: m.ID, policy: m.Policy, creator: m.Creator, metric: m}
+	return nil
+}
+
+// findTarget looks the path's metric up in memory: what it takes to write or read
+// its measures.
+func (q *request) findTarget() error {
+	text := q.params[0]
+	id, err := ingest.ParseMetricID(text)
+	if err != nil {
+		return noMetric(text)
+	}
+	entries := [1]ingest.Entry{{Metric: id}}
+	var infos [1]index.MetricInfo
+	if _, err := q.Index.Lookup(q.ctx, entries[:], infos[:]); err != nil {
+		return err
+	}
+	if !infos[0].Found {
+		return noMetric(text)
+	}
+	q.target = target{id: id, policy: infos[0].Policy, creator: infos[0].Creator}
+	return nil
+}
+
+// permit asks whether the caller may do something to the path's metric.
+func (q *request) permit(r auth.Rule) error {
+	if !q.who.Permit(r).For(q.target.creator, "") {
+		return forbidden()
+	}
+	return nil
+}
+
+// metricJSON is what every representation of a metric has.
+func metricJSON(m *index.Metric) gnocchi.Object {
+	user, project := auth.CreatedBy(m.Creator)
+	return gnocchi.Object{
+		{Name: "id", Value: m.ID}, {Name: "name", Value: m.Name}, {Name: "unit", Value: m.Unit},
+		{Name: "creator", Value: m.Creator}, {Name: "created_by_user_id", Value: user}, {Name: "created_by_project_id", Value: project},
+	}
+}
+
+// resourceOf is a metric's resource_id: a UUID or null.
+func resourceOf(m *index.Metric) gnocchi.Member {
+	r := gnocchi.Member{Name: "resource_id"}
+	if m.Resource != nil {
+		r.Value = ingest.MetricID(*m.Resource)
+	}
+	return r
+}
+
+func (q *request) getMetric() error {
+	if err := q.permit(auth.GetMetric); err != nil {
+		return err
+	}
+	m := &q.target.metric
+	p, err := q.Index.Policy(q.ctx, m.Policy)
+	if err != nil {
+		return err
+	}
+	q.showLate(m.ID)
+	return q.json(http.StatusOK, append(metricJSON(m),
+		gnocchi.Member{Name: "archive_policy", Value: newPolicyDoc(p)}, gnocchi.Member{Name: "resource", Value: nil}))
+}
+
+// latePatience bounds how long GET of a metric, which needs no driver, waits for
+// one to say how much was late.
+const latePatience = time.Second
+
+// showLate says in a header how many of a metric's measures came too late: the
+// representations have no room for a key of ours.
+func (q *request) showLate(id ingest.MetricID) {
+	if q.late == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(q.ctx, latePatience)
+	defer cancel()
+	counts, err := q.late.Late(ctx, []ingest.MetricID{id})
+	if err != nil {
+		q.log.Warn("cannot tell how many measures of a metric were late", "metric", id.String(), "err", err)
+		return
+	}
+	q.w.Header()[headerLate] = []string{strconv.FormatUint(counts[0], 10)}
+}
+
+func (q *request) listMetrics() error {
+	values := q.r.URL.Query()
+	page, err := q.page(values, "id:asc")
+	if err != nil {
+		return err
+	}
+	filter, none, err := q.metricFilter(func(name string) (string, bool, error) { return scalar(values, name) })
+	if err != nil {
+		return err
+	}
+	var metrics []index.Metric
+	if !none {
+		if metrics, err = q.Index.Metrics(q.ctx, filter, page); err != nil {
+			return err
+		}
+	}
+	list := make([]any, len(metrics))
+	policies := map[string]policyDoc{}
+	for i := range metrics {
+		m := &metrics[i]
+		doc, ok := policies[m.Policy]
+		if !ok {
+			p, err := q.Index.Policy(q.ctx, m.Policy)
+			if err != nil {
+				return err
+			}
+			doc = newPolicyDoc(p)
+			policies[m.Policy] = doc
+		}
+		list[i] = append(metricJSON(m), resourceOf(m), gnocchi.Member{Name: "archive_policy", Value: doc})
+	}
+	if n := len(metrics); n > 0 {
+		q.linkNext(values, page.Limit, page.Sorts, n, metrics[n-1].ID.String())
+	}
+	return q.json(http.StatusOK, list)
+}
+
+// metricFilter reads the filters of a listing. Deleted metrics are never listed,
+// so asking for them gives none.
+func (q *request) metricFilter(get func(name string) (string, bool, error)) (f index.Filter, none bool, err error) {
+	text := func(name string) *string {
+		value, given, e := get(name)
+		if e != nil && err == nil {
+			err = e
+		}
+		if !given {
+			return nil
+		}
+		return &value
+	}
+	id, status := text("id"), text("status")
+	user, project := text("user_id"), text("project_id")
+	f = index.Filter{Name: text("name"), Unit: text("unit"), Policy: text("archive_policy_name"), Creator: text("creator")}
+	if err != nil {
+		return f, false, err
+	}
+	if id != nil {
+		parsed, err := ingest.ParseMetricID(*id)
+		if err != nil {
+			return f, false, badArgument("id", err.Error())
+		}
+		f.ID = &parsed
+	}
+	if user != nil || project != nil {
+		creator := ""
+		if user != nil {
+			creator = *user
+		}
+		creator += ":"
+		if project != nil {
+			creator += *project
+		}
+		f.Creator = &creator
+	}
+	if q.who.Scoped && !q.who.Has("admin") {
+		f.Project = &q.who.Project
+	}
+	switch {
+	case status == nil || *status == "active":
+	case *status == "delete":
+		none = true
+	default:
+		return f, false, badRequest("Invalid input: not a valid value for dictionary value @ data['status']")
+	}
+	return f, none, nil
+}
+
+func (q *request) postMetric() error {
+	m := index.Metric{ID: ingest.NewMetricID(), Creator: q.who.Creator}
+	var resource *ingest.MetricID
+	err := q.decode(fields(
+		optional("name", maybeText(&m.Name, maxName)),
+		optional("unit", maybeText(&m.Unit, maxUnit)),
+		optional("archive_policy_name", text(&m.Policy, maxName)),
+		optional("resource_id", q.resource(&resource)),
+	))
+	if err != nil {
+		return err
+	}
+	if err := q.completeMetric(&m, resource); err != nil {
+		return err
+	}
+	err = q.Index.CreateMetric(q.ctx, m)
+	if errors.Is(err, ingest.ErrNoPolicy) {
+		return badRequest("Archive policy " + m.Policy + " does not exist")
+	}
+	if err != nil {
+		return err
+	}
+	q.w.Header().Set("Location", q.base()+"/v1/metric/"+m.ID.String())
+	return q.json(http.StatusCreated, append(metricJSON(&m), resourceOf(&m), gnocchi.Member{Name: "archive_policy_name", Value: m.Policy}))
+}
+
+// completeMetric checks a new metric, whose fields are each right, as a whole, and
+// finds its archive policy by the rules if it names none.
+func (q *request) completeMetric(m *index.Metric, resource *ingest.MetricID) error {
+	if m.Name != nil && strings.Contains(*m.Name, "/") {
+		return badRequest("'/' is not supported in metric name")
+	}
+	if m.Policy == "" {
+		name, shown := "", "None"
+		if m.Name != nil {
+			name, shown = *m.Name, *m.Name
+		}
+		rule, found, err := q.Index.MatchRule(q.ctx, name)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return badRequest("No archive policy name specified and no archive policy rule found matching the metric name " + shown)
+		}
+		m.Policy = rule.Policy
+	}
+	if resource == nil {
+		return nil
+	}
+	if m.Name == nil {
+		return badRequest(cause{cause: "Attribute value error", detail: "name", reason: "Name cannot be null if resource_id is not null"})
+	}
+	if _, err := q.Index.Policy(q.ctx, m.Policy); errors.Is(err, ingest.ErrNoPolicy) {
+		return badRequest("Archive policy " + m.Policy + " does not exist")
+	}
+	return badRequest("Resource " + resource.String() + " does not exist")
+}
+
+// deleteMetric marks the metric first, so that it is gone from every view at
+// once, then asks for its data to be forgotten. When that can't be said now the
+// mark stays, and ResendDeletes says it later.
+func (q *request) deleteMetric() error {
+	if err := q.permit(auth.DeleteMetric); err != nil {
+		return err
+	}
+	err := q.Index.MarkDeleted(q.ctx, q.target.id)
+	if errors.Is(err, index.ErrNotFound) {
+		return noMetric(q.params[0])
+	}
+	if err != nil {
+		return err
+	}
+	if err := q.forget(q.ctx, q.target.id); err != nil {
+		q.log.Warn("cannot pass on that a metric was deleted; it stays marked", "metric", q.target.id.String(), "err", err)
+	}
+	return q.empty(http.StatusNoContent)
+}
+
+// forget puts a deletion into the log, and drops the mark when that is durable.
+func (a *API) forget(ctx context.Context, id ingest.MetricID) error {
+	if err := a.Acceptor.Delete(ctx, id); err != nil {
+		return err
+	}
+	return a.Index.Purge(ctx, id)
+}
+
+// ResendDeletes puts the deletions that are marked in the index, and perhaps not
+// in the log, into the log: to be called at the start, and now and then. It returns
+// the first error, having tried them all. Calling it again does no harm.
+func (a *API) ResendDeletes(ctx context.Context) error {
+	marked, err := a.Index.Deleted(ctx)
+	if err != nil {
+		return err
+	}
+	var group errgroup.Group
+	group.SetLimit(64) // they share the log's commits
+	for _, id := range marked {
+		group.Go(func() error { return a.forget(ctx, id) })
+	}
+	return group.Wait()
+}

@@ -1,0 +1,108 @@
+package api
+
+import (
+	"net/url"
+	"strconv"
+	"time"
+
+	"millrace/api/gnocchi"
+	"millrace/drivers/aggregate"
+	"millrace/ingest"
+)
+
+// A resample asks for rows to be aggregated once more, by the same method: into
+// longer buckets or into calendar groups. The zero value leaves them alone.
+type resample struct {
+	every    time.Duration
+	calendar aggregate.Calendar
+}
+
+// parseResample reads the resample parameter. An empty one is none.
+func parseResample(values url.Values) (resample, error) {
+	text, _, err := scalar(values, "resample")
+	if err != nil || text == "" {
+		return resample{}, err
+	}
+	if !values.Has("granularity") {
+		return resample{}, badRequest("A granularity must be specified to resample")
+	}
+	if c, ok := aggregate.ParseCalendar(text); ok {
+		return resample{calendar: c}, nil
+	}
+	every, err := gnocchi.ParseTimespan(text)
+	if err != nil {
+		return resample{}, badRequest(err.Error())
+	}
+	return resample{every: every}, nil
+}
+
+// bounds widens a range so that it covers whole the first and the last of the
+// resampled buckets that it touches.
+func (r resample) bounds(start, stop int64) (from, to int64) {
+	if start != ingest.MinTime {
+		start = r.floor(start)
+	}
+	if stop != ingest.MaxTime && stop != ingest.MinTime {
+		stop = r.after(stop - 1)
+	}
+	return start, stop
+}
+
+func (r resample) floor(t int64) int64 {
+	switch {
+	case r.calendar != 0:
+		return r.calendar.Floor(t)
+	case r.every != 0 && t >= ingest.MinTime+int64(r.every):
+		return ingest.Floor(t, r.every)
+	}
+	return t
+}
+
+// after returns the first instant after t that is in another bucket.
+func (r resample) after(t int64) int64 {
+	if r.calendar == 0 {
+		if r.every == 0 {
+			return t + 1
+		}
+		if first := r.floor(t); first <= ingest.MaxTime-int64(r.every) {
+			return first + int64(r.every)
+		}
+		return ingest.MaxTime
+	}
+	first := r.calendar.Floor(t)
+	// A little more than a week, a month, a quarter, a half and a year: the first
+	// that leaves the group ends in the next one.
+	for _, days := range [...]time.Duration{8, 32, 95, 190, 370} {
+		step := int64(days * 24 * time.Hour)
+		if first > ingest.MaxTime-step {
+			break
+		}
+		if next := r.calendar.Floor(first + step); next > first {
+			return next
+		}
+	}
+	return ingest.MaxTime
+}
+
+// apply resamples rows and cuts the result to the range asked for: the bucket of
+// start to the last that begins before stop.
+func (r resample) apply(rows []ingest.Measure, m ingest.Method, start, stop int64) []ingest.Measure {
+	switch {
+	case r.calendar != 0:
+		return aggregate.RangeCalendar(aggregate.ResampleCalendar(nil, rows, r.calendar, m), r.calendar, start, stop)
+	case r.every != 0:
+		return aggregate.Range(aggregate.Resample(nil, rows, r.every, m), r.every, start, stop)
+	}
+	return rows
+}
+
+// column is what the granularity column of rows says, as JSON.
+func (r resample) column(granularity time.Duration) string {
+	switch {
+	case r.calendar != 0:
+		return strconv.Quote(r.calendar.String())
+	case r.every != 0:
+		return ingest.FormatSeconds(r.every)
+	}
+	return ingest.FormatSeconds(granularity)
+}

@@ -1,0 +1,65 @@
+package api
+
+import "millrace/api/auth"
+
+// routes returns every route of the API.
+func (a *API) routes() []route {
+	return []route{
+		{method: "GET", path: "/", handle: (*request).getVersions, open: true},
+		{method: "GET", path: "/v1", handle: (*request).getV1, open: true},
+		{method: "GET", path: "/healthcheck/*", handle: (*request).getHealth, open: true, any: true},
+		{method: "POST", path: "/healthcheck/*", handle: (*request).getHealth, open: true, any: true},
+		{method: "HEAD", path: "/healthcheck/*", handle: (*request).headHealth, open: true, any: true},
+		{method: "GET", path: "/readyz", handle: (*request).getReady, open: true, any: true},
+
+		{method: "GET", path: "/v1/archive_policy", handle: (*request).listPolicies, rule: auth.ListArchivePolicy},
+		{method: "POST", path: "/v1/archive_policy", handle: (*request).postPolicy, rule: auth.CreateArchivePolicy},
+		{method: "GET", path: "/v1/archive_policy/{name}", handle: (*request).getPolicy, rule: auth.GetArchivePolicy},
+		{method: "PATCH", path: "/v1/archive_policy/{name}", handle: (*request).patchPolicy},
+		{method: "DELETE", path: "/v1/archive_policy/{name}", handle: (*request).deletePolicy, rule: auth.DeleteArchivePolicy},
+
+		{method: "GET", path: "/v1/archive_policy_rule", handle: (*request).listRules, rule: auth.ListArchivePolicyRule},
+		{method: "POST", path: "/v1/archive_policy_rule", handle: (*request).postRule, rule: auth.CreateArchivePolicyRule},
+		{method: "GET", path: "/v1/archive_policy_rule/{name}", find: (*request).findRule, handle: (*request).getRule, rule: auth.GetArchivePolicyRule},
+		{method: "PATCH", path: "/v1/archive_policy_rule/{name}", find: (*request).findRule, handle: (*request).patchRule},
+		{method: "DELETE", path: "/v1/archive_policy_rule/{name}", find: (*request).findRule, handle: (*request).deleteRule, rule: auth.DeleteArchivePolicyRule},
+
+		{method: "GET", path: "/v1/metric", handle: (*request).listMetrics},
+		{method: "POST", path: "/v1/metric", handle: (*request).postMetric},
+		{method: "GET", path: "/v1/metric/{id}", find: (*request).findMetric, handle: (*request).getMetric},
+		{method: "DELETE", path: "/v1/metric/{id}", find: (*request).findMetric, handle: (*request).deleteMetric},
+		{method: "GET", path: "/v1/metric/{id}/measures", find: (*request).findTarget, handle: (*request).getMeasures},
+		{method: "POST", path: "/v1/metric/{id}/measures", find: (*request).findTarget, handle: (*request).postMeasures},
+		{method: "POST", path: "/v1/batch/metrics/measures", handle: (*request).postBatch},
+
+		{method: "GET", path: "/v1/ingest/{token}", handle: (*request).getIngest},
+		{method: "GET", path: "/v1/dead-letters", handle: (*request).listLetters, rule: auth.ManageDeadLetters},
+		{method: "DELETE", path: "/v1/dead-letters", handle: (*request).purgeLetters, rule: auth.ManageDeadLetters},
+		{method: "POST", path: "/v1/dead-letters/replay", handle: (*request).replayLetters, rule: auth.ManageDeadLetters},
+		{method: "GET", path: "/v1/dead-letters/{id}", handle: (*request).getLetter, rule: auth.ManageDeadLetters},
+		{method: "DELETE", path: "/v1/dead-letters/{id}", handle: (*request).deleteLetter, rule: auth.ManageDeadLetters},
+
+		{method: "GET", path: "/v1/status", handle: (*request).getStatus, rule: auth.GetStatus},
+		{method: "GET", path: "/v1/capabilities", handle: (*request).getCapabilities, open: true},
+
+		{method: "GET", path: "/v1/resource", handle: (*request).listResourceKinds},
+		later("GET", "/v1/resource_type"), later("POST", "/v1/resource_type"),
+		later("GET", "/v1/resource_type/{name}"), later("PATCH", "/v1/resource_type/{name}"), later("DELETE", "/v1/resource_type/{name}"),
+		later("GET", "/v1/resource/{type}"), later("POST", "/v1/resource/{type}"), later("DELETE", "/v1/resource/{type}"),
+		later("GET", "/v1/resource/{type}/{id}"), later("PATCH", "/v1/resource/{type}/{id}"), later("DELETE", "/v1/resource/{type}/{id}"),
+		later("GET", "/v1/resource/{type}/{id}/history"),
+		later("GET", "/v1/resource/{type}/{id}/metric"), later("POST", "/v1/resource/{type}/{id}/metric"),
+		later("GET", "/v1/resource/{type}/{id}/metric/{name}"), later("DELETE", "/v1/resource/{type}/{id}/metric/{name}"),
+		later("GET", "/v1/resource/{type}/{id}/metric/{name}/measures"), later("POST", "/v1/resource/{type}/{id}/metric/{name}/measures"),
+		later("POST", "/v1/batch/resources/metrics/measures"),
+		later("POST", "/v1/search/resource/{type}"), later("POST", "/v1/search/metric"), later("POST", "/v1/aggregates"),
+		later("GET", "/v1/aggregation/metric"), later("POST", "/v1/aggregation/metric"),
+		later("POST", "/v1/aggregation/resource/{type}/metric/{name}"),
+		later("POST", "/v1/influxdb/query"), later("POST", "/v1/influxdb/write"), later("POST", "/v1/prometheus/write"),
+	}
+}
+
+// later is a route of the v1 API that this release does not serve.
+func later(method, path string) route {
+	return route{method: method, path: path, any: true, handle: func(*request) error { return notImplemented(path) }}
+}
