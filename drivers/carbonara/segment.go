@@ -1,6 +1,7 @@
 package carbonara
 
 import (
+	"bytes"
 	"time"
 
 	"millrace/ingest"
@@ -31,6 +32,12 @@ type segment struct {
 	To        ingest.Offset   `json:"to_offset"`            // state: it covers everything before To
 	Level     int             `json:"level,omitempty"`      // tier of merging
 	Coarsest  time.Duration   `json:"granularity,omitzero"` // sealed: the coarsest granularity in it
+	Stale     int64           `json:"stale,omitempty"`      // sealed: half of the rows have expired when the sack's newest measure is this new; 0: never
+}
+
+// mayHold says whether rows of a metric can be in the segment.
+func (s *segment) mayHold(id ingest.MetricID) bool {
+	return s.Rows > 0 && compareMetrics(id, s.MinMetric) >= 0 && compareMetrics(id, s.MaxMetric) <= 0
 }
 
 // A rawRun is consecutive rows of one metric in a raw segment, ascending and
@@ -61,3 +68,6 @@ type sealedRun struct {
 	Values      [][]float64
 	Present     [][]bool
 }
+
+// compareMetrics orders ids as segments do: by their bytes.
+func compareMetrics(a, b ingest.MetricID) int { return bytes.Compare(a[:], b[:]) }

@@ -1,0 +1,41 @@
+# make run    builds Millrace, starts it with everything embedded, and says what to try next
+# make test   installs what the tests need, checks the code, and runs every test
+# make build  builds bin/millrace
+# make lint   gofmt, go vet, staticcheck
+# make fuzz   lets every fuzz target run for FUZZTIME
+
+SHELL      := /usr/bin/env bash
+VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+GOFLAGS    ?=
+LISTEN     ?= 127.0.0.1:8041
+DATA_DIR   ?= millrace-data
+FUZZTIME   ?= 20s
+TESTFLAGS  ?=
+
+.PHONY: build run test lint fuzz clean
+
+build:
+	go build $(GOFLAGS) -ldflags '-X main.version=$(VERSION)' -o bin/millrace ./cmd/millrace
+
+run: build
+	@scripts/next-steps '$(LISTEN)'
+	MILLRACE_API_LISTEN='$(LISTEN)' MILLRACE_DATA_DIR='$(DATA_DIR)' MILLRACE_INDEX_CREATE_DEFAULTS=true bin/millrace serve
+
+test: lint
+	scripts/test-setup
+	MILLRACE_PYTHON="$${MILLRACE_PYTHON:-$(CURDIR)/.cache/venv/bin/python}" go test -race -timeout 30m $(TESTFLAGS) ./...
+
+lint:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	go tool staticcheck ./...
+
+fuzz:
+	@go list ./... | while read -r package; do \
+	  go test -list '^Fuzz' "$$package" | grep '^Fuzz' | while read -r target; do \
+	    echo "== $$package $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; \
+	  done || exit 1; \
+	done
+
+clean:
+	rm -rf bin .cache

@@ -1,0 +1,35 @@
+// Command millrace takes measures in over Gnocchi's v1 REST API, acknowledges them
+// when they are durable, and makes aggregates of them.
+//
+// config.go is every setting with its default; wire.go makes the parts and joins
+// them (the one switch that names drivers); serve.go is their life and death;
+// telemetry.go what is told about it. The other files are a command each.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+// run takes everything that the operating system gave, and returns the exit status.
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+	root := newRoot(environ)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	if err := root.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(stderr, "millrace:", err)
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+
+	"millrace/api"
+	"millrace/api/auth"
+	"millrace/disk"
+	"millrace/drivers/carbonara"
+	"millrace/drivers/carbonara/filestore"
+	"millrace/index"
+	"millrace/ingest"
+	"millrace/queue/deadletter"
+	"millrace/queue/disklog"
+)
+
+// parts is everything that a process is made of.
+type parts struct {
+	index    *index.Index
+	log      queueLog
+	letters  *deadletter.Letters
+	driver   ingest.Driver
+	progress *ingest.Progress
+	worker   *ingest.Worker
+	api      *api.API
+	handler  http.Handler
+
+	closers []io.Closer // in the order of opening
+}
+
+// A queueLog is both ends of a log.
+type queueLog interface {
+	ingest.Appender
+	ingest.Source
+	io.Closer
+}
+
+// closerFunc makes an io.Closer of a function.
+type closerFunc func() error
+
+func (f closerFunc) Close() error { return f() }
+
+// build makes the parts and joins them. What was opened is closed again on an error.
+func build(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (_ *parts, err error) {
+	p := new(parts)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.close())
+		}
+	}()
+	if err := c.makeDataDir(); err != nil {
+		return nil, err
+	}
+	if err := p.openIndex(ctx, c, log); err != nil {
+		return nil, err
+	}
+	if p.log, err = openQueue(c, log, t); err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, p.log)
+	if p.letters, err = deadletter.Open(disk.OS{}, filepath.Join(c.DataDir, "dead-letters"), deadletter.Config{}); err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, p.letters)
+	if err := p.openDriver(ctx, c, t); err != nil {
+		return nil, err
+	}
+	p.progress = ingest.NewProgress(c.Sacks, p.log)
+	maxFuture := c.Ingest.MaxFuture
+	if maxFuture == 0 {
+		maxFuture = -1 // any
+	}
+	acceptor := ingest.NewAcceptor(p.log, p.progress, c.Sacks, ingest.AcceptConfig{
+		MaxFuture: maxFuture, MaxInFlight: int64(c.Ingest.MaxInFlight), MinRoom: int64(c.Ingest.MinRoom),
+		MaxAge: c.Ingest.MaxAge, ProjectQuota: c.Ingest.ProjectQuota,
+	})
+	p.worker, err = ingest.NewWorker(p.log, p.driver, p.letters, p.progress, ingest.WorkerConfig{
+		FlushInterval: c.Worker.FlushInterval, FlushBytes: int64(c.Worker.FlushBytes),
+		MaxFuture: maxFuture, Maintainers: int64(c.Worker.Maintainers),
+	}, log, t.meter, t.tracer)
+	if err != nil {
+		return nil, err
+	}
+	p.api, err = api.New(api.Deps{
+		Index: p.index, Acceptor: acceptor, Log: p.log, Progress: p.progress, Driver: p.driver, Letters: p.letters,
+		Auth: auth.Basic{},
+	}, api.Config{
+		Prefix: c.API.Prefix, MaxLimit: c.API.MaxLimit, MaxBody: int64(c.API.MaxBody),
+		AllowedOrigins: c.API.CORSAllowedOrigins, TrustProxyHeaders: c.API.TrustProxyHeaders,
+		WaitCap: c.API.WaitCap, Timeout: c.API.Timeout, ReadyLag: c.API.ReadyLag,
+	}, log, t.meter, t.tracer)
+	if err != nil {
+		return nil, err
+	}
+	p.handler = withMetrics(p.api, t.metrics)
+	return p, nil
+}
+
+func (p *parts) openIndex(ctx context.Context, c *config, log *slog.Logger) (err error) {
+	p.index, err = index.Open(ctx, c.Index.URL, index.Config{CacheMetrics: c.Index.CacheMetrics})
+	if err != nil {
+		return err
+	}
+	p.closers = append(p.closers, p.index)
+	if !c.Index.CreateDefaults {
+		return nil
+	}
+	created, err := p.index.CreateDefaults(ctx)
+	if created {
+		log.Info("created the archive policies low, medium, high and bool, and the rule default")
+	}
+	return err
+}
+
+// openQueue opens the log that the settings choose.
+func openQueue(c *config, log *slog.Logger, t *telemetry) (queueLog, error) {
+	switch c.Queue.Driver {
+	case "disklog":
+		return disklog.Open(disk.OS{}, filepath.Join(c.DataDir, "log"), c.Sacks,
+			disklog.Config{Retain: c.Queue.Retain, MaxBytes: int64(c.Queue.MaxBytes)}, log, t.meter)
+	}
+	return nil, fmt.Errorf("there is no queue driver %q", c.Queue.Driver)
+}
+
+// openDriver opens the back-end that the settings choose.
+func (p *parts) openDriver(ctx context.Context, c *config, t *telemetry) error {
+	switch c.Storage.Driver {
+	case "file":
+		store, err := filestore.Open(disk.OS{}, filepath.Join(c.DataDir, "storage"), filestore.Config{})
+		if err != nil {
+			return err
+		}
+		p.closers = append(p.closers, store)
+		d, err := carbonara.New(ctx, store, p.index, c.Sacks, carbonara.Config{CacheBytes: int64(c.Storage.CacheBytes)})
+		if err != nil {
+			return err
+		}
+		p.driver = d
+		p.closers = append(p.closers, d)
+		return observeCarbonara(t.meter, d)
+	}
+	return fmt.Errorf("there is no storage driver %q", c.Storage.Driver)
+}
+
+// close closes everything in the reverse order of opening.
+func (p *parts) close() error {
+	var errs []error
+	for i := len(p.closers) - 1; i >= 0; i-- {
+		errs = append(errs, p.closers[i].Close())
+	}
+	p.closers = nil
+	return errors.Join(errs...)
+}
+
+// withMetrics puts /metrics beside the API, outside of its prefix. (Not a ServeMux:
+// that would clean the API's paths.)
+func withMetrics(api, metrics http.Handler) http.Handler {
+	if metrics == nil {
+		return api
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/metrics" && r.Method == http.MethodGet {
+			metrics.ServeHTTP(w, r)
+			return
+		}
+		api.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,177 @@
+package carbonara
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"millrace/ingest"
+)
+
+// Apply judges records and buffers their measures; see ingest.SackWriter.
+func (w *writer) Apply(ctx context.Context, records []ingest.Delivery) ([]ingest.Reject, error) {
+	if err := w.usable(ctx); err != nil {
+		return nil, err
+	}
+	// A flush whose outcome is unknown speaks of the buffer as it was.
+	if err := w.settle(ctx); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.resolved)
+	var rejects []ingest.Reject
+	for i := range records {
+		d := &records[i]
+		if d.Offset < w.next {
+			continue
+		}
+		if d.Err == nil {
+			var err error
+			switch d.Record.Kind {
+			case ingest.RecordMeasures:
+				rejects, err = w.judge(ctx, d, rejects)
+			case ingest.RecordDelete:
+				w.bury(d)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		w.next = d.Offset + 1
+	}
+	return rejects, nil
+}
+
+// A bump is what a record does to a metric's newest timestamp, once all of it has
+// been judged.
+type bump struct {
+	metric uint32
+	newest int64
+}
+
+// judge buffers what is in time of a record: everything is judged against the
+// state before the record, also where a metric has several entries in it.
+func (w *writer) judge(ctx context.Context, d *ingest.Delivery, rejects []ingest.Reject) ([]ingest.Reject, error) {
+	w.bumps = w.bumps[:0]
+	name, policy := "", uint32(0)
+	for i := range d.Record.Entries {
+		e := &d.Record.Entries[i]
+		if i == 0 || e.Policy != name {
+			name = e.Policy
+			policy = w.table.rules(name)
+		}
+		rules, err := w.resolve(ctx, policy)
+		if err != nil {
+			return nil, err
+		}
+		if rules.policy == nil {
+			rejects = append(rejects, ingest.Reject{Offset: d.Offset, Entry: i, Reason: fmt.Sprintf("archive policy %q does not exist", name)})
+			continue
+		}
+		if len(e.Measures) == 0 || w.deleted[e.Metric] {
+			continue
+		}
+		at := w.table.place(e.Metric)
+		s := &w.table.metrics[at]
+		s.policy = policy
+		horizon := max(rules.horizon(s.newest), s.sealed)
+		newest, late := int64(ingest.MinTime), 0
+		for _, m := range e.Measures {
+			if m.Time < horizon {
+				late++
+				continue
+			}
+			newest = max(newest, m.Time)
+			w.table.add(at, m)
+		}
+		if late > 0 {
+			w.table.count(at, late)
+		}
+		if late < len(e.Measures) {
+			w.bumps = append(w.bumps, bump{at, newest})
+		}
+		w.table.flushed += int64(len(e.Measures) - late)
+	}
+	for _, b := range w.bumps {
+		s := &w.table.metrics[b.metric]
+		s.newest = max(s.newest, b.newest)
+	}
+	return rejects, nil
+}
+
+// resolve asks the index once per Apply for a policy as it is now.
+func (w *writer) resolve(ctx context.Context, policy uint32) (*policyRules, error) {
+	rules := w.table.policies[policy]
+	for int(policy) >= len(w.resolved) {
+		w.resolved = append(w.resolved, false)
+	}
+	if w.resolved[policy] {
+		return rules, nil
+	}
+	p, err := w.driver.policies.Policy(ctx, rules.name)
+	if errors.Is(err, ingest.ErrNoPolicy) {
+		p, err = nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot look up archive policy %q: %w", rules.name, err)
+	}
+	rules.set(p)
+	w.resolved[policy] = true
+	return rules, nil
+}
+
+// bury forgets a metric and keeps it dead: measures that were accepted before
+// everybody knew must not bring it back.
+func (w *writer) bury(d *ingest.Delivery) {
+	id := d.Record.Metric
+	policy, _ := w.table.forget(id)
+	if w.deleted[id] {
+		return
+	}
+	w.deleted[id] = true
+	w.buried = append(w.buried, tombstone{Metric: id, Policy: policy, Offset: d.Offset, At: w.driver.config.now().UTC()})
+}
+
+// Buffered says how many bytes await the next Flush, roughly.
+func (w *writer) Buffered() int64 {
+	return int64(len(w.table.buffer))*bufferedSize + int64(len(w.table.counted)+len(w.buried))*bufferedSize
+}
+
+// encodeBuffer writes the buffer into raw segments, cut by metric where they
+// would be larger than the store takes.
+func (w *writer) encodeBuffer(ctx context.Context) ([]segment, error) {
+	t := w.table
+	if len(t.touched) == 0 && len(t.counted) == 0 {
+		return nil, nil
+	}
+	enc := w.rawEncoder
+	out := w.newSink(enc, segment{Kind: kindRaw, From: w.current().Applied, To: w.next})
+	enc.late(w.lateTotals())
+	for _, i := range t.ordered() {
+		w.scratch = t.run(i, w.scratch)
+		s := &t.metrics[i]
+		if err := out.addRaw(ctx, rawRun{Metric: s.id, Policy: t.policies[s.policy].name, Measures: w.scratch}); err != nil {
+			return nil, err
+		}
+	}
+	if err := out.close(ctx, true); err != nil {
+		return nil, err
+	}
+	if n := len(out.segments); n > 0 {
+		out.segments[n-1].Measures = t.flushed
+	}
+	return out.segments, nil
+}
+
+// lateTotals lists the late counts that have changed, ascending by metric.
+func (w *writer) lateTotals() []lateTotal {
+	t := w.table
+	totals := make([]lateTotal, 0, len(t.counted))
+	for _, i := range t.counted {
+		totals = append(totals, lateTotal{t.metrics[i].id, t.metrics[i].late})
+	}
+	slices.SortFunc(totals, func(a, b lateTotal) int { return compareMetrics(a.Metric, b.Metric) })
+	return totals
+}

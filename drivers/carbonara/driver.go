@@ -1,0 +1,176 @@
+package carbonara
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"millrace/ingest"
+)
+
+// Config tunes a Driver. The zero value of a field means its default.
+type Config struct {
+	CacheBytes  int64         // memory for the footers of segments; 64 MiB
+	SealEvery   time.Duration // at least so often is sealed what can be; 1 h
+	SealRows    int64         // and as soon as so many raw rows have gathered since, if most of it can be; 64 k
+	MergeWidth  int           // so many neighbours of one tier are merged; 8
+	Grace       time.Duration // how long what is no longer used stays for the readers of older manifests; 5 min
+	CollectEach time.Duration // how often to look for orphans; 1 h
+	Tombstone   time.Duration // how long a deleted metric's id is remembered; 24 h
+	Readers     int           // sacks that one Read looks into at the same time; 4
+
+	now func() time.Time // tests
+}
+
+func (c Config) withDefaults() Config {
+	c.CacheBytes = orDefault(c.CacheBytes, 64<<20)
+	c.SealEvery = orDefault(c.SealEvery, time.Hour)
+	c.SealRows = orDefault(c.SealRows, 64<<10)
+	c.MergeWidth = max(2, orDefault(c.MergeWidth, 8))
+	c.Grace = orDefault(c.Grace, 5*time.Minute)
+	c.CollectEach = orDefault(c.CollectEach, time.Hour)
+	c.Tombstone = orDefault(c.Tombstone, 24*time.Hour)
+	c.Readers = orDefault(c.Readers, 4)
+	if c.now == nil {
+		c.now = time.Now
+	}
+	return c
+}
+
+func orDefault[T comparable](value, otherwise T) T {
+	var zero T
+	if value == zero {
+		return otherwise
+	}
+	return value
+}
+
+// A Driver is Carbonara on a store. It implements [ingest.Driver] and
+// [ingest.LateReader].
+type Driver struct {
+	store    Store
+	policies ingest.Policies
+	sacks    int
+	config   Config
+	files    *fileCache
+	views    []viewSlot // per sack
+	stats    stats
+
+	mu     sync.Mutex
+	closed bool
+}
+
+var (
+	_ ingest.Driver     = (*Driver)(nil)
+	_ ingest.LateReader = (*Driver)(nil)
+)
+
+// ErrClosed says that a driver or a writer has been closed.
+var ErrClosed = errors.New("carbonara is closed")
+
+// Stats counts what a Driver has done since it was made.
+type Stats struct {
+	Flushes, Merges, Seals      uint64 // that were committed
+	FlushedBytes                uint64 // of segments written by each
+	MergedBytes, SealedBytes    uint64
+	MergeSeconds, SealSeconds   float64
+	SegmentsRead, CacheBytes    uint64
+	Segments, Bytes, Rows       int64 // of the sacks that this process owns
+	OrphansDeleted, GarbageDeleted uint64
+}
+
+type stats struct {
+	flushes, merges, seals                 atomic.Uint64
+	flushedBytes, mergedBytes, sealedBytes atomic.Uint64
+	mergeNanos, sealNanos                  atomic.Int64
+	segmentsRead, orphans, garbage         atomic.Uint64
+}
+
+// New returns a driver for a deployment of that many sacks. It writes the layout
+// of a new deployment, and refuses one with another number of sacks. The driver
+// does not own the store: its owner closes it after the driver.
+func New(ctx context.Context, store Store, policies ingest.Policies, sacks int, config Config) (*Driver, error) {
+	if sacks < 1 {
+		return nil, fmt.Errorf("a deployment needs at least one sack, not %d", sacks)
+	}
+	if err := checkLayout(ctx, store, sacks); err != nil {
+		return nil, err
+	}
+	config = config.withDefaults()
+	d := &Driver{store: store, policies: policies, sacks: sacks, config: config, views: make([]viewSlot, sacks)}
+	d.files = newFileCache(store, config.CacheBytes, &d.stats.segmentsRead)
+	return d, nil
+}
+
+// Close makes every later call fail. A second Close does nothing.
+func (d *Driver) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+	return nil
+}
+
+func (d *Driver) usable(ctx context.Context) error {
+	d.mu.Lock()
+	closed := d.closed
+	d.mu.Unlock()
+	if closed {
+		return ErrClosed
+	}
+	return ctx.Err()
+}
+
+// Stats returns the counters.
+func (d *Driver) Stats() Stats {
+	s := &d.stats
+	out := Stats{
+		Flushes: s.flushes.Load(), Merges: s.merges.Load(), Seals: s.seals.Load(),
+		FlushedBytes: s.flushedBytes.Load(), MergedBytes: s.mergedBytes.Load(), SealedBytes: s.sealedBytes.Load(),
+		MergeSeconds: time.Duration(s.mergeNanos.Load()).Seconds(), SealSeconds: time.Duration(s.sealNanos.Load()).Seconds(),
+		SegmentsRead: s.segmentsRead.Load(), CacheBytes: uint64(d.files.bytes()),
+		OrphansDeleted: s.orphans.Load(), GarbageDeleted: s.garbage.Load(),
+	}
+	for i := range d.views {
+		if m := d.views[i].owned.Load(); m != nil {
+			for _, seg := range m.Segments {
+				out.Segments++
+				out.Bytes += seg.Bytes
+				out.Rows += seg.Rows
+			}
+		}
+	}
+	return out
+}
+
+// Late returns how many measures of each metric have been dropped as late.
+func (d *Driver) Late(ctx context.Context, metrics []ingest.MetricID) ([]uint64, error) {
+	if err := d.usable(ctx); err != nil {
+		return nil, err
+	}
+	late := make([]uint64, len(metrics))
+	for sack, group := range d.bySack(len(metrics), func(i int) ingest.MetricID { return metrics[i] }) {
+		err := d.withView(ctx, sack, func(v *view) error {
+			for _, i := range group {
+				late[i] = 0
+			}
+			return v.late(ctx, metrics, group, late)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return late, nil
+}
+
+// bySack groups the indexes of metrics by their sacks.
+func (d *Driver) bySack(n int, metric func(int) ingest.MetricID) map[ingest.Sack][]int {
+	groups := make(map[ingest.Sack][]int)
+	for i := range n {
+		s := ingest.SackOf(metric(i), d.sacks)
+		groups[s] = append(groups[s], i)
+	}
+	return groups
+}

@@ -1,0 +1,195 @@
+package carbonara
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"millrace/ingest"
+)
+
+// layoutVersion is the version of the layout, the manifests and the segments.
+const layoutVersion = 1
+
+// A manifest is everything that a sack consists of; see FORMAT.md. One that has
+// been committed is never changed: the next one is a clone.
+type manifest struct {
+	Format     int           `json:"format"`
+	Version    uint64        `json:"version"`        // one more with every swap, so that no two are equal
+	Epoch      uint64        `json:"epoch"`          // one more with every owner
+	Applied    ingest.Offset `json:"applied_offset"` // the watermark: every record before it is in the segments
+	Segments   []segment     `json:"segments"`       // raw ones in the order of the log
+	Tombstones []tombstone   `json:"tombstones,omitempty"`
+	Garbage    []garbage     `json:"garbage,omitempty"`
+	LastSeal   lastSeal      `json:"last_seal"`
+}
+
+// lastSeal says what the last seal left, for choosing the next one's moment.
+type lastSeal struct {
+	At      time.Time `json:"at"`
+	RawRows int64     `json:"raw_rows"`
+}
+
+// A tombstone keeps a deleted metric deleted.
+type tombstone struct {
+	Metric ingest.MetricID `json:"metric"`
+	Policy string          `json:"archive_policy,omitempty"` // empty when the sack had nothing of the metric
+	Offset ingest.Offset   `json:"offset"`                   // of the record that deleted it
+	At     time.Time       `json:"at"`
+}
+
+// garbage is a segment that the manifest no longer uses and readers of older
+// manifests may.
+type garbage struct {
+	Name  string    `json:"name"`
+	Since time.Time `json:"since"`
+}
+
+func (m *manifest) clone() *manifest {
+	c := *m
+	c.Segments = slices.Clone(m.Segments)
+	c.Tombstones = slices.Clone(m.Tombstones)
+	c.Garbage = slices.Clone(m.Garbage)
+	return &c
+}
+
+// of returns the segments of one kind, in their order.
+func (m *manifest) of(k kind) []segment {
+	var list []segment
+	for _, s := range m.Segments {
+		if s.Kind == k {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+func (m *manifest) rawRows() int64 {
+	n := int64(0)
+	for i := range m.Segments {
+		if m.Segments[i].Kind == kindRaw {
+			n += m.Segments[i].Rows
+		}
+	}
+	return n
+}
+
+// replace takes segments out, puts others in the place of the first of them, and
+// remembers the old ones as garbage.
+func (m *manifest) replace(old, new []segment, now time.Time) {
+	gone := make(map[string]bool, len(old))
+	for _, s := range old {
+		gone[s.Name] = true
+		m.Garbage = append(m.Garbage, garbage{s.Name, now})
+	}
+	kept := make([]segment, 0, len(m.Segments)-len(old)+len(new))
+	placed := false
+	for _, s := range m.Segments {
+		switch {
+		case !gone[s.Name]:
+			kept = append(kept, s)
+		case !placed:
+			kept = append(kept, new...)
+			placed = true
+		}
+	}
+	if !placed {
+		kept = append(kept, new...)
+	}
+	m.Segments = kept
+}
+
+func (m *manifest) encode() []byte {
+	b, err := json.Marshal(m)
+	if err != nil {
+		panic("BUG: cannot encode a manifest: " + err.Error())
+	}
+	return append(b, '\n')
+}
+
+func decodeManifest(data []byte) (*manifest, error) {
+	m := new(manifest)
+	if err := json.Unmarshal(data, m); err != nil {
+		return nil, fmt.Errorf("not a manifest: %w", err)
+	}
+	if m.Format != layoutVersion {
+		return nil, fmt.Errorf("manifest has format %d, this program knows %d", m.Format, layoutVersion)
+	}
+	for _, s := range m.Segments {
+		switch s.Kind {
+		case kindRaw, kindState, kindSealed:
+		default:
+			return nil, fmt.Errorf("segment %s is of the unknown kind %q", s.Name, s.Kind)
+		}
+	}
+	return m, nil
+}
+
+func sackPrefix(sack ingest.Sack) string { return "sack/" + strconv.Itoa(int(sack)) + "/" }
+
+func manifestName(sack ingest.Sack) string { return sackPrefix(sack) + "manifest.json" }
+
+// readManifest returns the sack's manifest as it is now; an empty one with the
+// empty version when there is none.
+func readManifest(ctx context.Context, store Store, sack ingest.Sack) (*manifest, Version, error) {
+	name := manifestName(sack)
+	got, err := store.Read(ctx, name, nil)
+	if errors.Is(err, ErrNotFound) {
+		return &manifest{Format: layoutVersion}, "", nil
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("cannot read %s: %w", name, err)
+	}
+	m, err := decodeManifest(got.Data[0])
+	if err != nil {
+		return nil, "", fmt.Errorf("cannot read %s: %w", name, err)
+	}
+	return m, got.Version, nil
+}
+
+const layoutName = "layout.json"
+
+// layout is what never changes in the life of a deployment.
+type layout struct {
+	Format int `json:"format"`
+	Sacks  int `json:"sacks"`
+}
+
+// checkLayout writes the layout of a new deployment, or compares it with an
+// existing one's.
+func checkLayout(ctx context.Context, store Store, sacks int) error {
+	want, err := json.Marshal(layout{layoutVersion, sacks})
+	if err != nil {
+		return err
+	}
+	for range 3 {
+		got, err := store.Read(ctx, layoutName, nil)
+		if errors.Is(err, ErrNotFound) {
+			if _, err = store.Swap(ctx, layoutName, "", append(want, '\n')); err == nil {
+				return nil
+			}
+			if errors.Is(err, ErrChanged) { // somebody was faster: look again
+				continue
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("cannot read or create %s: %w", layoutName, err)
+		}
+		var have layout
+		if err := json.Unmarshal(got.Data[0], &have); err != nil {
+			return fmt.Errorf("%s is damaged: %w", layoutName, err)
+		}
+		if have.Format != layoutVersion {
+			return fmt.Errorf("the storage has format %d, this program knows %d", have.Format, layoutVersion)
+		}
+		if have.Sacks != sacks {
+			return fmt.Errorf("the storage was created with %d sacks and the configuration says %d: the number of sacks never changes", have.Sacks, sacks)
+		}
+		return nil
+	}
+	return fmt.Errorf("cannot create %s: it comes and goes", layoutName)
+}

@@ -1,0 +1,386 @@
+package carbonara
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"millrace/drivers/aggregate"
+	"millrace/ingest"
+)
+
+// A seal turns the raw measures of buckets that no measure can change any more
+// into sealed rows. It reads the state and all raw segments that the manifest
+// shows, metric by metric, and writes them anew: what is sealed, the raw measures
+// that are still needed, and the state.
+//
+// Only what the manifest shows counts: a measure that was in time when it was
+// judged may still sit in the buffer while the newest timestamp moves on.
+type seal struct {
+	w        *writer
+	manifest *manifest
+	buried   map[ingest.MetricID]bool
+	methods  []ingest.Method // the columns of the sealed segments
+	policies map[string]*sealPolicy
+	marks    []mark
+	run      sealedRun // scratch, with its columns
+	values   [][]float64
+	present  [][]bool
+
+	raw, state, sealed *sink
+	stale              *staleness
+}
+
+// A sealPolicy is what sealing needs to know of an archive policy.
+type sealPolicy struct {
+	*policyRules
+	granularities []time.Duration // ascending, as rows are sorted
+	plan          *aggregate.Plan
+	column        []int // of each of the plan's methods in the segment
+	values        []float64
+	present       []bool
+}
+
+// A mark is how far a metric is sealed now.
+type mark struct {
+	metric ingest.MetricID
+	sealed int64
+}
+
+// sealNow does one seal.
+func (w *writer) sealNow(ctx context.Context) error {
+	began := time.Now()
+	defer timed(&w.driver.stats.sealNanos, began)
+	w.freshTaken()
+	err := w.sealWith(ctx, w.policyNames())
+	if err != nil {
+		w.freshAgain()
+	}
+	return err
+}
+
+func (w *writer) sealWith(ctx context.Context, policies []string) error {
+	m := w.current()
+	s := &seal{w: w, manifest: m, buried: w.buriedNow(), policies: make(map[string]*sealPolicy)}
+	raw, state := m.of(kindRaw), m.of(kindState)
+	if err := s.resolve(ctx, policies); err != nil {
+		return err
+	}
+	from, to := bounds(raw, m.Applied)
+	s.raw = w.newSink(newRawEncoder(), segment{Kind: kindRaw, From: from, To: to, Level: remainderLevel})
+	s.state = w.newSink(newStateEncoder(), segment{Kind: kindState, From: from, To: to})
+	s.sealed = w.newSink(newSealedEncoder(s.methods), segment{Kind: kindSealed, From: from, To: to})
+	s.stale = &staleness{}
+	if err := s.walk(ctx, raw, state); err != nil {
+		return err
+	}
+	for _, out := range []*sink{s.raw, s.state, s.sealed} {
+		if err := out.close(ctx, false); err != nil {
+			return err
+		}
+	}
+	for i := range s.sealed.segments {
+		s.sealed.segments[i].Stale = s.stale.at(math.MinInt64)
+	}
+	return s.commit(ctx, raw, state)
+}
+
+// bounds is what offsets raw segments cover; nothing at the watermark when there are none.
+func bounds(raw []segment, applied ingest.Offset) (from, to ingest.Offset) {
+	if len(raw) == 0 {
+		return applied, applied
+	}
+	from = raw[0].From
+	for _, s := range raw {
+		from, to = min(from, s.From), max(to, s.To)
+	}
+	return from, to
+}
+
+func (s *seal) commit(ctx context.Context, raw, state []segment) error {
+	w := s.w
+	now := w.driver.config.now().UTC()
+	rows := int64(0)
+	for _, seg := range s.raw.segments {
+		rows += seg.Rows
+	}
+	return w.commit(ctx, func(m *manifest) {
+		m.replace(raw, s.raw.segments, now)
+		m.replace(state, s.state.segments, now)
+		m.Segments = append(m.Segments, s.sealed.segments...)
+		m.LastSeal = lastSeal{At: now, RawRows: rows}
+	}, func() {
+		w.mu.Lock()
+		for _, k := range s.marks {
+			if i, ok := w.table.index[k.metric]; ok {
+				w.table.metrics[i].sealed = max(w.table.metrics[i].sealed, k.sealed)
+			}
+		}
+		w.mu.Unlock()
+		w.driver.stats.seals.Add(1)
+		w.driver.stats.sealedBytes.Add(uint64(bytesOf(s.sealed.segments) + bytesOf(s.raw.segments) + bytesOf(s.state.segments)))
+	})
+}
+
+// resolve looks the policies up and chooses the columns: what any of them asks for.
+func (s *seal) resolve(ctx context.Context, names []string) error {
+	var methods ingest.MethodSet
+	for _, name := range names {
+		p, err := s.w.driver.policies.Policy(ctx, name)
+		if errors.Is(err, ingest.ErrNoPolicy) {
+			continue // its metrics stay as they are
+		}
+		if err != nil {
+			return fmt.Errorf("cannot look up archive policy %q: %w", name, err)
+		}
+		rules := &policyRules{name: name}
+		rules.set(p)
+		set := p.Methods
+		if set.Has(ingest.Sum) && set.Has(ingest.Count) {
+			set.Remove(ingest.Mean) // the quotient says it
+		}
+		methods.Union(set)
+		gs := p.Granularities()
+		slices.Reverse(gs)
+		s.policies[name] = &sealPolicy{policyRules: rules, granularities: gs, plan: aggregate.NewPlan(set.List())}
+	}
+	s.methods = methods.List()
+	for _, p := range s.policies {
+		n := len(p.plan.Methods())
+		p.column, p.values, p.present = make([]int, n), make([]float64, n), make([]bool, n)
+		for k, m := range p.plan.Methods() {
+			p.column[k], _ = slices.BinarySearch(s.methods, m)
+		}
+	}
+	s.values, s.present = make([][]float64, len(s.methods)), make([][]bool, len(s.methods))
+	s.run.Values, s.run.Present = make([][]float64, len(s.methods)), make([][]bool, len(s.methods))
+	return nil
+}
+
+// walk goes through state and raw measures side by side.
+func (s *seal) walk(ctx context.Context, raw, state []segment) error {
+	merge, err := s.w.newRawMerge(ctx, raw)
+	if err != nil {
+		return err
+	}
+	states, err := s.w.newStateWalk(ctx, state)
+	if err != nil {
+		return err
+	}
+	// A metric may have neither state nor raw rows and yet a late count: not possible,
+	// as only a metric that has a newest timestamp can have late measures.
+	more := merge.next()
+	for more || states.more() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		row := stateRow{Newest: ingest.MinTime, Sealed: ingest.MinTime}
+		var measures []ingest.Measure
+		switch c := order(more, merge, states); {
+		case c <= 0: // this metric has raw measures
+			row.Metric, row.Policy, measures = merge.metric, merge.policy, merge.measures
+			if c == 0 {
+				known := states.take()
+				row.Newest, row.Late, row.Sealed = known.Newest, known.Late, known.Sealed
+			}
+			if err := s.metric(ctx, &row, measures, merge.late[row.Metric]); err != nil {
+				return err
+			}
+			more = merge.next()
+		default:
+			row = states.take()
+			if err := s.metric(ctx, &row, nil, merge.late[row.Metric]); err != nil {
+				return err
+			}
+		}
+	}
+	return errors.Join(merge.err(), states.err())
+}
+
+// order says which comes first, the merge's metric (-1), the state's (1), or both.
+func order(more bool, merge *rawMerge, states *stateWalk) int {
+	switch {
+	case !states.more():
+		return -1
+	case !more:
+		return 1
+	}
+	return compareMetrics(merge.metric, states.head().Metric)
+}
+
+// metric seals what can be of one metric and passes on the rest.
+func (s *seal) metric(ctx context.Context, row *stateRow, measures []ingest.Measure, late uint64) error {
+	if s.buried[row.Metric] {
+		return nil
+	}
+	row.Late = max(row.Late, late)
+	if n := len(measures); n > 0 {
+		row.Newest = max(row.Newest, measures[n-1].Time)
+	}
+	if p := s.policies[row.Policy]; p != nil && len(measures) > 0 {
+		if horizon := p.horizon(row.Newest); horizon > row.Sealed {
+			for _, g := range p.granularities {
+				if err := s.granularity(ctx, p, g, row, horizon, measures); err != nil {
+					return err
+				}
+			}
+			row.Sealed = horizon
+			s.marks = append(s.marks, mark{row.Metric, horizon})
+		}
+		measures = stillNeeded(p, row.Sealed, measures)
+	}
+	if len(measures) > 0 {
+		if err := s.raw.addRaw(ctx, rawRun{row.Metric, row.Policy, measures}); err != nil {
+			return err
+		}
+	}
+	return s.state.addState(ctx, *row)
+}
+
+// stillNeeded cuts raw measures that only sealed buckets hold: they are kept from the
+// start of the first unsealed bucket of every granularity, with one predecessor
+// for differences.
+func stillNeeded(p *sealPolicy, sealed int64, measures []ingest.Measure) []ingest.Measure {
+	if sealed == ingest.MinTime {
+		return measures
+	}
+	cut := sealed
+	for _, g := range p.granularities {
+		cut = min(cut, floorFrom(sealed, g))
+	}
+	i, _ := slices.BinarySearchFunc(measures, cut, func(m ingest.Measure, t int64) int { return byTime(m, ingest.Measure{Time: t}) })
+	if i > 0 && p.policy.Methods.AnyRate() {
+		i--
+	}
+	return measures[i:]
+}
+
+// granularity seals the buckets of one granularity that end after the old mark and
+// not after the new one.
+func (s *seal) granularity(ctx context.Context, p *sealPolicy, g time.Duration, row *stateRow, horizon int64, measures []ingest.Measure) error {
+	from, to := floorFrom(row.Sealed, g), floorFrom(horizon, g)
+	if cut, ok := expiry(p.policy, g, row.Newest); ok {
+		from = max(from, cut+1)
+	}
+	def, _ := p.policy.Find(g)
+	s.begin()
+	i, _ := slices.BinarySearchFunc(measures, from, func(m ingest.Measure, t int64) int { return byTime(m, ingest.Measure{Time: t}) })
+	for i < len(measures) {
+		start := ingest.Floor(measures[i].Time, g)
+		if start >= to {
+			break
+		}
+		j := i + 1
+		for j < len(measures) && measures[j].Time-start < int64(g) {
+			j++
+		}
+		if start >= from {
+			p.plan.Bucket(measures, i, j, p.values, p.present)
+			s.append(p, start)
+			if len(s.run.Times) == sinkChunk {
+				if err := s.end(ctx, row.Metric, g, def.Timespan); err != nil {
+					return err
+				}
+				s.begin()
+			}
+		}
+		i = j
+	}
+	return s.end(ctx, row.Metric, g, def.Timespan)
+}
+
+func (s *seal) begin() {
+	s.run.Times = s.run.Times[:0]
+	for k := range s.values {
+		s.values[k], s.present[k] = s.values[k][:0], s.present[k][:0]
+	}
+}
+
+// append adds the bucket that the plan has just computed.
+func (s *seal) append(p *sealPolicy, start int64) {
+	s.run.Times = append(s.run.Times, start)
+	for k, c := range p.column {
+		s.values[c] = append(s.values[c], p.values[k])
+		s.present[c] = append(s.present[c], p.present[k])
+	}
+}
+
+// end gives the rows of a metric and granularity to the segment. A method that the
+// metric's policy doesn't have has no values.
+func (s *seal) end(ctx context.Context, id ingest.MetricID, g, timespan time.Duration) error {
+	if len(s.run.Times) == 0 {
+		return nil
+	}
+	s.run.Metric, s.run.Granularity = id, g
+	for c := range s.values {
+		s.run.Values[c], s.run.Present[c] = s.values[c], s.present[c]
+		if len(s.values[c]) == 0 {
+			s.run.Values[c], s.run.Present[c] = nil, nil
+		}
+	}
+	s.stale.add(s.run.Times, timespan)
+	return s.sealed.addSealed(ctx, s.run)
+}
+
+// freshTaken clears the marks of new measures, for a seal that looks at all that
+// has been flushed.
+func (w *writer) freshTaken() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range w.table.metrics {
+		w.table.metrics[i].fresh = false
+	}
+}
+
+// freshAgain is for a seal that has failed: everything counts as new.
+func (w *writer) freshAgain() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range w.table.metrics {
+		w.table.metrics[i].fresh = true
+	}
+}
+
+// A stateWalk goes through state segments in order.
+type stateWalk struct {
+	scans  []*stateScan
+	row    stateRow
+	ok     bool
+	failed error
+}
+
+func (w *writer) newStateWalk(ctx context.Context, segments []segment) (*stateWalk, error) {
+	s := new(stateWalk)
+	for _, seg := range segments {
+		f, err := w.driver.files.open(ctx, w.sack, seg)
+		if err != nil {
+			return nil, err
+		}
+		s.scans = append(s.scans, f.scanState(ctx))
+	}
+	s.advance()
+	return s, nil
+}
+
+func (s *stateWalk) advance() {
+	for s.ok = false; len(s.scans) > 0 && s.failed == nil; s.scans = s.scans[1:] {
+		if s.scans[0].next() {
+			s.row, s.ok = s.scans[0].row(), true
+			return
+		}
+		s.failed = s.scans[0].err()
+	}
+}
+
+func (s *stateWalk) more() bool     { return s.ok }
+func (s *stateWalk) head() stateRow { return s.row }
+func (s *stateWalk) err() error     { return s.failed }
+
+func (s *stateWalk) take() stateRow {
+	row := s.row
+	s.advance()
+	return row
+}

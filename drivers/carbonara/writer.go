@@ -1,0 +1,309 @@
+package carbonara
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"millrace/ingest"
+)
+
+// A writer is one ownership of one sack.
+type writer struct {
+	driver *Driver
+	sack   ingest.Sack
+
+	// Of the goroutine of Apply, Flush and Buffered.
+	next       ingest.Offset // everything before it has been applied
+	resolved   []bool        // per policy of the table: asked for in this Apply
+	bumps      []bump
+	scratch    []ingest.Measure
+	rawEncoder *rawEncoder
+
+	// Of the goroutine of Maintain.
+	chores     sync.Mutex
+	collectors chores
+
+	committing sync.Mutex // held while the manifest is swapped; before mu
+	version    Version    // of the stored manifest; guarded by committing, as are the next three
+	attempts   uint64     // the highest manifest version tried
+	open       []*attempt // since the last one that is known to have happened
+	unsettled  bool       // the last attempt's outcome is unknown
+
+	mu        sync.Mutex
+	manifest  *manifest // as committed; changes with both locks held
+	table     *table
+	deleted   map[ingest.MetricID]bool
+	buried    []tombstone // since the last flush
+	collected []string    // garbage that has been deleted and may leave the manifest
+	fenced    bool
+	closed    bool
+}
+
+var _ ingest.SackWriter = (*writer)(nil)
+
+// openTries bounds how often Open tries to raise the epoch while others do too.
+const openTries = 10
+
+// Open makes the caller the owner of a sack; see ingest.Driver.
+func (d *Driver) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWriter, ingest.Offset, error) {
+	if err := d.usable(ctx); err != nil {
+		return nil, 0, err
+	}
+	if sack < 0 || int(sack) >= d.sacks {
+		return nil, 0, fmt.Errorf("there is no sack %d: the deployment has %d", sack, d.sacks)
+	}
+	m, version, err := d.raiseEpoch(ctx, sack)
+	if err != nil {
+		return nil, 0, err
+	}
+	w := &writer{
+		driver: d, sack: sack, next: m.Applied, version: version, attempts: m.Version, manifest: m,
+		table: newTable(), deleted: make(map[ingest.MetricID]bool), rawEncoder: newRawEncoder(),
+	}
+	for _, t := range m.Tombstones {
+		w.deleted[t.Metric] = true
+	}
+	if err := w.remember(ctx); err != nil {
+		return nil, 0, fmt.Errorf("cannot open sack %d: %w", sack, err)
+	}
+	d.views[sack].publish(m)
+	return w, m.Applied, nil
+}
+
+// raiseEpoch swaps in a manifest with the next epoch, which fences earlier owners.
+func (d *Driver) raiseEpoch(ctx context.Context, sack ingest.Sack) (*manifest, Version, error) {
+	for range openTries {
+		m, version, err := readManifest(ctx, d.store, sack)
+		if err != nil {
+			return nil, "", err
+		}
+		m.Epoch++
+		m.Version++
+		switch version, err = d.store.Swap(ctx, manifestName(sack), version, m.encode()); {
+		case err == nil:
+			return m, version, nil
+		case !errors.Is(err, ErrChanged):
+			return nil, "", fmt.Errorf("cannot open sack %d: cannot swap %s: %w", sack, manifestName(sack), err)
+		}
+	}
+	return nil, "", fmt.Errorf("cannot open sack %d: others open it all the time", sack)
+}
+
+// remember fills the table from the state segment and the raw segments flushed
+// since.
+func (w *writer) remember(ctx context.Context) error {
+	covered := ingest.Offset(-1)
+	for _, seg := range w.manifest.of(kindState) {
+		covered = max(covered, seg.To)
+		if err := w.rememberState(ctx, seg); err != nil {
+			return err
+		}
+	}
+	for _, seg := range w.manifest.of(kindRaw) {
+		if seg.To > covered {
+			if err := w.rememberRaw(ctx, seg); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (w *writer) rememberState(ctx context.Context, seg segment) error {
+	f, err := w.driver.files.open(ctx, w.sack, seg)
+	if err != nil {
+		return err
+	}
+	scan := f.scanState(ctx)
+	for scan.next() {
+		row := scan.row()
+		if w.deleted[row.Metric] {
+			continue
+		}
+		s := &w.table.metrics[w.table.place(row.Metric)]
+		s.shown = row.Newest
+		s.newest, s.late, s.sealed, s.policy = row.Newest, row.Late, row.Sealed, w.table.rules(row.Policy)
+	}
+	return scan.err()
+}
+
+func (w *writer) rememberRaw(ctx context.Context, seg segment) error {
+	f, err := w.driver.files.open(ctx, w.sack, seg)
+	if err != nil {
+		return err
+	}
+	lates, err := f.lates()
+	if err != nil {
+		return err
+	}
+	for _, l := range lates {
+		if !w.deleted[l.Metric] {
+			s := &w.table.metrics[w.table.place(l.Metric)]
+			s.late = max(s.late, l.Late)
+		}
+	}
+	scan := f.scanRaw(ctx)
+	for scan.next() {
+		run := scan.run()
+		if w.deleted[run.Metric] || len(run.Measures) == 0 {
+			continue
+		}
+		s := &w.table.metrics[w.table.place(run.Metric)]
+		s.newest = max(s.newest, run.Measures[len(run.Measures)-1].Time)
+		s.shown = s.newest
+		s.policy = w.table.rules(run.Policy)
+		s.fresh = true
+	}
+	return scan.err()
+}
+
+// usable says why the writer can't go on: ErrFenced, ErrClosed or ctx's error.
+func (w *writer) usable(ctx context.Context) error {
+	w.mu.Lock()
+	fenced, closed := w.fenced, w.closed
+	w.mu.Unlock()
+	switch {
+	case fenced:
+		return ingest.ErrFenced
+	case closed:
+		return ErrClosed
+	}
+	return w.driver.usable(ctx)
+}
+
+// Flush makes everything applied durable and visible; see ingest.SackWriter.
+func (w *writer) Flush(ctx context.Context) (ingest.Offset, error) {
+	if err := w.usable(ctx); err != nil {
+		return 0, err
+	}
+	if err := w.settle(ctx); err != nil {
+		return 0, err
+	}
+	if applied := w.current().Applied; w.next <= applied {
+		return applied, nil
+	}
+	segments, err := w.encodeBuffer(ctx)
+	if err != nil {
+		w.rawEncoder = newRawEncoder() // the old one may hold a part
+		return 0, fmt.Errorf("cannot flush sack %d: %w", w.sack, err)
+	}
+	w.mu.Lock()
+	next, buried := w.next, w.buried
+	w.mu.Unlock()
+	err = w.commit(ctx, func(m *manifest) {
+		m.Applied = next
+		m.Segments = append(m.Segments, segments...)
+		m.Tombstones = append(m.Tombstones, buried...)
+	}, func() {
+		w.mu.Lock()
+		w.table.drained()
+		w.buried = nil
+		w.mu.Unlock()
+		w.driver.stats.flushes.Add(1)
+		w.driver.stats.flushedBytes.Add(uint64(bytesOf(segments)))
+	})
+	if err != nil {
+		return 0, err
+	}
+	return next, nil
+}
+
+func bytesOf(segments []segment) int64 {
+	n := int64(0)
+	for i := range segments {
+		n += segments[i].Bytes
+	}
+	return n
+}
+
+// Close gives the writer up without flushing.
+func (w *writer) Close() error {
+	w.chores.Lock() // a running Maintain comes first
+	defer w.chores.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.driver.views[w.sack].owned.CompareAndSwap(w.manifest, nil)
+	w.closed = true
+	w.table = newTable()
+	return nil
+}
+
+// A sink writes segments of one run: as many as the store's largest object asks for.
+type sink struct {
+	w        *writer
+	enc      encoder
+	template segment // Kind, From, To and Level of each
+	most     int64
+	segments []segment
+}
+
+// newSink returns a sink that uses an encoder of the template's kind.
+func (w *writer) newSink(enc encoder, template segment) *sink {
+	return &sink{w: w, enc: enc, template: template, most: w.driver.store.MaxObject() * 9 / 10}
+}
+
+// sinkChunk is how many rows are added before the segment's size is looked at.
+const sinkChunk = 1 << 15
+
+func (s *sink) addRaw(ctx context.Context, run rawRun) error {
+	enc := s.enc.(*rawEncoder)
+	for measures := run.Measures; len(measures) > 0; {
+		n := min(sinkChunk, len(measures))
+		enc.add(rawRun{run.Metric, run.Policy, measures[:n]})
+		measures = measures[n:]
+		if err := s.roll(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *sink) addSealed(ctx context.Context, run sealedRun) error {
+	s.enc.(*sealedEncoder).add(run)
+	return s.roll(ctx)
+}
+
+func (s *sink) addState(ctx context.Context, row stateRow) error {
+	s.enc.(*stateEncoder).add(row)
+	return s.roll(ctx)
+}
+
+// roll starts a new segment when the present one is large enough.
+func (s *sink) roll(ctx context.Context) error {
+	if s.enc.size() < s.most {
+		return nil
+	}
+	return s.put(ctx)
+}
+
+func (s *sink) put(ctx context.Context) error {
+	data, seg, err := s.enc.finish()
+	if err != nil {
+		return err
+	}
+	seg.Name = newName(s.w.driver.config.now())
+	seg.From, seg.To, seg.Level = s.template.From, s.template.To, s.template.Level
+	if err := s.w.driver.store.Put(ctx, sackPrefix(s.w.sack)+seg.Name, data); err != nil {
+		return fmt.Errorf("cannot put segment %s of %d rows: %w", seg.Name, seg.Rows, err)
+	}
+	s.segments = append(s.segments, seg)
+	return nil
+}
+
+// close writes the last segment; one without rows only if that is asked for and
+// there is no other.
+func (s *sink) close(ctx context.Context, evenEmpty bool) error {
+	if s.enc.rows() == 0 && (!evenEmpty || len(s.segments) > 0) {
+		_, _, err := s.enc.finish()
+		return err
+	}
+	return s.put(ctx)
+}
+
+// timed adds the time since began to a counter of nanoseconds.
+func timed(counter interface{ Add(int64) int64 }, began time.Time) {
+	counter.Add(int64(time.Since(began)))
+}
