@@ -52,6 +52,9 @@ func Append(dst []byte, v any) []byte {
 	case json.Number:
 		return append(dst, v...)
 	case json.RawMessage:
+		if v == nil {
+			return append(dst, "null"...)
+		}
 		return append(dst, v...)
 	case time.Time:
 		return appendInstantOf(dst, v)

@@ -1,10 +1,6 @@
 package gnocchi
 
-import (
-	"math"
-	"strconv"
-	"unicode/utf8"
-)
+import "unicode/utf8"
 
 // AppendTime appends the instant t, in nanoseconds since 1970, as
 // 2015-03-06T14:33:57+00:00. A fraction of a second that isn't zero has six digits
@@ -84,60 +80,6 @@ const digitPairs = "00010203040506070809" +
 
 func appendTwo(dst []byte, n int) []byte {
 	return append(dst, digitPairs[2*n], digitPairs[2*n+1])
-}
-
-// AppendFloat appends the shortest text that reads back as v, as Python's repr
-// has it: 60.0, 43.1, 1e-07, 1e+16. What is not finite becomes null.
-func AppendFloat(dst []byte, v float64) []byte {
-	abs := math.Abs(v)
-	if abs < 1e12 {
-		if dst, ok := appendDecimal(dst, v, abs); ok {
-			return dst
-		}
-	}
-	switch {
-	case math.IsNaN(v) || math.IsInf(v, 0):
-		return append(dst, "null"...)
-	case abs >= 1e16 || abs < 1e-4 && abs != 0:
-		return strconv.AppendFloat(dst, v, 'e', -1, 64)
-	}
-	dst = strconv.AppendFloat(dst, v, 'f', -1, 64)
-	if v == math.Trunc(v) {
-		dst = append(dst, ".0"...)
-	}
-	return dst
-}
-
-// appendDecimal appends v, |v| = abs < 10^12, if it has no more than three decimals,
-// as most of what is measured has, and much faster than the general algorithm.
-//
-// Of the decimals with up to 15 digits no two read as the same float64, so when one
-// of them reads as v, it is the shortest that does.
-func appendDecimal(dst []byte, v, abs float64) ([]byte, bool) {
-	thousandths := uint64(abs*1000 + 0.5)
-	if float64(thousandths)/1000 != abs {
-		return dst, false
-	}
-	if math.Signbit(v) {
-		dst = append(dst, '-')
-	}
-	dst = appendUint(dst, thousandths/1000)
-	f := int(thousandths % 1000)
-	dst = append(dst, '.', '0'+byte(f/100))
-	if f %= 100; f != 0 {
-		dst = append(dst, '0'+byte(f/10))
-		if f %= 10; f != 0 {
-			dst = append(dst, '0'+byte(f))
-		}
-	}
-	return dst, true
-}
-
-func appendUint(dst []byte, n uint64) []byte {
-	if n < 10 {
-		return append(dst, '0'+byte(n))
-	}
-	return strconv.AppendUint(dst, n, 10)
 }
 
 // AppendString appends s as a string of JSON. Only what JSON demands is escaped;
