@@ -1,82 +1,181 @@
 package carbonara
 
 import (
-	"context"
+	"bytes"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/parquet-go/parquet-go/deprecated"
+	"github.com/parquet-go/parquet-go/encoding/thrift"
+	"github.com/parquet-go/parquet-go/format"
 
 	"millrace/ingest"
 )
 
-const notWritten = "BUG: not written"
+// Segments are Parquet files that every reader of Parquet understands; FORMAT.md
+// says what is in them. The library (parquet-go) gives the thrift structures of
+// the footer and the encodings. Pages are cut and put together here, because its
+// writer takes one boxed value at a time and chooses encodings by schema, and its
+// reader fetches column by column; here a page of every column covers the same
+// rows, and one request fetches what a lookup needs.
 
-type rawEncoder struct{}
-
-func newRawEncoder() *rawEncoder                       { return &rawEncoder{} }
-func (e *rawEncoder) add(run rawRun)                   { panic(notWritten) }
-func (e *rawEncoder) late(totals []lateTotal)          { panic(notWritten) }
-func (e *rawEncoder) rows() int64                      { panic(notWritten) }
-func (e *rawEncoder) size() int64                      { panic(notWritten) }
-func (e *rawEncoder) finish() ([]byte, segment, error) { panic(notWritten) }
-
-type stateEncoder struct{}
-
-func newStateEncoder() *stateEncoder                     { return &stateEncoder{} }
-func (e *stateEncoder) add(row stateRow)                 { panic(notWritten) }
-func (e *stateEncoder) rows() int64                      { panic(notWritten) }
-func (e *stateEncoder) size() int64                      { panic(notWritten) }
-func (e *stateEncoder) finish() ([]byte, segment, error) { panic(notWritten) }
-
-type sealedEncoder struct{}
-
-func newSealedEncoder(methods []ingest.Method) *sealedEncoder { return &sealedEncoder{} }
-func (e *sealedEncoder) add(run sealedRun)                    { panic(notWritten) }
-func (e *sealedEncoder) rows() int64                          { panic(notWritten) }
-func (e *sealedEncoder) size() int64                          { panic(notWritten) }
-func (e *sealedEncoder) finish() ([]byte, segment, error)     { panic(notWritten) }
-
-var _, _, _ encoder = &rawEncoder{}, &stateEncoder{}, &sealedEncoder{}
-
-type segmentFile struct{}
-
-func openSegment(ctx context.Context, store Store, name string, size int64) (*segmentFile, error) {
-	panic(notWritten)
-}
-
-func (f *segmentFile) memory() int64                               { panic(notWritten) }
-func (f *segmentFile) lates() ([]lateTotal, error)                 { panic(notWritten) }
-func (f *segmentFile) methods() []ingest.Method                    { panic(notWritten) }
-func (f *segmentFile) verify(ctx context.Context, d segment) error { panic(notWritten) }
-
-func (f *segmentFile) findRaw(ctx context.Context, metrics []ingest.MetricID, from, to int64,
-	visit func(i int, measures []ingest.Measure, policy string) error) error {
-	panic(notWritten)
-}
-
-func (f *segmentFile) findState(ctx context.Context, metrics []ingest.MetricID,
-	visit func(i int, row stateRow) error) error {
-	panic(notWritten)
-}
-
-func (f *segmentFile) findSealed(ctx context.Context, wants []sealedWant,
-	visit func(i int, rows []ingest.Measure) error) error {
-	panic(notWritten)
-}
-
-type (
-	rawScan    struct{}
-	stateScan  struct{}
-	sealedScan struct{}
+// The sizes that a reader doesn't depend on: it takes them from the footer.
+const (
+	pageRows  = 4 << 10  // rows of a page
+	groupRows = 64 << 10 // rows of a row group
 )
 
-func (f *segmentFile) scanRaw(ctx context.Context) *rawScan       { panic(notWritten) }
-func (f *segmentFile) scanState(ctx context.Context) *stateScan   { panic(notWritten) }
-func (f *segmentFile) scanSealed(ctx context.Context) *sealedScan { panic(notWritten) }
+// A reader refuses row groups and segments beyond these.
+const (
+	maxPageRows  = 1 << 20
+	maxGroupRows = 1 << 24
+	maxChunk     = 1 << 30 // bytes of a column of a row group
+)
 
-func (s *rawScan) next() bool        { panic(notWritten) }
-func (s *rawScan) run() rawRun       { panic(notWritten) }
-func (s *rawScan) err() error        { panic(notWritten) }
-func (s *stateScan) next() bool      { panic(notWritten) }
-func (s *stateScan) row() stateRow   { panic(notWritten) }
-func (s *stateScan) err() error      { panic(notWritten) }
-func (s *sealedScan) next() bool     { panic(notWritten) }
-func (s *sealedScan) run() sealedRun { panic(notWritten) }
-func (s *sealedScan) err() error     { panic(notWritten) }
+// Keys of the file's key-value metadata.
+const (
+	keyFormat  = "millrace.format"
+	keyKind    = "millrace.kind"
+	keyLate    = "millrace.late"    // raw: base64 of the late totals
+	keyMethods = "millrace.methods" // sealed: the methods asked for, in the order of their columns
+	keyTail    = "millrace.tail"    // how long the page index is and a checksum over it and the footer
+
+	formatVersion = "1"
+	parquetMagic  = "PAR1"
+	createdBy     = "millrace version 1" // in the form that readers parse
+)
+
+// A columnKind says how the values of a column are kept in memory and in the file.
+type columnKind uint8
+
+const (
+	columnMetric  columnKind = iota // UUID; a dictionary, or plain when metrics have few rows each
+	columnPolicy                    // string, dictionary
+	columnSpan                      // int64 of few distinct values, dictionary
+	columnTime                      // int64, timestamp, delta
+	columnInt                       // int64, delta
+	columnCount                     // uint64, delta
+	columnDouble                    // nullable float64, plain or byte stream split
+	columnMeasure                   // float64 that is never null, likewise
+)
+
+// A column is a column of a segment's schema.
+type column struct {
+	name   string
+	kind   columnKind
+	sorted bool // rows are ordered by it
+}
+
+var (
+	metricColumn      = column{"metric", columnMetric, true}
+	policyColumn      = column{"archive_policy", columnPolicy, false}
+	granularityColumn = column{"granularity", columnSpan, true}
+	timestampColumn   = column{"timestamp", columnTime, true}
+
+	rawColumns = []column{metricColumn, policyColumn, timestampColumn, {"value", columnMeasure, false}}
+
+	stateColumns = []column{metricColumn, policyColumn,
+		{"newest", columnTime, false}, {"late", columnCount, false}, {"sealed", columnInt, false}}
+
+	sealedKeys = []column{metricColumn, granularityColumn, timestampColumn}
+)
+
+// sealedColumns returns the schema of a sealed segment with these method columns.
+func sealedColumns(methods []ingest.Method) []column {
+	columns := make([]column, 0, len(sealedKeys)+len(methods))
+	columns = append(columns, sealedKeys...)
+	for _, m := range methods {
+		columns = append(columns, column{m.String(), columnDouble, false})
+	}
+	return columns
+}
+
+// bounded says whether pages and row groups tell the least and the greatest value
+// of the column. Doubles don't: a NaN among them would mislead readers.
+func (c column) bounded() bool {
+	switch c.kind {
+	case columnMetric, columnSpan, columnTime:
+		return true
+	}
+	return false
+}
+
+// size is the length of a value in plain encoding, of a bounded column.
+func (c column) size() int {
+	if c.kind == columnMetric {
+		return len(ingest.MetricID{})
+	}
+	return 8
+}
+
+// less compares two values in plain encoding, of a bounded column.
+func (c column) less(a, b []byte) bool {
+	if c.kind == columnMetric {
+		return bytes.Compare(a, b) < 0
+	}
+	return int64(binary.LittleEndian.Uint64(a)) < int64(binary.LittleEndian.Uint64(b))
+}
+
+// physical is the column's type in the file.
+func (c column) physical() format.Type {
+	switch c.kind {
+	case columnMetric:
+		return format.FixedLenByteArray
+	case columnPolicy:
+		return format.ByteArray
+	case columnDouble, columnMeasure:
+		return format.Double
+	}
+	return format.Int64
+}
+
+// element is the column's entry in the file's schema.
+func (c column) element() format.SchemaElement {
+	e := format.SchemaElement{
+		Name:           c.name,
+		Type:           thrift.New(c.physical()),
+		RepetitionType: thrift.New(format.Required),
+	}
+	switch c.kind {
+	case columnMetric:
+		e.TypeLength = thrift.New(int32(len(ingest.MetricID{})))
+		e.LogicalType.Value = &format.UUIDType{}
+	case columnPolicy:
+		e.ConvertedType = thrift.New(deprecated.UTF8)
+		e.LogicalType.Value = &format.StringType{}
+	case columnTime:
+		e.LogicalType.Value = &format.TimestampType{
+			IsAdjustedToUTC: true,
+			Unit:            format.TimeUnit{Value: &format.NanoSeconds{}},
+		}
+	case columnCount:
+		e.ConvertedType = thrift.New(deprecated.Uint64)
+		e.LogicalType.Value = &format.IntType{BitWidth: 64, IsSigned: false}
+	case columnDouble:
+		e.RepetitionType = thrift.New(format.Optional)
+	}
+	return e
+}
+
+// schemaOf returns the file's schema: a root, and the columns below it.
+func schemaOf(k kind, columns []column) []format.SchemaElement {
+	elements := make([]format.SchemaElement, 0, 1+len(columns))
+	elements = append(elements, format.SchemaElement{
+		Name: string(k), NumChildren: thrift.New(int32(len(columns))),
+	})
+	for _, c := range columns {
+		elements = append(elements, c.element())
+	}
+	return elements
+}
+
+// guarded calls f and turns a panic into an error: the library's decoders may
+// panic on bytes that no encoder wrote.
+func guarded(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("malformed data: %v", r)
+		}
+	}()
+	return f()
+}

@@ -1,0 +1,440 @@
+package carbonara
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/parquet-go/parquet-go/encoding/bytestreamsplit"
+	"github.com/parquet-go/parquet-go/encoding/delta"
+	"github.com/parquet-go/parquet-go/format"
+
+	"millrace/ingest"
+)
+
+// A groupReader reads pages of one row group after the other. It belongs to one
+// goroutine and keeps its memory.
+type groupReader struct {
+	file    *segmentFile
+	group   *rowGroup
+	fetched fetched
+	columns []columnReader // one per column of the schema
+}
+
+// A columnReader holds one decoded page of a column, and the dictionary of its
+// chunk.
+type columnReader struct {
+	dict     []byte // the dictionary, or the payload of a plain page, as a list of values
+	entries  int
+	hasDict  bool
+	policies []string
+	runs     []pageRun // columnMetric, columnPolicy, columnSpan
+	ints     []int64   // columnTime, columnInt, columnCount
+	doubles  []float64 // columnMeasure, columnDouble: one per row, 0 for nulls
+	present  []bool    // columnDouble: one per row; nil if all rows of the page are null
+	buf      []byte
+	dictBuf  []byte
+	dense    []float64
+	flags    []bool
+}
+
+// A pageRun is consecutive rows of a page with the same value: from the end of the
+// run before it to end.
+type pageRun struct {
+	entry uint32 // in the dictionary
+	end   int32
+}
+
+// open starts with a row group of a file.
+func (r *groupReader) open(f *segmentFile, group int) {
+	r.file, r.group = f, &f.groups[group]
+	r.fetched.reset()
+	for len(r.columns) < len(f.schema) {
+		r.columns = append(r.columns, columnReader{})
+	}
+	for i := range r.columns {
+		r.columns[i].hasDict = false
+	}
+}
+
+// A fetched holds ranges of a file.
+type fetched struct {
+	ranges []Range
+	data   [][]byte
+}
+
+func (f *fetched) reset() { f.ranges, f.data = f.ranges[:0], nil }
+
+// Bytes between two ranges that are read along rather than left out.
+const joinGap = 4 << 10
+
+// want adds a range; they come in the order of their offsets.
+func (f *fetched) want(off, n int64) {
+	if last := len(f.ranges) - 1; last >= 0 {
+		r := &f.ranges[last]
+		if gap := off - r.Off - r.Len; off >= r.Off && gap <= joinGap {
+			r.Len = max(r.Len, off+n-r.Off)
+			return
+		}
+	}
+	f.ranges = append(f.ranges, Range{off, n})
+}
+
+func (f *fetched) bytes(off, n int64) ([]byte, error) {
+	i, found := slices.BinarySearchFunc(f.ranges, off, func(r Range, off int64) int {
+		switch {
+		case r.Off > off:
+			return 1
+		case r.Off+r.Len <= off:
+			return -1
+		}
+		return 0
+	})
+	if !found || off-f.ranges[i].Off+n > int64(len(f.data[i])) {
+		return nil, errors.New("BUG: page has not been fetched")
+	}
+	return f.data[i][off-f.ranges[i].Off:][:n], nil
+}
+
+// fetch reads pages (ascending) of columns (ascending) from the store, in one
+// request, with the dictionaries that they need.
+func (r *groupReader) fetch(ctx context.Context, columns, pages []int) error {
+	r.fetched.reset()
+	if r.file.whole != nil {
+		return ctx.Err()
+	}
+	for _, c := range columns {
+		k := &r.group.chunks[c]
+		if k.absent {
+			continue
+		}
+		if k.dict > 0 {
+			r.fetched.want(k.offset, int64(k.dict))
+		}
+		for _, p := range pages {
+			r.fetched.want(k.offset+int64(k.starts[p]), int64(k.starts[p+1]-k.starts[p]))
+		}
+	}
+	contents, err := r.file.store.Read(ctx, r.file.name, r.fetched.ranges)
+	if err != nil {
+		return err
+	}
+	if len(contents.Data) != len(r.fetched.ranges) {
+		return errShortRead
+	}
+	for i, want := range r.fetched.ranges {
+		if int64(len(contents.Data[i])) != want.Len {
+			return errShortRead
+		}
+	}
+	r.fetched.data = contents.Data
+	return nil
+}
+
+func (r *groupReader) bytes(off, n int64) ([]byte, error) {
+	if whole := r.file.whole; whole != nil {
+		return whole[off:][:n], nil
+	}
+	return r.fetched.bytes(off, n)
+}
+
+// read decodes a page of a column, which has been fetched.
+func (r *groupReader) read(c, page int) error {
+	col, k := &r.columns[c], &r.group.chunks[c]
+	rows := int(r.group.starts[page+1] - r.group.starts[page])
+	if k.absent {
+		col.doubles, col.present = nil, nil
+		return nil
+	}
+	err := guarded(func() error {
+		if k.dict > 0 && !col.hasDict {
+			if err := r.readDictionary(c); err != nil {
+				return err
+			}
+		}
+		begin, end := int64(k.starts[page]), int64(k.starts[page+1])
+		data, err := r.bytes(k.offset+begin, end-begin)
+		if err != nil {
+			return err
+		}
+		want := pageHeader{kind: format.DataPage, values: rows, encoding: k.encoding}
+		var payload []byte
+		payload, col.buf, err = openPage(data, want, k.codec, 24*rows+1024, col.buf)
+		if err != nil {
+			return err
+		}
+		return col.decode(r.file.schema[c].kind, k.encoding, payload, rows)
+	})
+	if err != nil {
+		return fmt.Errorf("column %s, rows from %d: %w", r.file.schema[c].name, r.group.starts[page], err)
+	}
+	return nil
+}
+
+func (r *groupReader) readDictionary(c int) error {
+	col, k := &r.columns[c], &r.group.chunks[c]
+	data, err := r.bytes(k.offset, int64(k.dict))
+	if err != nil {
+		return err
+	}
+	h, _, err := parsePageHeader(data)
+	if err != nil {
+		return err
+	}
+	if h.values == 0 || h.values > r.group.rows {
+		return fmt.Errorf("dictionary of %d values for %d rows", h.values, r.group.rows)
+	}
+	want := pageHeader{kind: format.DictionaryPage, values: h.values, encoding: format.Plain}
+	col.dict, col.dictBuf, err = openPage(data, want, k.codec, maxChunk, col.dictBuf)
+	if err != nil {
+		return err
+	}
+	col.entries, col.hasDict = h.values, true
+	switch kind := r.file.schema[c].kind; kind {
+	case columnPolicy:
+		return col.readPolicies()
+	case columnMetric, columnSpan:
+		if size := r.file.schema[c].size(); len(col.dict) != size*col.entries {
+			return fmt.Errorf("dictionary of %d values has %d bytes", col.entries, len(col.dict))
+		}
+		return nil
+	default:
+		return errors.New("unexpected dictionary")
+	}
+}
+
+// readPolicies decodes the dictionary of names: a length of four bytes and the
+// bytes of each. Names that are there already are not allocated again.
+func (c *columnReader) readPolicies() error {
+	b := c.dict
+	old := c.policies
+	c.policies = c.policies[:0]
+	for i := range c.entries {
+		if len(b) < 4 || uint64(len(b)-4) < uint64(binary.LittleEndian.Uint32(b)) {
+			return errors.New("dictionary is cut short")
+		}
+		n := binary.LittleEndian.Uint32(b)
+		name := b[4:][:n]
+		if i < len(old) && old[i] == string(name) {
+			c.policies = append(c.policies, old[i])
+		} else {
+			c.policies = append(c.policies, string(name))
+		}
+		b = b[4+n:]
+	}
+	if len(b) != 0 {
+		return fmt.Errorf("%d bytes after the dictionary", len(b))
+	}
+	return nil
+}
+
+func (c *columnReader) decode(kind columnKind, e format.Encoding, payload []byte, rows int) (err error) {
+	switch {
+	case e == format.RLEDictionary && (kind == columnMetric || kind == columnPolicy || kind == columnSpan):
+		if len(payload) == 0 || payload[0] > 32 {
+			return errors.New("malformed dictionary page")
+		}
+		c.runs, err = decodeRuns(c.runs[:0], payload[1:], int(payload[0]), rows)
+		for _, run := range c.runs {
+			if int(run.entry) >= c.entries {
+				return fmt.Errorf("entry %d of a dictionary of %d", run.entry, c.entries)
+			}
+		}
+		return err
+	case e == format.Plain && kind == columnMetric:
+		return c.decodeMetrics(payload, rows)
+	case e == format.DeltaBinaryPacked && (kind == columnTime || kind == columnInt || kind == columnCount):
+		if err := checkDelta(payload, rows); err != nil {
+			return err
+		}
+		c.ints, err = new(delta.BinaryPackedEncoding).DecodeInt64(c.ints[:0], payload)
+		if err == nil && len(c.ints) != rows {
+			err = fmt.Errorf("%d values, not %d", len(c.ints), rows)
+		}
+		return err
+	case kind == columnMeasure:
+		c.doubles, err = decodeDoubles(c.doubles, payload, e, rows)
+		return err
+	case kind == columnDouble:
+		return c.decodeNullable(payload, e, rows)
+	}
+	return fmt.Errorf("unexpected encoding %v", e)
+}
+
+// decodeMetrics takes a plain page for a dictionary, of which each run uses the
+// value in its first row.
+func (c *columnReader) decodeMetrics(payload []byte, rows int) error {
+	const size = len(ingest.MetricID{})
+	if len(payload) != rows*size {
+		return fmt.Errorf("%d bytes for %d rows", len(payload), rows)
+	}
+	c.dict, c.entries, c.runs = payload, rows, c.runs[:0]
+	first := 0
+	for row := 1; row <= rows; row++ {
+		if row < rows && string(payload[row*size:][:size]) == string(payload[first*size:][:size]) {
+			continue
+		}
+		c.runs = append(c.runs, pageRun{uint32(first), int32(row)})
+		first = row
+	}
+	return nil
+}
+
+// decodeRuns reads Parquet's hybrid of runs and bit packing; see appendRuns.
+func decodeRuns(dst []pageRun, src []byte, width, rows int) ([]pageRun, error) {
+	row := 0
+	add := func(entry uint32, n int) {
+		row += n
+		if last := len(dst) - 1; last >= 0 && dst[last].entry == entry {
+			dst[last].end = int32(row)
+			return
+		}
+		dst = append(dst, pageRun{entry, int32(row)})
+	}
+	for row < rows {
+		h, n := binary.Uvarint(src)
+		if n <= 0 || h>>1 == 0 || h>>1 > uint64(rows) {
+			return dst, errors.New("malformed run")
+		}
+		src = src[n:]
+		count := int(h >> 1)
+		if h&1 == 0 { // one value
+			size := (width + 7) / 8
+			if len(src) < size {
+				return dst, errors.New("run is cut short")
+			}
+			var value uint32
+			for i, b := range src[:size] {
+				value |= uint32(b) << (8 * i)
+			}
+			src = src[size:]
+			if count > rows-row {
+				return dst, errors.New("run is too long")
+			}
+			add(value, count)
+			continue
+		}
+		size := count * width // groups of eight values
+		if len(src) < size {
+			return dst, errors.New("run is cut short")
+		}
+		for i := range min(8*count, rows-row) {
+			add(unpackBits(src[:size], i*width, width), 1)
+		}
+		src = src[size:]
+	}
+	return dst, nil
+}
+
+// unpackBits returns width bits from bit at, the least significant first.
+func unpackBits(src []byte, at, width int) (value uint32) {
+	for got := 0; got < width; {
+		i, shift := (at+got)/8, (at+got)%8
+		value |= uint32(src[i]>>shift) << got
+		got += 8 - shift
+	}
+	return value & uint32(1<<width-1)
+}
+
+// checkDelta looks at how many values a page of deltas announces, before somebody
+// allocates them: block size, blocks' parts and the number are varints.
+func checkDelta(payload []byte, rows int) error {
+	var header [3]uint64
+	for i := range header {
+		v, n := binary.Uvarint(payload)
+		if n <= 0 {
+			return errors.New("malformed page of deltas")
+		}
+		header[i], payload = v, payload[n:]
+	}
+	if header[2] != uint64(rows) {
+		return fmt.Errorf("%d values, not %d", header[2], rows)
+	}
+	return nil
+}
+
+func decodeDoubles(dst []float64, payload []byte, e format.Encoding, values int) ([]float64, error) {
+	if len(payload) != 8*values {
+		return dst, fmt.Errorf("%d bytes for %d values", len(payload), values)
+	}
+	switch e {
+	case format.ByteStreamSplit:
+		return new(bytestreamsplit.Encoding).DecodeDouble(dst[:0], payload)
+	case format.Plain:
+		dst = slices.Grow(dst[:0], values)[:values]
+		for i := range dst {
+			dst[i] = math.Float64frombits(binary.LittleEndian.Uint64(payload[8*i:]))
+		}
+		return dst, nil
+	}
+	return dst, fmt.Errorf("unexpected encoding %v", e)
+}
+
+func (c *columnReader) decodeNullable(payload []byte, e format.Encoding, rows int) error {
+	if len(payload) < 4 || uint64(len(payload)-4) < uint64(binary.LittleEndian.Uint32(payload)) {
+		return errors.New("levels are cut short")
+	}
+	n := binary.LittleEndian.Uint32(payload)
+	var err error
+	if c.runs, err = decodeRuns(c.runs[:0], payload[4:][:n], 1, rows); err != nil {
+		return err
+	}
+	values := 0
+	c.flags = slices.Grow(c.flags[:0], rows)[:rows]
+	begin := int32(0)
+	for _, run := range c.runs {
+		for i := begin; i < run.end; i++ {
+			c.flags[i] = run.entry == 1
+		}
+		if run.entry == 1 {
+			values += int(run.end - begin)
+		}
+		begin = run.end
+	}
+	payload = payload[4+n:]
+	if values == rows {
+		c.present = c.flags
+		c.doubles, err = decodeDoubles(c.doubles, payload, e, rows)
+		return err
+	}
+	if c.dense, err = decodeDoubles(c.dense, payload, e, values); err != nil {
+		return err
+	}
+	if values == 0 {
+		c.present = nil
+		return nil
+	}
+	c.present = c.flags
+	c.spread(rows)
+	return nil
+}
+
+// spread puts the values between the nulls.
+func (c *columnReader) spread(rows int) {
+	c.doubles = slices.Grow(c.doubles[:0], rows)[:rows]
+	next := 0
+	for i, present := range c.flags {
+		c.doubles[i] = 0
+		if present {
+			c.doubles[i] = c.dense[next]
+			next++
+		}
+	}
+}
+
+// metric is the metric of a run of the page.
+func (c *columnReader) metric(run int) ingest.MetricID {
+	const size = len(ingest.MetricID{})
+	return ingest.MetricID(c.dict[int(c.runs[run].entry)*size:][:size])
+}
+
+// span is the granularity of a run of the page.
+func (c *columnReader) span(run int) int64 {
+	return int64(binary.LittleEndian.Uint64(c.dict[8*int(c.runs[run].entry):]))
+}
+
+// policy is the archive policy of a run of the page.
+func (c *columnReader) policy(run int) string { return c.policies[c.runs[run].entry] }

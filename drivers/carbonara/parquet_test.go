@@ -1,0 +1,208 @@
+package carbonara
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"millrace/ingest"
+)
+
+// finished copies what an encoder gives and opens it.
+func finished(t testing.TB, e encoder) (*segmentFile, segment) {
+	t.Helper()
+	file, description, err := e.finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := openSegment(t.Context(), &objectStore{data: slices.Clone(file)}, "a.parquet", int64(len(file)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.verify(t.Context(), description); err != nil {
+		t.Fatal(err)
+	}
+	return f, description
+}
+
+func scannedRaw(t testing.TB, f *segmentFile) []rawRun {
+	t.Helper()
+	var runs []rawRun
+	scan := f.scanRaw(context.Background())
+	for scan.next() {
+		run := scan.run()
+		run.Measures = slices.Clone(run.Measures)
+		if n := len(runs); n > 0 && runs[n-1].Metric == run.Metric && runs[n-1].Policy == run.Policy {
+			runs[n-1].Measures = append(runs[n-1].Measures, run.Measures...)
+			continue
+		}
+		runs = append(runs, run)
+	}
+	if err := scan.err(); err != nil {
+		t.Fatal(err)
+	}
+	return runs
+}
+
+// bitwise compares floats by their bits.
+var bitwise = cmp.Comparer(func(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) })
+
+// sameRuns compares runs, quickly when they are equal.
+func sameRuns(t *testing.T, want, got []rawRun) {
+	t.Helper()
+	same := slices.EqualFunc(want, got, func(a, b rawRun) bool {
+		return a.Metric == b.Metric && a.Policy == b.Policy && slices.EqualFunc(a.Measures, b.Measures, sameMeasure)
+	})
+	if !same {
+		t.Error(cmp.Diff(want, got, bitwise))
+	}
+}
+
+func sameMeasure(a, b ingest.Measure) bool {
+	return a.Time == b.Time && math.Float64bits(a.Value) == math.Float64bits(b.Value)
+}
+
+func metricID(n int) ingest.MetricID {
+	var id ingest.MetricID
+	binary.BigEndian.PutUint64(id[:], uint64(n)*0x9e3779b97f4a7c15>>1)
+	binary.BigEndian.PutUint64(id[8:], uint64(n))
+	return id
+}
+
+func metricIDs(n int) []ingest.MetricID {
+	ids := make([]ingest.MetricID, n)
+	for i := range ids {
+		ids[i] = metricID(i)
+	}
+	slices.SortFunc(ids, compareMetrics)
+	return ids
+}
+
+// oddValues are those that comparisons and conversions could spoil.
+var oddValues = []float64{
+	0, math.Copysign(0, -1), math.NaN(), math.Float64frombits(0xfff8dead_beef0001), math.Float64frombits(0x7ff00000_00000001),
+	math.Inf(1), math.Inf(-1), math.MaxFloat64, math.SmallestNonzeroFloat64, 1. / 3,
+}
+
+// someRuns makes runs of 1 to most rows.
+func someRuns(rng *rand.Rand, metrics, most int) []rawRun {
+	var runs []rawRun
+	for i, id := range metricIDs(metrics) {
+		run := rawRun{Metric: id, Policy: []string{"low", "medium", ""}[i%3]}
+		at := rng.Int64N(1e18)
+		for range 1 + rng.IntN(most) {
+			at += 1 + rng.Int64N(60e9)
+			value := math.Round(rng.NormFloat64()*100) / 100
+			if rng.IntN(50) == 0 {
+				value = oddValues[rng.IntN(len(oddValues))]
+			}
+			run.Measures = append(run.Measures, ingest.Measure{Time: at, Value: value})
+		}
+		runs = append(runs, run)
+	}
+	return runs
+}
+
+func TestRawRoundTrip(t *testing.T) {
+	e := newRawEncoder() // Kept, as the engine keeps it.
+	f := func(name string, runs []rawRun) {
+		t.Run(name, func(t *testing.T) {
+			for _, run := range runs {
+				e.add(run)
+			}
+			var rows int64
+			for _, run := range runs {
+				rows += int64(len(run.Measures))
+			}
+			if e.rows() != rows {
+				t.Errorf("rows() = %d, want %d", e.rows(), rows)
+			}
+			size := e.size()
+			file, d := finished(t, e)
+			if e.rows() != 0 || d.Rows != rows || d.Bytes > size {
+				t.Errorf("rows %d after finish, description %+v, size before %d", e.rows(), d, size)
+			}
+			sameRuns(t, runs, scannedRaw(t, file))
+		})
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	f("empty", nil)
+	f("one row", someRuns(rng, 1, 1))
+	f("one row each", someRuns(rng, 5000, 1))
+	f("few rows each", someRuns(rng, 3000, 10))
+	f("many rows each", someRuns(rng, 1000, 150))
+	f("a metric larger than row groups", someRuns(rng, 3, 150_000))
+	f("after all those, a small one", someRuns(rng, 10, 10))
+}
+
+func TestRawFind(t *testing.T) {
+	for _, most := range []int{1, 20, 300, 30_000} {
+		t.Run(fmt.Sprint(most), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(3, uint64(most)))
+			runs := someRuns(rng, 200_000/most, most)
+			e := newRawEncoder()
+			for _, run := range runs {
+				e.add(run)
+			}
+			f, d := finished(t, e)
+			for range 50 {
+				from := d.MinTime + rng.Int64N(d.MaxTime-d.MinTime+1)
+				to := from + rng.Int64N(d.MaxTime-from+1)
+				if rng.IntN(2) == 0 {
+					from, to = ingest.MinTime, ingest.MaxTime
+				}
+				checkFindRaw(t, f, runs, rng, from, to)
+			}
+		})
+	}
+}
+
+func checkFindRaw(t *testing.T, f *segmentFile, runs []rawRun, rng *rand.Rand, from, to int64) {
+	t.Helper()
+	var metrics []ingest.MetricID
+	var want, got []rawRun
+	for range 1 + rng.IntN(20) {
+		metrics = append(metrics, runs[rng.IntN(len(runs))].Metric, metricID(-1-rng.IntN(1000)))
+	}
+	slices.SortFunc(metrics, compareMetrics)
+	metrics = slices.Compact(metrics)
+	for _, id := range metrics {
+		i, ok := slices.BinarySearchFunc(runs, id, func(r rawRun, id ingest.MetricID) int { return compareMetrics(r.Metric, id) })
+		if !ok {
+			continue
+		}
+		run := runs[i]
+		run.Measures = nil
+		for _, m := range runs[i].Measures {
+			if from <= m.Time && m.Time < to {
+				run.Measures = append(run.Measures, m)
+			}
+		}
+		if len(run.Measures) > 0 {
+			want = append(want, run)
+		}
+	}
+	last := 0
+	err := f.findRaw(t.Context(), metrics, from, to, func(i int, measures []ingest.Measure, policy string) error {
+		if i < last {
+			t.Errorf("metric %d after %d", i, last)
+		}
+		if n := len(got); n > 0 && got[n-1].Metric == metrics[i] {
+			got[n-1].Measures = append(got[n-1].Measures, measures...)
+		} else {
+			got = append(got, rawRun{metrics[i], policy, slices.Clone(measures)})
+		}
+		last = i
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameRuns(t, want, got)
+}

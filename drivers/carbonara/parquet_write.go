@@ -1,0 +1,163 @@
+package carbonara
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/parquet-go/parquet-go/format"
+)
+
+// A segmentWriter assembles a Parquet file in memory. Its memory is kept from file
+// to file.
+type segmentWriter struct {
+	kind    kind
+	schema  []column
+	columns []columnWriter // one per column of the schema
+	out     []byte
+	inPage  int // rows of the open page
+	inGroup int // rows of the open row group, without the open page
+	rows    int64
+	groups  []writtenGroup
+	footer  footerWriter
+}
+
+type writtenGroup struct {
+	rows   int
+	chunks []writtenChunk
+}
+
+// A writtenChunk is what the footer needs to know of a chunk.
+type writtenChunk struct {
+	offset   int64
+	size     int
+	starts   []int // of the data pages, from offset
+	codec    format.CompressionCodec
+	encoding format.Encoding
+	raw      int64
+	values   int64
+	bounds   []byte
+	held     []byte // a chunk without a value, which has no place in the file yet
+}
+
+func newSegmentWriter(k kind, schema []column, columns []columnWriter) *segmentWriter {
+	w := &segmentWriter{kind: k, schema: schema, columns: columns}
+	w.reset()
+	return w
+}
+
+func (w *segmentWriter) reset() {
+	w.inPage, w.inGroup, w.rows = 0, 0, 0
+	w.groups = w.groups[:0]
+	for _, c := range w.columns {
+		c.reset()
+	}
+}
+
+// room is how many rows fit into the open page, at least one.
+func (w *segmentWriter) room() int { return pageRows - w.inPage }
+
+// advance counts n rows, at most room, that every column has got.
+func (w *segmentWriter) advance(n int) {
+	w.inPage += n
+	w.rows += int64(n)
+	if w.inPage == pageRows {
+		w.closePage()
+	}
+	if w.inGroup == groupRows {
+		w.closeGroup()
+	}
+}
+
+func (w *segmentWriter) closePage() {
+	for _, c := range w.columns {
+		c.closePage(w.inPage)
+	}
+	w.inGroup += w.inPage
+	w.inPage = 0
+}
+
+func (w *segmentWriter) closeGroup() {
+	if len(w.groups) == 0 {
+		w.out = append(w.out[:0], parquetMagic...)
+	}
+	g := writtenGroup{rows: w.inGroup, chunks: make([]writtenChunk, len(w.columns))}
+	for i, c := range w.columns {
+		chunk := c.closeChunk()
+		g.chunks[i] = writtenChunk{
+			offset: int64(len(w.out)), size: len(chunk.data), starts: slices.Clone(chunk.starts),
+			codec: chunk.codec, encoding: chunk.encoding, raw: chunk.raw, values: chunk.values,
+			bounds: bytes.Clone(chunk.bounds),
+		}
+		if chunk.values == 0 {
+			g.chunks[i].held = bytes.Clone(chunk.data)
+		} else {
+			w.out = append(w.out, chunk.data...)
+		}
+		chunk.reset()
+	}
+	w.groups = append(w.groups, g)
+	w.inGroup = 0
+}
+
+// size is about how long the file would be now, rather too much.
+func (w *segmentWriter) size() int64 {
+	n := int64(len(w.out)) + 1024
+	for _, g := range w.groups {
+		n += int64(len(g.chunks)) * footerPerChunk
+		for i := range g.chunks {
+			n += int64(len(g.chunks[i].held) + len(g.chunks[i].bounds) + footerPerPage*len(g.chunks[i].starts))
+		}
+	}
+	if w.inPage+w.inGroup > 0 {
+		n += int64(len(w.columns)) * (footerPerChunk + groupRows/pageRows*footerPerPage)
+		for _, c := range w.columns {
+			n += c.buffered()
+		}
+	}
+	return n
+}
+
+// finish returns the file with these key-value metadata, sorted by key, and
+// empties the writer. The bytes are valid until the next advance.
+func (w *segmentWriter) finish(metadata []format.KeyValue) ([]byte, error) {
+	if w.inPage > 0 {
+		w.closePage()
+	}
+	if w.inGroup > 0 {
+		w.closeGroup()
+	}
+	if len(w.groups) == 0 {
+		w.out = append(w.out[:0], parquetMagic...)
+	}
+	kept := w.keptColumns()
+	w.placeHeld(kept)
+	file, err := w.footer.append(w.out, w.kind, w.schema, kept, w.groups, metadata)
+	w.out = file // To be overwritten when the next row group closes.
+	w.reset()
+	return file, err
+}
+
+// keptColumns are the columns of the schema that stay in the file: all but those
+// of methods that have no value in it.
+func (w *segmentWriter) keptColumns() []int {
+	var kept []int
+	for i, c := range w.schema {
+		hasValues := slices.ContainsFunc(w.groups, func(g writtenGroup) bool { return g.chunks[i].values > 0 })
+		if c.kind != columnDouble || hasValues {
+			kept = append(kept, i)
+		}
+	}
+	return kept
+}
+
+// placeHeld appends the chunks without a value whose columns have one elsewhere.
+func (w *segmentWriter) placeHeld(kept []int) {
+	for _, g := range w.groups {
+		for _, i := range kept {
+			if c := &g.chunks[i]; c.held != nil {
+				c.offset = int64(len(w.out))
+				w.out = append(w.out, c.held...)
+			}
+		}
+	}
+}
