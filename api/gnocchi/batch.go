@@ -14,13 +14,18 @@ type Batch struct {
 	// Entries has one entry per metric, in the order of the body, without its policy.
 	Entries []ingest.Entry
 	// Lenient makes a scan put measures that can't be understood aside in Bad and
-	// go on, instead of failing at the first. It survives Reset.
+	// go on, instead of failing at the first; with more than MaxBad of them it fails
+	// at the first after all. It survives Reset.
 	Lenient bool
 	// Bad is what a lenient scan put aside, in the order of the body.
 	Bad []MeasuresError
 
 	measures []ingest.Measure
 }
+
+// MaxBad bounds what a lenient scan puts aside: a list of two-byte measures would
+// otherwise take fifty times its size.
+const MaxBad = 1 << 16
 
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() {
@@ -48,7 +53,7 @@ type MeasuresError struct {
 	Reason  string          // one of the constants
 	Key     string          // the metric's key in a batch, as sent; empty for measures of one metric
 	Metric  ingest.MetricID // zero when Key is not a UUID
-	Entry   int             // index of the metric among the keys of the body, -1: the body itself
+	Entry   int             // index of the metric among the keys of the body, 0 for measures of one metric, -1: the body itself
 	Measure int             // index of the measure in the metric's list, -1: the list itself
 	Field   string          // "timestamp" or "value" when one of them is to blame
 }

@@ -39,7 +39,7 @@ func appendSign(dst []byte, v float64) []byte {
 // Most of what is measured has no more than three decimals. Of the decimals with up
 // to 15 digits no two read as the same float64, so when this many thousandths read
 // as abs, they are the shortest decimal that does.
-func thousandths(abs float64) uint64 { return uint64(abs*1000 + 0.5) }
+func thousandths(abs float64) uint64 { return uint64(int64(abs*1000 + 0.5)) }
 
 func appendThousandths(dst []byte, n uint64) []byte {
 	dst = strconv.AppendUint(dst, n/1000, 10)
@@ -73,7 +73,7 @@ const (
 func appendShortest(dst []byte, v float64) []byte {
 	m, e := math.Float64bits(v)&(1<<52-1)|1<<52, int(math.Float64bits(v)>>52)-1075
 	k := -e*30103/100000 + 1 // ⌈-e·log₁₀2⌉
-	shift := uint(1 - e) // the products are in units of 2^-shift
+	shift := uint(1 - e)     // the products are in units of 2^-shift
 	low, lowRest := scale(2*m-1, k, shift)
 	high, highRest := scale(2*m+1, k, shift)
 	if m&1 == 0 && lowRest == 0 {

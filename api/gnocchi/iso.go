@@ -107,7 +107,6 @@ func isoTail(b []byte, n int, sec int64) (int64, int64, int) {
 		if !ok {
 			break
 		}
-		sign := int64(',') - int64(b[n]) // '+' is the byte before ',' and '-' the one after
 		end := n + 3
 		minutes, ok := twoDigits(b, end)
 		if ok {
@@ -120,7 +119,11 @@ func isoTail(b []byte, n int, sec int64) (int64, int64, int) {
 		if hours > 23 || minutes > 59 {
 			return 0, 0, 0
 		}
-		return sec - sign*int64(hours*3600+minutes*60), nsec, end
+		offset := int64(hours*3600 + minutes*60)
+		if b[n] == '-' {
+			offset = -offset
+		}
+		return sec - offset, nsec, end
 	}
 	return sec, nsec, n
 }
@@ -155,10 +158,11 @@ func validDate(year, month, day int) bool {
 // is the last: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms",
 // days_from_civil.
 func daysSinceEpoch(year, month, day int) int64 {
-	y, m := uint32(year)+400, uint32(month) // 400 years on, so that January of the year 0 isn't negative
+	const days400 = 146097                  // days of 400 years
+	y, m := uint32(year)+400, uint32(month) // so that January of the year 0 isn't negative
 	if m <= 2 {
 		y, m = y-1, m+12
 	}
 	days := 365*y + y/4 - y/100 + y/400 + (153*(m-3)+2)/5 + uint32(day)
-	return int64(days) - 719469 - 146097
+	return int64(days) - 719469 - days400
 }

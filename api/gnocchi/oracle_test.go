@@ -100,6 +100,10 @@ func (s *oracle) bad(e MeasuresError, reason string) error {
 	if !s.b.Lenient {
 		return &e
 	}
+	if len(s.b.Bad) == MaxBad {
+		e = s.b.Bad[0]
+		return &e
+	}
 	s.b.Bad = append(s.b.Bad, e)
 	return nil
 }

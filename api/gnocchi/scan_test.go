@@ -270,6 +270,18 @@ func TestScanLenient(t *testing.T) {
 	}
 }
 
+func TestScanLenientIsBounded(t *testing.T) {
+	b := Batch{Lenient: true}
+	bad := strings.Repeat("1,", MaxBad)
+	if err := ScanMeasures([]byte("["+bad[:len(bad)-1]+"]"), testNow, &b, testID); err != nil || len(b.Bad) != MaxBad {
+		t.Errorf("%d put aside: %v", len(b.Bad), err)
+	}
+	want := "unexpected measures format @ data[0]"
+	if got := outcome(&b, ScanMeasures([]byte("["+bad+"1]"), testNow, &b, testID)); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 // Measures move while they are collected, and entries don't share capacity.
 func TestScanBatchPointsAtItsMeasures(t *testing.T) {
 	data := body(50, 7, stamps[0].write)

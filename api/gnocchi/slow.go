@@ -71,6 +71,10 @@ func (s *slowScanner) bad(e MeasuresError, reason string) error {
 	if !s.b.Lenient {
 		return &e
 	}
+	if len(s.b.Bad) == MaxBad {
+		e = s.b.Bad[0]
+		return &e
+	}
 	s.b.Bad = append(s.b.Bad, e)
 	return nil
 }
