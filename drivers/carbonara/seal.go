@@ -139,10 +139,10 @@ func (s *seal) resolve(ctx context.Context, names []string) error {
 		rules := &policyRules{name: name}
 		rules.set(p)
 		set := p.Methods
-		if set.Has(ingest.Sum) && set.Has(ingest.Count) {
-			set.Remove(ingest.Mean) // the quotient says it
-		}
 		methods.Union(set)
+		if set.Has(ingest.Sum) && set.Has(ingest.Count) {
+			set.Remove(ingest.Mean) // readers take the quotient
+		}
 		gs := p.Granularities()
 		slices.Reverse(gs)
 		s.policies[name] = &sealPolicy{policyRules: rules, granularities: gs, plan: aggregate.NewPlan(set.List())}

@@ -1,0 +1,93 @@
+package carbonara
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A memoryStore keeps the store's contract in a map, for the tests of the engine.
+type memoryStore struct {
+	mu      sync.Mutex
+	objects map[string]memoryObject
+	swaps   int
+	largest int64
+}
+
+type memoryObject struct {
+	data     []byte
+	version  Version
+	modified time.Time
+}
+
+func newMemoryStore() *memoryStore {
+	return &memoryStore{objects: make(map[string]memoryObject), largest: 1 << 20}
+}
+
+func (s *memoryStore) Put(ctx context.Context, name string, data []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.objects[name] = memoryObject{slices.Clone(data), "", time.Now()}
+	return ctx.Err()
+}
+
+func (s *memoryStore) Read(ctx context.Context, name string, ranges []Range) (Contents, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, ok := s.objects[name]
+	if !ok {
+		return Contents{}, ErrNotFound
+	}
+	c := Contents{Size: int64(len(o.data)), Version: o.version}
+	if len(ranges) == 0 {
+		ranges = []Range{{0, c.Size}}
+	}
+	for _, r := range ranges {
+		if r.Off < 0 {
+			r.Off = max(0, c.Size-r.Len)
+		}
+		begin := min(r.Off, c.Size)
+		c.Data = append(c.Data, slices.Clone(o.data[begin:min(begin+r.Len, c.Size)]))
+	}
+	return c, ctx.Err()
+}
+
+func (s *memoryStore) Swap(ctx context.Context, name string, old Version, data []byte) (Version, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.objects[name].version != old {
+		return "", ErrChanged
+	}
+	s.swaps++
+	version := Version(strconv.Itoa(s.swaps))
+	s.objects[name] = memoryObject{slices.Clone(data), version, time.Now()}
+	return version, ctx.Err()
+}
+
+func (s *memoryStore) List(ctx context.Context, prefix string) ([]Object, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []Object
+	for name, o := range s.objects {
+		if strings.HasPrefix(name, prefix) {
+			list = append(list, Object{name, int64(len(o.data)), o.modified})
+		}
+	}
+	slices.SortFunc(list, func(a, b Object) int { return strings.Compare(a.Name, b.Name) })
+	return list, ctx.Err()
+}
+
+func (s *memoryStore) Delete(ctx context.Context, names []string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range names {
+		delete(s.objects, name)
+	}
+	return ctx.Err()
+}
+
+func (s *memoryStore) MaxObject() int64 { return s.largest }
+func (s *memoryStore) Close() error     { return nil }
