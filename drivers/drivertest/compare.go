@@ -71,11 +71,7 @@ func (h *history) within(m *subject) int64 {
 // compare asks both and wants the same rows.
 func (h *history) compare(queries []ingest.Query) {
 	h.t.Helper()
-	got, err := h.ask(queries)
-	if err != nil {
-		h.fatalf("cannot read %d series: %v", len(queries), err)
-	}
-	want := h.truth(queries)
+	got, want := h.ask(queries), h.truth(queries)
 	for i := range queries {
 		if !sameRows(queries[i].Method, got[i], want[i]) {
 			h.fatalf("%s", h.difference(&queries[i], got[i], want[i]))
@@ -84,8 +80,13 @@ func (h *history) compare(queries []ingest.Query) {
 }
 
 // ask reads from the driver under test, appending to slices that are not empty.
-func (h *history) ask(queries []ingest.Query) ([][]ingest.Measure, error) {
-	return ask(h.t.Context(), h.driver, queries)
+func (h *history) ask(queries []ingest.Query) (answers [][]ingest.Measure) {
+	h.t.Helper()
+	h.patiently("read", func() (err error) {
+		answers, err = ask(h.t.Context(), h.driver, queries)
+		return err
+	})
+	return answers
 }
 
 var already = ingest.Measure{Time: 42, Value: 42}
@@ -134,10 +135,11 @@ func (h *history) compareLate() {
 			ids = append(ids, m.id)
 		}
 	}
-	got, err := reader.Late(h.t.Context(), ids)
-	if err != nil {
-		h.fatalf("cannot count late measures: %v", err)
-	}
+	var got []uint64
+	h.patiently("count late measures", func() (err error) {
+		got, err = reader.Late(h.t.Context(), ids)
+		return err
+	})
 	want, err := h.oracle.Late(context.Background(), ids)
 	if err != nil {
 		h.fatalf("the oracle: %v", err)

@@ -44,6 +44,7 @@ type settings struct {
 	expiredKept bool
 	tornFlushes bool
 	shorter     int
+	patience    int // how often a call that failed is tried again; 0: it must not fail
 }
 
 // Processes makes the suite test several drivers over one back-end, as several

@@ -15,6 +15,14 @@ type profile struct {
 	wild     float64       // share of values that are not ordinary numbers
 }
 
+// steps is how long a random history is; comparing every method takes its time.
+func (p *profile) steps() int {
+	if p.policies[0].Methods.Len() > 100 {
+		return 40
+	}
+	return 150
+}
+
 const day = 24 * time.Hour
 
 // plain is the default list with what it leaves out.

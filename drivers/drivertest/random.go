@@ -13,7 +13,7 @@ func (s *suite) random(t *testing.T) {
 		t.Run(p.name, func(t *testing.T) {
 			h := s.start(t, p.policies...).history(3)
 			h.populate(p)
-			h.live(p, s.length(250))
+			h.live(p, s.length(p.steps()))
 		})
 	}
 	t.Run("many flushes", s.manyFlushes)
@@ -102,7 +102,7 @@ func (s *suite) manyFlushes(t *testing.T) {
 	p := profiles()[4] // low, medium, high and bool together
 	h := s.start(t, p.policies...).history(10)
 	h.populate(p)
-	for i := range s.length(400) {
+	for i := range s.length(300) {
 		h.write(h.randomRecord(p))
 		h.apply()
 		h.flush()
