@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -9,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"millrace/api/gnocchi"
 	"millrace/index"
 	"millrace/ingest"
 )
@@ -40,6 +40,15 @@ type letterDoc struct {
 	Reason     string        `json:"reason"`
 	Measures   int           `json:"measures"` // how many
 	Bytes      int           `json:"bytes"`    // of a record that can't be read
+
+	Lost []lostMeasure `json:"lost,omitempty"` // the measures; when one letter is shown
+	Raw  string        `json:"raw,omitempty"`  // the bytes, in base64; when one letter is shown
+}
+
+// A lostMeasure is a measure of a dead letter, as a client would send it.
+type lostMeasure struct {
+	Timestamp time.Time `json:"timestamp"`
+	Value     float64   `json:"value"`
 }
 
 func newLetterDoc(l *ingest.DeadLetter) letterDoc {
@@ -83,12 +92,12 @@ func (q *request) getLetter() error {
 	if err != nil {
 		return err
 	}
-	measures := make([][2]any, len(l.Measures))
-	for i, m := range l.Measures {
-		measures[i] = [2]any{time.Unix(0, m.Time).UTC(), m.Value}
-	}
 	doc := newLetterDoc(&l)
-	return q.json(http.StatusOK, gnocchi.Object{{Name: "letter", Value: doc}, {Name: "measures", Value: measures}, {Name: "raw", Value: fmt.Sprintf("%x", l.Raw)}})
+	for _, m := range l.Measures {
+		doc.Lost = append(doc.Lost, lostMeasure{time.Unix(0, m.Time).UTC(), m.Value})
+	}
+	doc.Raw = base64.StdEncoding.EncodeToString(l.Raw)
+	return q.json(http.StatusOK, doc)
 }
 
 func (q *request) deleteLetter() error {

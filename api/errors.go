@@ -166,6 +166,22 @@ func (q *request) write(f *failure) {
 	q.bytes(f.status, mediaType, body)
 }
 
+// An errorDoc is an error in JSON.
+type errorDoc struct {
+	Code        int    `json:"code"`
+	Title       string `json:"title"`
+	Description any    `json:"description"`
+}
+
+// A problemDoc is an error as RFC 9457 has it.
+type problemDoc struct {
+	Type        string         `json:"type"`
+	Title       string         `json:"title"`
+	Status      int            `json:"status"`
+	Detail      string         `json:"detail,omitempty"`
+	Description gnocchi.Object `json:"description,omitempty"` // what an errorDoc would have, where that is an object
+}
+
 // append writes the failure in one of its shapes: Gnocchi's three, or RFC 9457's.
 func (f *failure) append(dst []byte, mediaType string) []byte {
 	title := http.StatusText(f.status)
@@ -175,7 +191,7 @@ func (f *failure) append(dst []byte, mediaType string) []byte {
 	}
 	switch mediaType {
 	case typeJSON:
-		return append(dst, gnocchi.Marshal(map[string]any{"code": f.status, "title": title, "description": description})...)
+		return append(dst, gnocchi.Marshal(errorDoc{f.status, title, description})...)
 	case typeProblem:
 		return append(dst, gnocchi.Marshal(f.problem(title))...)
 	}
@@ -192,25 +208,23 @@ func (f *failure) append(dst []byte, mediaType string) []byte {
 }
 
 // problem gives the failure as RFC 9457 problem details.
-func (f *failure) problem(title string) map[string]any {
-	p := map[string]any{"type": "about:blank", "title": title, "status": f.status}
+func (f *failure) problem(title string) problemDoc {
+	p := problemDoc{Type: "about:blank", Title: title, Status: f.status}
 	switch f.status {
 	case http.StatusTooManyRequests:
-		p["type"] = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+		p.Type = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 	case http.StatusServiceUnavailable:
-		p["type"] = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
+		p.Type = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
 	}
 	switch d := f.description.(type) {
 	case string:
-		if d != "" {
-			p["detail"] = d
-		}
+		p.Detail = d
 	case cause:
-		p["detail"] = d.cause
+		p.Detail = d.cause
 		if d.reason != "" {
-			p["detail"] = d.cause + ": " + d.reason
+			p.Detail += ": " + d.reason
 		}
-		p["description"] = d.object()
+		p.Description = d.object()
 	}
 	return p
 }
