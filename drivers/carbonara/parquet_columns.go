@@ -372,10 +372,17 @@ func (w *doubleWriter) appendValues(dst []byte, values []float64, e format.Encod
 	return append(dst, w.split...)
 }
 
+// sampleRows is how many values a segment's first page must have for a trial. Small
+// segments are merged soon, and a trial takes as long as all the rest of them.
+const sampleRows = 1 << 10
+
 // choose tries the open page. Decimals and counters repeat whole values, which
 // zstd finds; of full mantissas only the first bytes are alike, and it finds them
 // when they stand together.
 func (w *doubleWriter) choose() format.Encoding {
+	if len(w.values) < sampleRows {
+		return format.Plain
+	}
 	w.payload = w.appendValues(w.payload[:0], w.values, format.Plain)
 	whole := len(w.z.compress(w.payload))
 	w.payload = w.appendValues(w.payload[:0], w.values, format.ByteStreamSplit)

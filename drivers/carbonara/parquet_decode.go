@@ -30,6 +30,7 @@ type columnReader struct {
 	dict     []byte // the dictionary, or the payload of a plain page, as a list of values
 	entries  int
 	hasDict  bool
+	plain    bool // columnMetric: dict has a value for each row, runs are not filled in
 	policies []string
 	runs     []pageRun // columnMetric, columnPolicy, columnSpan
 	ints     []int64   // columnTime, columnInt, columnCount
@@ -237,6 +238,7 @@ func (c *columnReader) decode(kind columnKind, e format.Encoding, payload []byte
 		if len(payload) == 0 || payload[0] > 32 {
 			return errors.New("malformed dictionary page")
 		}
+		c.plain = false
 		c.runs, err = decodeRuns(c.runs[:0], payload[1:], int(payload[0]), rows)
 		for _, run := range c.runs {
 			if int(run.entry) >= c.entries {
@@ -264,23 +266,31 @@ func (c *columnReader) decode(kind columnKind, e format.Encoding, payload []byte
 	return fmt.Errorf("unexpected encoding %v", e)
 }
 
-// decodeMetrics takes a plain page for a dictionary, of which each run uses the
-// value in its first row.
+// decodeMetrics takes a plain page for a dictionary.
 func (c *columnReader) decodeMetrics(payload []byte, rows int) error {
-	const size = len(ingest.MetricID{})
-	if len(payload) != rows*size {
+	if len(payload) != rows*len(ingest.MetricID{}) {
 		return fmt.Errorf("%d bytes for %d rows", len(payload), rows)
 	}
-	c.dict, c.entries, c.runs = payload, rows, c.runs[:0]
+	c.dict, c.entries, c.runs, c.plain = payload, rows, c.runs[:0], true
+	return nil
+}
+
+// fillRuns finds the runs of a plain page of metrics; each uses the value in its
+// first row.
+func (c *columnReader) fillRuns() {
+	if !c.plain {
+		return
+	}
+	const size = len(ingest.MetricID{})
 	first := 0
-	for row := 1; row <= rows; row++ {
-		if row < rows && string(payload[row*size:][:size]) == string(payload[first*size:][:size]) {
+	for row := 1; row <= c.entries; row++ {
+		if row < c.entries && string(c.dict[row*size:][:size]) == string(c.dict[first*size:][:size]) {
 			continue
 		}
 		c.runs = append(c.runs, pageRun{uint32(first), int32(row)})
 		first = row
 	}
-	return nil
+	c.plain = false
 }
 
 // decodeRuns reads Parquet's hybrid of runs and bit packing; see appendRuns.
@@ -426,9 +436,12 @@ func (c *columnReader) spread(rows int) {
 }
 
 // metric is the metric of a run of the page.
-func (c *columnReader) metric(run int) ingest.MetricID {
+func (c *columnReader) metric(run int) ingest.MetricID { return c.entry(int(c.runs[run].entry)) }
+
+// entry is a metric of the dictionary.
+func (c *columnReader) entry(i int) ingest.MetricID {
 	const size = len(ingest.MetricID{})
-	return ingest.MetricID(c.dict[int(c.runs[run].entry)*size:][:size])
+	return ingest.MetricID(c.dict[i*size:][:size])
 }
 
 // span is the granularity of a run of the page.

@@ -66,7 +66,7 @@ func (d *finder) locate(g *rowGroup, n int, metric func(int) ingest.MetricID, wa
 
 // eachHit fetches the pages, decodes each once, and calls do with the rows of the
 // hit's metric in its page.
-func (d *finder) eachHit(ctx context.Context, metric func(int) ingest.MetricID, do func(h hit, run, begin, end int) error) error {
+func (d *finder) eachHit(ctx context.Context, metric func(int) ingest.MetricID, do func(h hit, begin, end int) error) error {
 	if len(d.hits) == 0 {
 		return nil
 	}
@@ -83,28 +83,32 @@ func (d *finder) eachHit(ctx context.Context, metric func(int) ingest.MetricID, 
 				}
 			}
 		}
-		run, begin, end := d.reader.columns[0].rowsOf(metric(h.ask))
+		begin, end := d.reader.columns[0].rowsOf(metric(h.ask))
 		if begin == end {
 			continue
 		}
-		if err := do(h, run, begin, end); err != nil {
+		if err := do(h, begin, end); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// rowsOf finds a metric in the page: its run, and its rows from begin to end, which
-// are equal if it has none.
-func (c *columnReader) rowsOf(id ingest.MetricID) (run, begin, end int) {
-	run = sort.Search(len(c.runs), func(i int) bool { return compareMetrics(c.metric(i), id) >= 0 })
+// rowsOf finds the rows of a metric in the page, from begin to end; they are equal
+// if it has none.
+func (c *columnReader) rowsOf(id ingest.MetricID) (begin, end int) {
+	if c.plain {
+		begin = sort.Search(c.entries, func(i int) bool { return compareMetrics(c.entry(i), id) >= 0 })
+		return begin, begin + sort.Search(c.entries-begin, func(i int) bool { return compareMetrics(c.entry(begin+i), id) > 0 })
+	}
+	run := sort.Search(len(c.runs), func(i int) bool { return compareMetrics(c.metric(i), id) >= 0 })
 	if run == len(c.runs) || c.metric(run) != id {
-		return 0, 0, 0
+		return 0, 0
 	}
 	if run > 0 {
 		begin = int(c.runs[run-1].end)
 	}
-	return run, begin, int(c.runs[run].end)
+	return begin, int(c.runs[run].end)
 }
 
 // runAt returns the run that holds a row of the page.
@@ -144,7 +148,7 @@ func (f *segmentFile) findRaw(ctx context.Context, metrics []ingest.MetricID, fr
 		d.reader.open(f, i)
 		d.columns = d.all(len(f.schema))
 		policies, times, values := &d.reader.columns[1], &d.reader.columns[2], &d.reader.columns[3]
-		err := d.eachHit(ctx, metric, func(h hit, _, begin, end int) error {
+		err := d.eachHit(ctx, metric, func(h hit, begin, end int) error {
 			begin, end = narrow(times.ints, begin, end, from, to)
 			for begin < end { // as long as the policy is the same
 				run := policies.runAt(begin)
@@ -177,9 +181,9 @@ func (f *segmentFile) findState(ctx context.Context, metrics []ingest.MetricID, 
 		d.locate(&f.groups[i], len(metrics), metric, func(int, int) bool { return true })
 		d.reader.open(f, i)
 		d.columns = d.all(len(f.schema))
-		err := d.eachHit(ctx, metric, func(h hit, run, begin, end int) error {
+		err := d.eachHit(ctx, metric, func(h hit, begin, end int) error {
 			for row := begin; row < end; row++ {
-				if err := visit(h.ask, d.reader.stateRow(run, d.reader.columns[1].runAt(row), row)); err != nil {
+				if err := visit(h.ask, d.reader.stateRow(metrics[h.ask], d.reader.columns[1].runAt(row), row)); err != nil {
 					return err
 				}
 			}
@@ -207,7 +211,7 @@ func (f *segmentFile) findSealed(ctx context.Context, wants []sealedWant, visit 
 		})
 		d.reader.open(f, i)
 		d.columns = f.columnsFor(d.all(len(sealedKeys)), wants, d.hits)
-		err := d.eachHit(ctx, metric, func(h hit, _, begin, end int) error {
+		err := d.eachHit(ctx, metric, func(h hit, begin, end int) error {
 			return d.visitSeries(wants[h.ask], begin, end, func(rows []ingest.Measure) error { return visit(h.ask, rows) })
 		})
 		if err != nil {

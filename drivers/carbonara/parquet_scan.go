@@ -51,6 +51,7 @@ func (s *groupScan) nextPage() bool {
 			return false
 		}
 	}
+	s.reader.columns[0].fillRuns()
 	return true
 }
 
@@ -147,14 +148,15 @@ func (s *stateScan) next() bool {
 	}
 	s.metric.at(s.reader.columns[0].runs, s.begin)
 	s.policy.at(s.reader.columns[1].runs, s.begin)
-	s.current = s.reader.stateRow(s.metric.run, s.policy.run, s.begin)
+	s.current = s.reader.stateRow(s.reader.columns[0].metric(s.metric.run), s.policy.run, s.begin)
 	s.begin++
 	return true
 }
 
-func (r *groupReader) stateRow(metric, policy, row int) stateRow {
+// stateRow returns a row of the page; policy is the run that it is in.
+func (r *groupReader) stateRow(id ingest.MetricID, policy, row int) stateRow {
 	return stateRow{
-		Metric: r.columns[0].metric(metric), Policy: r.columns[1].policy(policy),
+		Metric: id, Policy: r.columns[1].policy(policy),
 		Newest: r.columns[2].ints[row], Late: uint64(r.columns[3].ints[row]), Sealed: r.columns[4].ints[row],
 	}
 }

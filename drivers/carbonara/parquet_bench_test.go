@@ -1,0 +1,272 @@
+package carbonara
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"millrace/ingest"
+)
+
+// The data of the budgets: half of the metrics noisy gauges with two decimals, a
+// quarter counters, a quarter constant; one measure a minute.
+func budgetRuns(metrics, points int) []rawRun {
+	rng := rand.New(rand.NewPCG(1, 1))
+	const start = 1_700_000_040_000_000_000
+	var runs []rawRun
+	for i := range metrics {
+		run := rawRun{Metric: ingest.MetricID{}, Policy: "medium"}
+		for j := range run.Metric {
+			run.Metric[j] = byte(rng.Uint32())
+		}
+		level, counter := 100*rng.Float64(), float64(rng.IntN(1_000_000))
+		for p := range points {
+			m := ingest.Measure{Time: start + int64(p)*int64(time.Minute)}
+			switch i % 4 {
+			case 0, 1:
+				m.Value = math.Round((level+rng.NormFloat64())*100) / 100
+			case 2:
+				counter += float64(rng.IntN(100))
+				m.Value = counter
+			case 3:
+				m.Value = math.Round(level)
+			}
+			run.Measures = append(run.Measures, m)
+		}
+		runs = append(runs, run)
+	}
+	slices.SortFunc(runs, func(a, b rawRun) int { return compareMetrics(a.Metric, b.Metric) })
+	return runs
+}
+
+// aggregated makes the sealed rows of runs: of each measure, and of five.
+func aggregated(runs []rawRun, methods []ingest.Method) []sealedRun {
+	var sealed []sealedRun
+	for _, run := range runs {
+		for _, per := range []int{1, 5} {
+			s := sealedRun{Metric: run.Metric, Granularity: time.Duration(per) * time.Minute}
+			s.Values, s.Present = make([][]float64, len(methods)), make([][]bool, len(methods))
+			for bucket := range slices.Chunk(run.Measures, per) {
+				s.Times = append(s.Times, ingest.Floor(bucket[0].Time, s.Granularity))
+				for j, m := range methods {
+					v, ok := aggregateOf(m, bucket)
+					s.Values[j], s.Present[j] = append(s.Values[j], v), append(s.Present[j], ok)
+				}
+			}
+			sealed = append(sealed, s)
+		}
+	}
+	return sealed
+}
+
+func aggregateOf(m ingest.Method, bucket []ingest.Measure) (value float64, ok bool) {
+	sum, least, most := 0.0, math.Inf(1), math.Inf(-1)
+	for _, m := range bucket {
+		sum, least, most = sum+m.Value, min(least, m.Value), max(most, m.Value)
+	}
+	n := float64(len(bucket))
+	switch m {
+	case ingest.Mean:
+		return sum / n, true
+	case ingest.Min:
+		return least, true
+	case ingest.Max:
+		return most, true
+	case ingest.Sum:
+		return sum, true
+	case ingest.Count:
+		return n, true
+	case ingest.Std:
+		if n < 2 {
+			return 0, false
+		}
+		squares := 0.0
+		for _, m := range bucket {
+			squares += (m.Value - sum/n) * (m.Value - sum/n)
+		}
+		return math.Sqrt(squares / (n - 1)), true
+	}
+	return 0, false
+}
+
+func defaultMethods() []ingest.Method {
+	set := ingest.DefaultMethods()
+	return set.List()
+}
+
+func BenchmarkEncodeRaw(b *testing.B) {
+	f := func(name string, metrics, points int) {
+		b.Run(name, func(b *testing.B) {
+			runs := budgetRuns(metrics, points)
+			e := newRawEncoder()
+			var bytes int64
+			b.ReportAllocs()
+			for b.Loop() {
+				for _, run := range runs {
+					e.add(run)
+				}
+				_, d, err := e.finish()
+				if err != nil {
+					b.Fatal(err)
+				}
+				bytes = d.Bytes
+			}
+			rows := float64(metrics * points)
+			b.ReportMetric(rows*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrows/s")
+			b.ReportMetric(float64(bytes)/rows, "B/row")
+		})
+	}
+	f("625x1", 625, 1)
+	f("625x4", 625, 4)
+	f("10000x1", 10_000, 1)
+	f("10000x60", 10_000, 60)
+	f("10000x100", 10_000, 100)
+}
+
+func BenchmarkEncodeSealed(b *testing.B) {
+	methods := defaultMethods()
+	runs := aggregated(budgetRuns(10_000, 100), methods)
+	e := newSealedEncoder(methods)
+	var rows, bytes, values int64
+	b.ReportAllocs()
+	for b.Loop() {
+		values = 0
+		for _, run := range runs {
+			e.add(run)
+			for _, present := range run.Present {
+				for _, p := range present {
+					if p {
+						values++
+					}
+				}
+			}
+		}
+		_, d, err := e.finish()
+		if err != nil {
+			b.Fatal(err)
+		}
+		rows, bytes = d.Rows, d.Bytes
+	}
+	b.ReportMetric(float64(rows)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrows/s")
+	b.ReportMetric(float64(bytes)/float64(values), "B/value")
+}
+
+func encodedRaw(b *testing.B, runs []rawRun) *segmentFile {
+	e := newRawEncoder()
+	for _, run := range runs {
+		e.add(run)
+	}
+	return opened(b, e)
+}
+
+func encodedSealed(b *testing.B, runs []sealedRun, methods []ingest.Method) *segmentFile {
+	e := newSealedEncoder(methods)
+	for _, run := range runs {
+		e.add(run)
+	}
+	return opened(b, e)
+}
+
+func opened(b *testing.B, e encoder) *segmentFile {
+	file, _, err := e.finish()
+	if err != nil {
+		b.Fatal(err)
+	}
+	f, err := openSegment(context.Background(), &objectStore{data: slices.Clone(file)}, "a", int64(len(file)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return f
+}
+
+func BenchmarkOpen(b *testing.B) {
+	f := encodedRaw(b, budgetRuns(10_000, 100))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := openSegment(context.Background(), f.store, f.name, f.size); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(f.memory())/float64(len(f.groups)), "B/group")
+}
+
+func BenchmarkScanRaw(b *testing.B) {
+	f := encodedRaw(b, budgetRuns(10_000, 100))
+	b.ReportAllocs()
+	for b.Loop() {
+		rows := int64(0)
+		scan := f.scanRaw(context.Background())
+		for scan.next() {
+			rows += int64(len(scan.run().Measures))
+		}
+		if scan.err() != nil || rows != f.rows {
+			b.Fatal(scan.err(), rows)
+		}
+	}
+	b.ReportMetric(float64(f.rows)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrows/s")
+}
+
+func BenchmarkScanSealed(b *testing.B) {
+	methods := defaultMethods()
+	f := encodedSealed(b, aggregated(budgetRuns(10_000, 100), methods), methods)
+	b.ReportAllocs()
+	for b.Loop() {
+		rows := int64(0)
+		scan := f.scanSealed(context.Background())
+		for scan.next() {
+			rows += int64(len(scan.run().Times))
+		}
+		if scan.err() != nil || rows != f.rows {
+			b.Fatal(scan.err(), rows)
+		}
+	}
+	b.ReportMetric(float64(f.rows)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrows/s")
+}
+
+func BenchmarkFindRaw(b *testing.B) {
+	f := func(name string, metrics, points int) {
+		b.Run(name, func(b *testing.B) {
+			runs := budgetRuns(metrics, points)
+			file := encodedRaw(b, runs)
+			rng := rand.New(rand.NewPCG(5, 5))
+			b.ReportAllocs()
+			for b.Loop() {
+				rows := 0
+				metric := []ingest.MetricID{runs[rng.IntN(len(runs))].Metric}
+				err := file.findRaw(context.Background(), metric, ingest.MinTime, ingest.MaxTime,
+					func(_ int, measures []ingest.Measure, _ string) error { rows += len(measures); return nil })
+				if err != nil || rows != points {
+					b.Fatal(err, rows)
+				}
+			}
+		})
+	}
+	f("10000x100", 10_000, 100)
+	f("60000x10", 60_000, 10)
+	f("200000x1", 200_000, 1)
+}
+
+func BenchmarkFindSealed(b *testing.B) {
+	methods := defaultMethods()
+	runs := aggregated(budgetRuns(400, 1440), methods)
+	file := encodedSealed(b, runs, methods)
+	for _, method := range []ingest.Method{ingest.Max, ingest.Mean} {
+		b.Run(method.String(), func(b *testing.B) {
+			rng := rand.New(rand.NewPCG(5, 5))
+			b.ReportAllocs()
+			for b.Loop() {
+				rows := 0
+				want := sealedWant{Metric: runs[rng.IntN(len(runs))].Metric, Granularity: time.Minute, Method: method,
+					From: ingest.MinTime, To: ingest.MaxTime}
+				err := file.findSealed(context.Background(), []sealedWant{want},
+					func(_ int, measures []ingest.Measure) error { rows += len(measures); return nil })
+				if err != nil || rows != 1440 {
+					b.Fatal(err, rows)
+				}
+			}
+		})
+	}
+}
