@@ -152,7 +152,8 @@ var mutants = []mutant{
 	}},
 	{"judges entries one by one", "Meaning/^several_entries_of_one_metric$", func(d *naive.Driver) ingest.Driver {
 		const most = 10 // entries of a record
-		return mutantDriver{lateDriver: d,
+		unscale := func(watermark ingest.Offset) ingest.Offset { return (watermark + most - 1) / most }
+		return mutantDriver{lateDriver: d, opened: unscale,
 			apply: func(w ingest.SackWriter, records []ingest.Delivery) ([]ingest.Reject, error) {
 				for _, r := range records {
 					for i, e := range r.Record.Entries {
@@ -166,7 +167,7 @@ var mutants = []mutant{
 			},
 			flush: func(w ingest.SackWriter) (ingest.Offset, error) {
 				watermark, err := w.Flush(context.Background())
-				return (watermark + most - 1) / most, err
+				return unscale(watermark), err
 			}}
 	}},
 }
@@ -215,16 +216,20 @@ type lateDriver interface {
 // A mutantDriver does one thing differently.
 type mutantDriver struct {
 	lateDriver
-	apply func(ingest.SackWriter, []ingest.Delivery) ([]ingest.Reject, error)
-	flush func(ingest.SackWriter) (ingest.Offset, error)
-	ask   func(*ingest.Query)
-	read  func(ingest.Query, []ingest.Measure) []ingest.Measure
+	opened func(ingest.Offset) ingest.Offset
+	apply  func(ingest.SackWriter, []ingest.Delivery) ([]ingest.Reject, error)
+	flush  func(ingest.SackWriter) (ingest.Offset, error)
+	ask    func(*ingest.Query)
+	read   func(ingest.Query, []ingest.Measure) []ingest.Measure
 }
 
 func (d mutantDriver) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWriter, ingest.Offset, error) {
 	w, watermark, err := d.lateDriver.Open(ctx, sack)
 	if err != nil {
 		return nil, 0, err
+	}
+	if d.opened != nil {
+		watermark = d.opened(watermark)
 	}
 	return mutantWriter{w, d}, watermark, nil
 }
