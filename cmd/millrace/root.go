@@ -28,6 +28,8 @@ variable that wins over it: api.listen is MILLRACE_API_LISTEN. "millrace serve -
 		newImport(source),
 		newStatus(source),
 		newDeadLetters(source),
+		newCheck(source),
+		newBench(source),
 		newVersion(),
 	)
 	return root

@@ -30,7 +30,8 @@ func newServe(source *configSource) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := checkRoles(roles); err != nil {
+			r, err := parseRoles(roles)
+			if err != nil {
 				return err
 			}
 			log, err := newLogger(c.Log, cmd.ErrOrStderr())
@@ -40,23 +41,34 @@ func newServe(source *configSource) *cobra.Command {
 			for _, name := range strange {
 				log.Warn("ignoring an environment variable that is no setting", "name", name)
 			}
-			return serve(cmd.Context(), &c, log)
+			return serve(cmd.Context(), &c, r, log)
 		},
 	}
-	cmd.Flags().StringSliceVar(&roles, "roles", []string{"api", "worker"}, "what this process does: api, worker; an embedded log needs both in one process")
+	cmd.Flags().StringSliceVar(&roles, "roles", []string{"api", "worker"}, "what this process does: api (accept and answer), worker (apply)")
 	return cmd
 }
 
-func checkRoles(roles []string) error {
-	for _, r := range roles {
-		if r != "api" && r != "worker" {
-			return fmt.Errorf("there is no role %q: api and worker are", r)
+// roles is what a process does. An embedded log belongs to one process at a time, but
+// that process may do one half only: accept while the storage is worked on, or
+// apply what is left and accept nothing.
+type roles struct{ api, worker bool }
+
+func parseRoles(names []string) (roles, error) {
+	var r roles
+	for _, name := range names {
+		switch name {
+		case "api":
+			r.api = true
+		case "worker":
+			r.worker = true
+		default:
+			return r, fmt.Errorf("there is no role %q: api and worker are", name)
 		}
 	}
-	if !slices.Contains(roles, "api") || !slices.Contains(roles, "worker") {
-		return fmt.Errorf("--roles %s: the log disklog is embedded, so that one process has to have both roles", strings.Join(roles, ","))
+	if !r.api && !r.worker {
+		return r, errors.New("--roles must name api, worker or both")
 	}
-	return nil
+	return r, nil
 }
 
 // stopTimeout bounds how long requests that are being answered may hold up a stop.
@@ -64,7 +76,7 @@ const stopTimeout = 10 * time.Second
 
 // serve runs until ctx ends. Parts stop in the reverse order of their start: first
 // nothing new is accepted, then the worker flushes what it holds, then all is closed.
-func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
+func serve(ctx context.Context, c *config, r roles, log *slog.Logger) (err error) {
 	began := time.Now()
 	t, err := newTelemetry(ctx, c.Telemetry)
 	if err != nil {
@@ -85,21 +97,28 @@ func serve(ctx context.Context, c *config, log *slog.Logger) (err error) {
 		return fmt.Errorf("cannot listen: %w", err)
 	}
 	server := &http.Server{
-		Handler:           p.handler,
+		Handler:           p.handler(r, t),
 		ReadHeaderTimeout: api.ReadHeaderTimeout, ReadTimeout: api.ReadTimeout,
 		WriteTimeout: api.WriteTimeout, IdleTimeout: api.IdleTimeout,
 		MaxHeaderBytes: api.MaxHeaderBytes,
 		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	log.Info("millrace is up", "listen", listener.Addr().String(), "prefix", c.API.Prefix, "data_dir", c.DataDir,
-		"sacks", c.Sacks, "version", versionString(), "took", time.Since(began).Round(time.Millisecond))
+		"roles", fmt.Sprintf("%+v", r), "sacks", c.Sacks, "version", versionString(), "took", time.Since(began).Round(time.Millisecond))
 
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWorking()
 	group, running := errgroup.WithContext(ctx)
-	group.Go(func() error { return p.worker.Run(working) })
+	if r.worker {
+		group.Go(func() error { return p.worker.Run(working) })
+	} else {
+		log.Warn("no worker in this process: what is accepted waits in the log")
+	}
 	group.Go(func() error { return serveHTTP(server, listener, c) })
 	group.Go(func() error {
+		if !r.api {
+			return nil
+		}
 		if err := p.api.ResendDeletes(running); err != nil && running.Err() == nil {
 			log.Error("cannot send deletions of metrics again; the next start will", "err", err)
 		}

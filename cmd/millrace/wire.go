@@ -29,7 +29,6 @@ type parts struct {
 	progress *ingest.Progress
 	worker   *ingest.Worker
 	api      *api.API
-	handler  http.Handler
 
 	closers []io.Closer // in the order of opening
 }
@@ -95,11 +94,7 @@ func build(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (_ *p
 		AllowedOrigins: c.API.CORSAllowedOrigins, TrustProxyHeaders: c.API.TrustProxyHeaders,
 		WaitCap: c.API.WaitCap, Timeout: c.API.Timeout, ReadyLag: c.API.ReadyLag,
 	}, log, t.meter, t.tracer)
-	if err != nil {
-		return nil, err
-	}
-	p.handler = withMetrics(p.api, t.metrics)
-	return p, nil
+	return p, err
 }
 
 func (p *parts) openIndex(ctx context.Context, c *config, log *slog.Logger) (err error) {
@@ -158,17 +153,21 @@ func (p *parts) close() error {
 	return errors.Join(errs...)
 }
 
-// withMetrics puts /metrics beside the API, outside of its prefix. (Not a ServeMux:
-// that would clean the API's paths.)
-func withMetrics(api, metrics http.Handler) http.Handler {
-	if metrics == nil {
-		return api
+// handler answers requests: the API, if this process has that role, and /metrics
+// beside it, outside of its prefix. (Not a ServeMux: that would clean the API's paths.)
+func (p *parts) handler(r roles, t *telemetry) http.Handler {
+	var answer http.Handler = http.NotFoundHandler()
+	if r.api {
+		answer = p.api
+	}
+	if t.metrics == nil {
+		return answer
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/metrics" && r.Method == http.MethodGet {
-			metrics.ServeHTTP(w, r)
+			t.metrics.ServeHTTP(w, r)
 			return
 		}
-		api.ServeHTTP(w, r)
+		answer.ServeHTTP(w, r)
 	})
 }

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"millrace/disk"
+	"millrace/drivers/carbonara"
+	"millrace/drivers/carbonara/filestore"
+	"millrace/queue/disklog"
+)
+
+// newCheck is the command that reads everything and says whether it is sound.
+func newCheck(source *configSource) *cobra.Command {
+	return &cobra.Command{
+		Use:   "check",
+		Short: "Read and verify every segment and the log",
+		Long: `Check reads every segment of the storage and all of the log, and verifies checksums, order, counts and what
+the manifests say of them. It changes nothing. The server must be stopped, as it holds the data's lock.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, _, err := source.load()
+			if err != nil {
+				return err
+			}
+			err = errors.Join(checkLog(cmd, &c), checkStorage(cmd, &c))
+			if err == nil {
+				fmt.Fprintln(cmd.OutOrStdout(), "all is sound")
+			}
+			return err
+		},
+	}
+}
+
+func checkLog(cmd *cobra.Command, c *config) error {
+	r, err := disklog.Verify(cmd.Context(), disk.OS{}, filepath.Join(c.DataDir, "log"))
+	fmt.Fprintf(cmd.OutOrStdout(), "log: %d segments, %d records, %s", r.Segments, r.Records, size(r.Bytes))
+	if r.Torn > 0 {
+		fmt.Fprintf(cmd.OutOrStdout(), ", %d bytes torn at the end, as a crash leaves them (never acknowledged)", r.Torn)
+	}
+	if r.Unreadable > 0 {
+		fmt.Fprintf(cmd.OutOrStdout(), ", %d records that can't be decoded and will be dead letters", r.Unreadable)
+	}
+	fmt.Fprintln(cmd.OutOrStdout())
+	if err != nil {
+		return fmt.Errorf("the log: %w", err)
+	}
+	return nil
+}
+
+func checkStorage(cmd *cobra.Command, c *config) error {
+	store, err := filestore.Open(disk.OS{}, filepath.Join(c.DataDir, "storage"), filestore.Config{})
+	if err != nil {
+		return fmt.Errorf("the storage: %w", err)
+	}
+	defer store.Close()
+	var problems []error
+	var total carbonara.Report
+	err = carbonara.Check(cmd.Context(), store, func(r carbonara.Report) {
+		total.Segments += r.Segments
+		total.Rows += r.Rows
+		total.Bytes += r.Bytes
+		total.Orphans += r.Orphans
+		problems = append(problems, r.Problems...)
+	})
+	fmt.Fprintf(cmd.OutOrStdout(), "storage: %d segments, %d rows, %s; %d orphans waiting to be collected\n",
+		total.Segments, total.Rows, size(total.Bytes), total.Orphans)
+	return errors.Join(append(problems, err)...)
+}
