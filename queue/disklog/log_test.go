@@ -1,0 +1,53 @@
+package disklog
+
+import (
+	"log/slog"
+	"path/filepath"
+	"testing"
+
+	"go.opentelemetry.io/otel/metric/noop"
+
+	"millrace/disk"
+	"millrace/queue/queuetest"
+)
+
+// reopenable is a log that queuetest can open again.
+type reopenable struct {
+	*Log
+	fs     disk.FS
+	config Config
+}
+
+func openLog(t testing.TB, fsys disk.FS, dir string, sacks int, config Config) *Log {
+	t.Helper()
+	l, err := tryOpen(t, fsys, dir, sacks, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func tryOpen(t testing.TB, fsys disk.FS, dir string, sacks int, config Config) (*Log, error) {
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	return Open(fsys, dir, sacks, config, log, noop.Meter{})
+}
+
+func (r reopenable) Reopen(t *testing.T) queuetest.Queue {
+	r.Log = openLog(t, r.fs, r.dir, r.sacks, r.config)
+	return r
+}
+
+func TestQueue(t *testing.T) {
+	f := func(name string, config Config) {
+		t.Run(name, func(t *testing.T) {
+			queuetest.Run(t, func(t *testing.T, sacks int) queuetest.Queue {
+				l := openLog(t, disk.OS{}, filepath.Join(t.TempDir(), "log"), sacks, config)
+				return reopenable{l, disk.OS{}, config}
+			})
+		})
+	}
+	f("defaults", Config{})
+	f("tiny segments", Config{SegmentBytes: 1000})
+	f("no memory", Config{TailBytes: 1})
+	f("tiny segments and no memory", Config{SegmentBytes: 1000, TailBytes: 1})
+}
