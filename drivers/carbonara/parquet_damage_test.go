@@ -1,0 +1,311 @@
+package carbonara
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"millrace/ingest"
+)
+
+// smallSegments makes one small segment of each kind.
+func smallSegments(t testing.TB) map[kind]encoder {
+	rng := rand.New(rand.NewPCG(9, 9))
+	raw := newRawEncoder()
+	for _, run := range someRuns(rng, 40, 3) {
+		raw.add(run)
+	}
+	raw.late([]lateTotal{{metricID(1), 5}})
+	state := newStateEncoder()
+	for i, id := range metricIDs(10) {
+		state.add(stateRow{id, []string{"low", "high"}[i%2], int64(i) * 1e9, uint64(i), ingest.MinTime})
+	}
+	methods := defaultMethods()
+	sealed := newSealedEncoder(methods)
+	runs := someSealed(rng, 4, 12, methods)
+	divideMeans(runs, methods)
+	for _, run := range runs {
+		sealed.add(run)
+	}
+	return map[kind]encoder{kindRaw: raw, kindState: state, kindSealed: sealed}
+}
+
+// contentOf opens and reads all of a segment, as text.
+func contentOf(ctx context.Context, data []byte) (content string, err error) {
+	f, err := openSegment(ctx, &objectStore{data: data}, "a.parquet", int64(len(data)))
+	if err != nil {
+		return "", err
+	}
+	return textOf(ctx, f)
+}
+
+func textOf(ctx context.Context, f *segmentFile) (string, error) {
+	var b strings.Builder
+	lates, err := f.lates()
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprintln(&b, f.kind, f.methods(), lates)
+	switch f.kind {
+	case kindRaw:
+		scan := f.scanRaw(ctx)
+		for scan.next() {
+			fmt.Fprintln(&b, scan.run())
+		}
+		return b.String(), scan.err()
+	case kindState:
+		scan := f.scanState(ctx)
+		for scan.next() {
+			fmt.Fprintln(&b, scan.row())
+		}
+		return b.String(), scan.err()
+	default:
+		scan := f.scanSealed(ctx)
+		for scan.next() {
+			fmt.Fprintln(&b, scan.run())
+		}
+		return b.String(), scan.err()
+	}
+}
+
+// Every bit of the file matters to somebody, or to nobody: damage is an error that
+// names the segment, or it changes nothing.
+func TestDamage(t *testing.T) {
+	for k, e := range smallSegments(t) {
+		t.Run(string(k), func(t *testing.T) {
+			file, description, err := e.finish()
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := contentOf(t.Context(), file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			check := func(what string, data []byte) (damaged bool) {
+				got, err := contentOf(t.Context(), data)
+				if err != nil && !strings.Contains(err.Error(), "a.parquet") {
+					t.Errorf("%s: the error doesn't name the segment: %v", what, err)
+				}
+				if err == nil && got != want {
+					t.Errorf("%s: wrong rows", what)
+				}
+				return err != nil
+			}
+			noticed := 0
+			for i := range file {
+				for _, flip := range []byte{0x01, 0x10, 0x80, 0xff} {
+					data := slices.Clone(file)
+					data[i] ^= flip
+					if check(fmt.Sprintf("byte %d ^ %#x", i, flip), data) {
+						noticed++
+					} else if i >= len(parquetMagic) {
+						t.Logf("byte %d ^ %#x: nobody minds", i, flip)
+					}
+				}
+			}
+			if noticed < 4*(len(file)-len(parquetMagic))-4 {
+				t.Errorf("%d of %d flips noticed", noticed, 4*len(file))
+			}
+			for n := range file {
+				if !check(fmt.Sprintf("cut at %d", n), slices.Clone(file[:n])) {
+					t.Errorf("cut at %d: not noticed", n)
+				}
+				data := slices.Clone(file) // a page of zeros, as file systems leave it
+				clear(data[n:min(len(data), n+64)])
+				check(fmt.Sprintf("zeros at %d", n), data)
+			}
+			data := slices.Clone(file)
+			data[0] ^= 1 // which only verify looks at
+			f, err := openSegment(t.Context(), &objectStore{data: data}, "a.parquet", int64(len(data)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := f.verify(t.Context(), description); err == nil || !strings.Contains(err.Error(), "a.parquet") {
+				t.Errorf("verify says %v", err)
+			}
+		})
+	}
+}
+
+func TestVerify(t *testing.T) {
+	e := newRawEncoder()
+	build := func(runs ...rawRun) ([]byte, segment) {
+		for _, run := range runs {
+			e.add(run)
+		}
+		file, d, err := e.finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.Clone(file), d
+	}
+	a, b := metricID(1), metricID(2)
+	if compareMetrics(a, b) > 0 {
+		a, b = b, a
+	}
+	at := func(times ...int64) (list []ingest.Measure) {
+		for _, t := range times {
+			list = append(list, ingest.Measure{Time: t})
+		}
+		return list
+	}
+	verify := func(file []byte, d segment) error {
+		f, err := openSegment(t.Context(), &objectStore{data: file}, "a.parquet", int64(len(file)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f.verify(t.Context(), d)
+	}
+	good, d := build(rawRun{a, "low", at(1, 2)}, rawRun{b, "low", at(1)})
+	f := func(want string, file []byte, change func(*segment)) {
+		t.Helper()
+		changed := d
+		change(&changed)
+		if err := verify(file, changed); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	f("", good, func(d *segment) { d.Name, d.Level, d.From, d.To, d.Measures = "x", 1, 2, 3, 4 })
+	f("3 rows", good, func(d *segment) { d.Rows = 4 })
+	f("bytes", good, func(d *segment) { d.Bytes++ })
+	f("raw", good, func(d *segment) { d.Kind = kindState })
+	f("rows are", good, func(d *segment) { d.MinTime = 0 })
+	f("rows are", good, func(d *segment) { d.MaxTime = 3 })
+	f("rows are", good, func(d *segment) { d.MinMetric = b })
+	f("rows are", good, func(d *segment) { d.MaxMetric = a })
+	f("rows are", good, func(d *segment) { d.Coarsest = time.Second })
+
+	unordered := func(runs ...rawRun) {
+		t.Helper()
+		file, d := build(runs...)
+		if err := verify(file, d); err == nil || !strings.Contains(err.Error(), "not after the row before it") {
+			t.Errorf("got %v", err)
+		}
+	}
+	unordered(rawRun{b, "low", at(1)}, rawRun{a, "low", at(1)})
+	unordered(rawRun{a, "low", at(1, 1)})
+	unordered(rawRun{a, "low", at(2, 1)})
+}
+
+func TestStoreErrors(t *testing.T) {
+	e := newRawEncoder()
+	for _, run := range someRuns(rand.New(rand.NewPCG(1, 1)), 5000, 20) { // more than is kept whole
+		e.add(run)
+	}
+	f, d := finished(t, e)
+	store := f.store.(*objectStore)
+	if f.whole != nil {
+		t.Fatalf("%d bytes are kept", f.size)
+	}
+
+	if _, err := openSegment(t.Context(), store, "a.parquet", f.size-1); err == nil || !strings.Contains(err.Error(), "a.parquet") {
+		t.Errorf("another size: %v", err)
+	}
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	store.fail = ErrNotFound
+	if _, err := openSegment(t.Context(), store, "a.parquet", f.size); !errors.Is(err, ErrNotFound) {
+		t.Errorf("open: %v", err)
+	}
+	if _, err := textOf(t.Context(), f); !errors.Is(err, ErrNotFound) {
+		t.Errorf("scan: %v", err)
+	}
+	if err := f.verify(t.Context(), d); !errors.Is(err, ErrNotFound) {
+		t.Errorf("verify: %v", err)
+	}
+	find := func(ctx context.Context, fail error) error {
+		return f.findRaw(ctx, []ingest.MetricID{d.MinMetric}, ingest.MinTime, ingest.MaxTime,
+			func(int, []ingest.Measure, string) error { return fail })
+	}
+	if err := find(t.Context(), nil); !errors.Is(err, ErrNotFound) {
+		t.Errorf("find: %v", err)
+	}
+	store.fail = nil
+	if err := find(canceled, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("find: %v", err)
+	}
+	mine := errors.New("mine")
+	if err := find(t.Context(), mine); err != mine {
+		t.Errorf("find: %v", err)
+	}
+}
+
+// resummed gives data a tail checksum that is right, so that what is behind it can
+// be tested; nil if there is no place for it.
+func resummed(data []byte) []byte {
+	end := len(data) - footerEnd
+	if end < 0 || string(data[end+4:]) != parquetMagic || int64(binary.LittleEndian.Uint32(data[end:])) > int64(end) {
+		return nil
+	}
+	footer := data[end-int(binary.LittleEndian.Uint32(data[end:])) : end]
+	sum, err := parseTailSum(footer)
+	if err != nil || sum.index > int64(end-len(footer)) {
+		return nil
+	}
+	data = slices.Clone(data)
+	tail := data[end-len(footer)-int(sum.index):]
+	digits := tail[int(sum.index)+sum.at:][:8]
+	copy(digits, "00000000")
+	copy(digits, fmt.Sprintf("%08x", crc32.ChecksumIEEE(tail[:len(tail)-footerEnd])))
+	return data
+}
+
+func FuzzSegment(f *testing.F) {
+	for _, e := range smallSegments(f) {
+		file, _, err := e.finish()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(file)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, data := range [][]byte{data, resummed(data)} {
+			file, err := openSegment(t.Context(), &objectStore{data: data}, "a.parquet", int64(len(data)))
+			if err != nil {
+				continue
+			}
+			if file.memory() > int64(1000*len(data)+10_000) {
+				t.Errorf("%d bytes of memory for a file of %d", file.memory(), len(data))
+			}
+			if _, err = textOf(t.Context(), file); err == nil {
+				// Nothing that scans may break a lookup.
+				lookUpEverything(t, file)
+			}
+		}
+	})
+}
+
+func lookUpEverything(t *testing.T, f *segmentFile) {
+	metrics := []ingest.MetricID{{}, metricID(1)}
+	for _, g := range f.groups {
+		metrics = append(metrics, g.metrics[0][0], g.metrics[0][1])
+	}
+	slices.SortFunc(metrics, compareMetrics)
+	metrics = slices.Compact(metrics)
+	var err error
+	switch f.kind {
+	case kindRaw:
+		err = f.findRaw(t.Context(), metrics, ingest.MinTime, ingest.MaxTime, func(int, []ingest.Measure, string) error { return nil })
+	case kindState:
+		err = f.findState(t.Context(), metrics, func(int, stateRow) error { return nil })
+	case kindSealed:
+		var wants []sealedWant
+		for _, id := range metrics {
+			for _, m := range f.methods() {
+				wants = append(wants, sealedWant{id, time.Minute, m, ingest.MinTime, ingest.MaxTime})
+			}
+		}
+		err = f.findSealed(t.Context(), wants, func(int, []ingest.Measure) error { return nil })
+	}
+	if err != nil {
+		t.Errorf("what scans cannot be looked up: %v", err)
+	}
+}

@@ -1,0 +1,309 @@
+package carbonara
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"millrace/ingest"
+)
+
+// cloneSealed copies a run that a scan gave.
+func cloneSealed(run sealedRun) sealedRun {
+	c := sealedRun{Metric: run.Metric, Granularity: run.Granularity, Times: slices.Clone(run.Times)}
+	for i := range run.Values {
+		c.Values = append(c.Values, slices.Clone(run.Values[i]))
+		c.Present = append(c.Present, slices.Clone(run.Present[i]))
+	}
+	return c
+}
+
+// A cell is one value of a sealed segment.
+type cell struct {
+	Metric      ingest.MetricID
+	Granularity time.Duration
+	Time        int64
+	Method      string
+	Bits        uint64
+}
+
+// cells lists the values that are present in runs, however the runs are cut.
+func cells(runs []sealedRun, methods []ingest.Method) []cell {
+	var list []cell
+	for _, run := range runs {
+		for row, at := range run.Times {
+			for i, m := range methods {
+				if run.Present[i] != nil && run.Present[i][row] {
+					list = append(list, cell{run.Metric, run.Granularity, at, m.String(), math.Float64bits(run.Values[i][row])})
+				}
+			}
+		}
+	}
+	return list
+}
+
+func rowsOfRuns(runs []sealedRun) (rows int) {
+	for _, run := range runs {
+		rows += len(run.Times)
+	}
+	return rows
+}
+
+func scannedSealed(t testing.TB, f *segmentFile) []sealedRun {
+	t.Helper()
+	var runs []sealedRun
+	scan := f.scanSealed(t.Context())
+	for scan.next() {
+		runs = append(runs, cloneSealed(scan.run()))
+	}
+	if err := scan.err(); err != nil {
+		t.Fatal(err)
+	}
+	return runs
+}
+
+func sameCells(t *testing.T, want, got []cell) {
+	t.Helper()
+	if !slices.Equal(want, got) {
+		t.Errorf("%d cells, want %d", len(got), len(want))
+		t.Error(cmp.Diff(want[:min(len(want), 1000)], got[:min(len(got), 1000)]))
+	}
+}
+
+// someSealed makes runs whose values are missing here and there.
+func someSealed(rng *rand.Rand, metrics, most int, methods []ingest.Method) []sealedRun {
+	var runs []sealedRun
+	for _, id := range metricIDs(metrics) {
+		for _, granularity := range []time.Duration{time.Second, time.Minute, time.Hour}[rng.IntN(3):] {
+			run := sealedRun{Metric: id, Granularity: granularity}
+			at := ingest.Floor(rng.Int64N(1e18), granularity)
+			for range 1 + rng.IntN(most) {
+				at += int64(granularity) * (1 + rng.Int64N(3))
+				run.Times = append(run.Times, at)
+			}
+			for range methods {
+				values, present := make([]float64, len(run.Times)), make([]bool, len(run.Times))
+				density := rng.IntN(4)
+				for row := range values {
+					present[row] = rng.IntN(3) < density
+					if values[row] = rng.NormFloat64(); rng.IntN(50) == 0 {
+						values[row] = oddValues[rng.IntN(len(oddValues))]
+					}
+				}
+				if !anyOf(present) && rng.IntN(2) == 0 {
+					values, present = nil, nil
+				}
+				run.Values, run.Present = append(run.Values, values), append(run.Present, present)
+			}
+			runs = append(runs, run)
+		}
+	}
+	return runs
+}
+
+// divideMeans sets the means of rows with sum and count to their quotient, as the
+// aggregation does.
+func divideMeans(runs []sealedRun, methods []ingest.Method) {
+	mean, sum, count := quotient(methods)
+	for _, run := range runs {
+		for row := range run.Times {
+			if run.Present[sum] == nil || run.Present[count] == nil || !run.Present[sum][row] || !run.Present[count][row] {
+				continue
+			}
+			if run.Present[mean] == nil {
+				run.Values[mean], run.Present[mean] = make([]float64, len(run.Times)), make([]bool, len(run.Times))
+			}
+			run.Present[mean][row], run.Values[mean][row] = true, run.Values[sum][row]/run.Values[count][row]
+		}
+	}
+}
+
+func TestSealedRoundTrip(t *testing.T) {
+	f := func(name string, methods []ingest.Method, prepare func([]sealedRun), metrics, most int) {
+		t.Run(name, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(7, uint64(most)))
+			runs := someSealed(rng, metrics, most, methods)
+			prepare(runs)
+			e := newSealedEncoder(methods)
+			encode := func(runs []sealedRun) ([]byte, *segmentFile) {
+				for _, run := range runs {
+					e.add(run)
+				}
+				if e.rows() != int64(rowsOfRuns(runs)) {
+					t.Errorf("rows() = %d, want %d", e.rows(), rowsOfRuns(runs))
+				}
+				size := e.size()
+				file, d := finished(t, e)
+				if d.Bytes > size {
+					t.Errorf("%d bytes, size before %d", d.Bytes, size)
+				}
+				return file.store.(*objectStore).data, file
+			}
+			first, file := encode(runs)
+			if diff := cmp.Diff(methods, file.methods()); diff != "" {
+				t.Error(diff)
+			}
+			got := scannedSealed(t, file)
+			sameCells(t, cells(runs, methods), cells(got, methods))
+			if n := rowsOfRuns(got); n != rowsOfRuns(runs) {
+				t.Errorf("%d rows, want %d", n, rowsOfRuns(runs))
+			}
+			if again, _ := encode(got); !slices.Equal(first, again) {
+				t.Error("what was scanned encodes to another file")
+			}
+		})
+	}
+	asTheyAre := func([]sealedRun) {}
+	some := []ingest.Method{ingest.Max, ingest.Percentile(95).OfRate(), ingest.Last}
+	f("one row", some, asTheyAre, 1, 1)
+	f("small", some, asTheyAre, 20, 5)
+	f("large", some, asTheyAre, 300, 500)
+	f("no methods", nil, asTheyAre, 5, 5)
+	f("mean without a count", []ingest.Method{ingest.Mean, ingest.Sum}, asTheyAre, 20, 50)
+	f("means that are quotients", defaultMethods(), func(runs []sealedRun) { divideMeans(runs, defaultMethods()) }, 200, 500)
+	f("a method that comes late", some, func(runs []sealedRun) {
+		for _, run := range runs[:len(runs)-1] {
+			run.Values[2], run.Present[2] = nil, nil
+		}
+		last := runs[len(runs)-1]
+		last.Values[2], last.Present[2] = make([]float64, len(last.Times)), make([]bool, len(last.Times))
+		last.Present[2][len(last.Times)-1] = true
+	}, 300, 500)
+	all := ingest.AllMethods()
+	f("all methods", all.List(), func(runs []sealedRun) { divideMeans(runs, all.List()) }, 3, 30)
+}
+
+func TestSealedMean(t *testing.T) {
+	methods := []ingest.Method{ingest.Sum, ingest.Mean, ingest.Count}
+	rows := func(means []float64, hasMean, hasSum, hasCount []bool) sealedRun {
+		return sealedRun{
+			Metric: metricID(1), Granularity: time.Minute, Times: []int64{0, 60e9, 120e9}[:len(hasSum)],
+			Values:  [][]float64{{10, 20, 30}, means, {4, 4, 4}},
+			Present: [][]bool{hasSum, hasMean, hasCount},
+		}
+	}
+	f := func(name string, run sealedRun, wantColumn bool, want []float64) {
+		t.Run(name, func(t *testing.T) {
+			e := newSealedEncoder(methods)
+			e.add(run)
+			file, _ := finished(t, e)
+			if got := file.columnOf(ingest.Mean) >= 0; got != wantColumn {
+				t.Errorf("mean has a column: %t", got)
+			}
+			var found, scanned []float64
+			err := file.findSealed(t.Context(), []sealedWant{{run.Metric, run.Granularity, ingest.Mean, ingest.MinTime, ingest.MaxTime}},
+				func(_ int, rows []ingest.Measure) error {
+					for _, m := range rows {
+						found = append(found, m.Value)
+					}
+					return nil
+				})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, run := range scannedSealed(t, file) {
+				for i, p := range run.Present[1] {
+					if p {
+						scanned = append(scanned, run.Values[1][i])
+					}
+				}
+			}
+			if diff := cmp.Diff([][]float64{want, want}, [][]float64{found, scanned}); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	yes, no := []bool{true, true, true}, []bool{false, false, false}
+	f("the quotient is left out", rows([]float64{2.5, 5, 7.5}, yes, yes, yes), false, []float64{2.5, 5, 7.5})
+	f("another value stays", rows([]float64{2.5, 5.5, 7.5}, yes, yes, yes), true, []float64{2.5, 5.5, 7.5})
+	f("without a count it stays", rows([]float64{2.5, 5, 7.5}, yes, yes, no), true, []float64{2.5, 5, 7.5})
+	f("without a count in one row", rows([]float64{2.5, 5, 7.5}, yes, yes, []bool{true, false, true}), true, []float64{2.5, 5, 7.5})
+	f("a sum and a count have a mean", rows(nil, nil, yes, []bool{true, false, true}), false, []float64{2.5, 7.5})
+}
+
+func TestSealedFind(t *testing.T) {
+	methods := append(defaultMethods(), ingest.Percentile(95))
+	for _, most := range []int{3, 40, 2000} {
+		rng := rand.New(rand.NewPCG(11, uint64(most)))
+		runs := someSealed(rng, max(3, 20_000/most), most, methods)
+		divideMeans(runs, methods)
+		e := newSealedEncoder(methods)
+		for _, run := range runs {
+			e.add(run)
+		}
+		f, d := finished(t, e)
+		for range 50 {
+			checkFindSealed(t, f, d, runs, methods, rng)
+		}
+	}
+}
+
+func checkFindSealed(t *testing.T, f *segmentFile, d segment, runs []sealedRun, methods []ingest.Method, rng *rand.Rand) {
+	t.Helper()
+	var wants []sealedWant
+	for range 1 + rng.IntN(10) {
+		run := runs[rng.IntN(len(runs))]
+		want := sealedWant{run.Metric, run.Granularity, methods[rng.IntN(len(methods))], ingest.MinTime, ingest.MaxTime}
+		switch rng.IntN(6) {
+		case 0:
+			want.Metric = metricID(-1)
+		case 1:
+			want.Granularity = time.Hour
+		case 2:
+			want.Method = ingest.First // not in the segment
+		case 3:
+			want.From = d.MinTime + rng.Int64N(d.MaxTime-d.MinTime+1)
+			want.To = want.From + rng.Int64N(d.MaxTime-want.From+1)
+		}
+		wants = append(wants, want)
+	}
+	slices.SortFunc(wants, compareWants)
+	wants = slices.CompactFunc(wants, func(a, b sealedWant) bool { return compareWants(a, b) == 0 })
+	got, want := make([][]ingest.Measure, len(wants)), make([][]ingest.Measure, len(wants))
+	for i, w := range wants {
+		want[i] = rowsOfWant(w, runs, methods)
+	}
+	last := 0
+	err := f.findSealed(t.Context(), wants, func(i int, rows []ingest.Measure) error {
+		if i < last {
+			t.Errorf("want %d after %d", i, last)
+		}
+		last, got[i] = i, append(got[i], rows...)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got, bitwise); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func compareWants(a, b sealedWant) int {
+	if c := compareMetrics(a.Metric, b.Metric); c != 0 {
+		return c
+	}
+	if a.Granularity != b.Granularity {
+		return int(a.Granularity - b.Granularity)
+	}
+	return int(a.Method) - int(b.Method)
+}
+
+func rowsOfWant(w sealedWant, runs []sealedRun, methods []ingest.Method) (rows []ingest.Measure) {
+	method := slices.Index(methods, w.Method)
+	for _, run := range runs {
+		if method < 0 || run.Metric != w.Metric || run.Granularity != w.Granularity || run.Present[method] == nil {
+			continue
+		}
+		for i, at := range run.Times {
+			if run.Present[method][i] && w.From <= at && at < w.To {
+				rows = append(rows, ingest.Measure{Time: at, Value: run.Values[method][i]})
+			}
+		}
+	}
+	return rows
+}
