@@ -58,6 +58,8 @@ var scanCases = []struct {
 		want: "1970-01-01T00:00:01Z -0, 1970-01-01T00:00:02Z -12, 1970-01-01T00:00:03Z 0.12345678901234568"},
 	{body: `[{"timestamp": 1, "value": 12345678901234567890}, {"timestamp": 2, "value": 1e-400}, {"timestamp": 3, "value": 1e400}]`,
 		want: "1970-01-01T00:00:01Z 1.2345678901234567e+19, 1970-01-01T00:00:02Z 0, 1970-01-01T00:00:03Z +Inf"},
+	{body: `[{"timestamp": 1, "value": 1e22}, {"timestamp": 2, "value": 1e23}, {"timestamp": 3, "value": 3e-22}, {"timestamp": 4, "value": 3e-23}, {"timestamp": 5, "value": 1e-30}]`,
+		want: "1970-01-01T00:00:01Z 1e+22, 1970-01-01T00:00:02Z 1e+23, 1970-01-01T00:00:03Z 3e-22, 1970-01-01T00:00:04Z 3e-23, 1970-01-01T00:00:05Z 1e-30"},
 	{body: `[{"timestamp": 1, "value": 9007199254740993}, {"timestamp": 2, "value": 9007199254740993.0}]`,
 		want: "1970-01-01T00:00:01Z 9.007199254740992e+15, 1970-01-01T00:00:02Z 9.007199254740992e+15"},
 	{body: `[{"x": {"a": [1, "]}", null, {}], "b": [NaN, -Infinity, true]}, "timestamp": 1, "y": false, "value": 2}]`,
@@ -121,6 +123,7 @@ var scanCases = []struct {
 	{odd: true, body: `[{NaN: 1}]`, want: "invalid character 'N' looking for beginning of object key string (byte 3 of 10)"},
 	{odd: true, body: `[1,]`, want: "invalid character ']' looking for beginning of value (byte 4 of 4)"},
 	{odd: true, body: "[\"\n\"]", want: "invalid character '\\n' in string literal (byte 3 of 5)"},
+	{odd: true, body: "[{\"a\x1f\": 1, \"timestamp\": 1, \"value\": 1}]", want: "invalid character '\\x1f' in string literal (byte 5 of 39)"},
 	{odd: true, body: `[{"timestamp": "x", "value": 1}, `, want: "unexpected end of JSON input (byte 33 of 33)"},
 	{odd: true, body: strings.Repeat("[", 1<<20), want: "invalid character '[' exceeded max depth (byte 10001 of 1048576)"},
 }
@@ -183,6 +186,7 @@ func TestScanBatch(t *testing.T) {
 	f(`{}`)
 	f(` { "`+idA+`" : [ {"timestamp": 1, "value": 1} ] , "`+idB+`":[]}`,
 		ingest.Entry{Metric: a, Measures: second}, ingest.Entry{Metric: bID})
+	// Each list has its own kind of stamps, and each key its own entry.
 	f(`{"`+idA+`": [{"timestamp": 1, "value": 1}], "`+idA+`": [{"timestamp": "1970-01-01T00:00:01Z", "value": 1}]}`,
 		ingest.Entry{Metric: a, Measures: second}, ingest.Entry{Metric: a, Measures: second})
 	// The ids that Gnocchi takes.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -138,6 +139,21 @@ func FuzzParseTime(f *testing.F) {
 			t.Errorf("%q is %d, written as %s, which is %v (%v)", text, at, written, std, err)
 		}
 	})
+}
+
+// Every other byte at every place of the commonest form.
+func TestISOBytes(t *testing.T) {
+	for i := range len("2015-03-06T14:33:57") {
+		for c := range 256 {
+			b := []byte("2015-03-06T14:33:57")
+			b[i] = byte(c)
+			sec, _, n := isoTime(b)
+			std, err := time.Parse("2006-01-02T15:04:05", strings.Replace(string(b), " ", "T", 1))
+			if taken := n == len(b); taken != (err == nil) || taken && sec != std.Unix() {
+				t.Errorf("%q: %d, %d bytes of it, want %v (%v)", b, sec, n, std, err)
+			}
+		}
+	}
 }
 
 // The fast reader of the commonest form agrees with the general one.
