@@ -1,0 +1,134 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// An Index is an open index. Its methods may be called concurrently.
+//
+// A method that changes something returns nil when the change is durable and
+// every later call on this Index sees it. When ctx ends first, the change may
+// still happen. An ObjectError or an InvalidError says what is wrong with the
+// request; any other error that the database didn't answer as it should, and
+// nothing was changed unless ctx has ended.
+type Index struct {
+	config    Config
+	database  *database
+	snapshots snapshots
+	cache     *cache
+	writer    *writer
+
+	closed  atomic.Bool
+	closing sync.Once
+	stop    context.CancelFunc // of the refresher
+	running sync.WaitGroup
+}
+
+// Open opens the index that url names, creates it when there is none, and brings
+// its tables up to date. Sqlite:PATH is an SQLite database in a file whose folder
+// exists; sqlite::memory: is one that ends with Close. An error that is ErrNewer
+// says that a newer version of this program has changed the tables.
+func Open(ctx context.Context, url string, config Config) (*Index, error) {
+	config = config.withDefaults()
+	db, err := openDatabase(url, config.Readers)
+	if err != nil {
+		return nil, err
+	}
+	x := &Index{config: config, database: db, cache: newCache(config.CacheMetrics, config.CacheMissing)}
+	if err := x.start(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot open index: %w", err), db.close())
+	}
+	return x, nil
+}
+
+func (x *Index) start(ctx context.Context) error {
+	if err := migrate(ctx, x.database, migrations()); err != nil {
+		return err
+	}
+	if _, err := x.snapshots.refresh(ctx, x.database.reading()); err != nil {
+		return err
+	}
+	x.writer = newWriter(x.database, &x.snapshots)
+	x.running.Go(x.writer.run)
+	refreshing, stop := context.WithCancel(context.Background())
+	x.stop = stop
+	x.running.Go(func() { x.refresh(refreshing) })
+	return nil
+}
+
+// Close waits for the changes that are under way and closes the database. Calls
+// after it fail with ErrClosed.
+func (x *Index) Close() error {
+	var err error
+	x.closing.Do(func() {
+		x.closed.Store(true)
+		x.writer.close()
+		x.stop()
+		x.running.Wait()
+		err = x.database.close()
+	})
+	return err
+}
+
+// refresh reads the archive policies and rules anew every now and then. When that
+// fails the old ones stay: whoever misses one asks the database and learns why.
+func (x *Index) refresh(ctx context.Context) {
+	if x.config.Refresh < 0 {
+		return
+	}
+	tick := time.NewTicker(x.config.Refresh)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			_, _ = x.snapshots.refresh(ctx, x.database.reading())
+		}
+	}
+}
+
+// Counts is how many objects the index holds.
+type Counts struct {
+	Policies, Rules int64
+	Metrics         int64 // active ones
+	Deleted         int64 // marked, not yet purged
+}
+
+// Counts counts, without looking at every metric.
+func (x *Index) Counts(ctx context.Context) (Counts, error) {
+	var c Counts
+	err := x.database.reading().row(ctx, []any{&c.Policies, &c.Rules, &c.Metrics, &c.Deleted}, `SELECT
+		(SELECT count(*) FROM archive_policies),
+		(SELECT count(*) FROM archive_policy_rules),
+		(SELECT count(*) FROM metrics),
+		(SELECT count(*) FROM metrics WHERE deleted_at IS NOT NULL)`)
+	if err != nil {
+		return Counts{}, x.failed("cannot count", err)
+	}
+	c.Metrics -= c.Deleted
+	return c, nil
+}
+
+// failed says what could not be done. What a closed database says is not
+// interesting; that a request makes no sense speaks for itself.
+func (x *Index) failed(what string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case x.closed.Load():
+		return ErrClosed
+	}
+	if _, ok := errors.AsType[*ObjectError](err); ok {
+		return err
+	}
+	if _, ok := errors.AsType[*InvalidError](err); ok {
+		return err
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}

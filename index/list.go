@@ -1,0 +1,211 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"slices"
+	"strings"
+
+	"millrace/ingest"
+)
+
+// A Filter selects metrics: those for which everything that is given is equal.
+type Filter struct {
+	ID                          *ingest.MetricID
+	Name, Unit, Policy, Creator *string
+	Project                     *string // the creator ends with ":" and this
+}
+
+// A Page is a part of a listing.
+type Page struct {
+	Limit  int      // how many at most; 0: all
+	Marker string   // the id of the last metric of the page before; "": the first page
+	Sorts  []string // "key[:direction]", see [Index.Metrics]
+}
+
+// Metrics lists active metrics.
+//
+// The keys to sort by are id, name, unit, creator, archive_policy_name,
+// resource_id and status; the directions asc (the default) and desc, where
+// metrics without a value come last and first, and these with -nullsfirst or
+// -nullslast. What is equal by all keys is sorted by id, as is everything when
+// none is given. A page begins after the marker's metric wherever that is in the
+// order, so pages neither repeat nor miss metrics when others come and go. An
+// InvalidError names the key, direction or marker that makes no sense.
+func (x *Index) Metrics(ctx context.Context, f Filter, p Page) ([]Metric, error) {
+	orders, err := parseSorts(p.Sorts)
+	if err != nil {
+		return nil, err
+	}
+	marker, err := x.marker(ctx, p.Marker)
+	if err != nil {
+		return nil, err
+	}
+	var metrics []Metric
+	for _, part := range parts(orders, marker) {
+		left := p.Limit - len(metrics)
+		if p.Limit > 0 && left == 0 {
+			break
+		}
+		query := f.condition().and(part.where)
+		query.text = `SELECT ` + metricColumns + ` FROM metrics WHERE ` + query.text + ` ORDER BY ` + orderBy(part.orders)
+		if p.Limit > 0 {
+			query.text += ` LIMIT ?`
+			query.args = append(query.args, left)
+		}
+		err := x.database.reading().rows(ctx, func(rows *sql.Rows) error {
+			var m Metric
+			err := m.scan(rows)
+			metrics = append(metrics, m)
+			return err
+		}, query.text, query.args...)
+		if err != nil {
+			return nil, x.failed("cannot list metrics", err)
+		}
+	}
+	return metrics, nil
+}
+
+// marker returns the metric after which a page begins, nil at the beginning.
+func (x *Index) marker(ctx context.Context, marker string) (*Metric, error) {
+	if marker == "" {
+		return nil, nil
+	}
+	invalid := &InvalidError{"Invalid pagination: `Invalid marker: `" + marker + "''"}
+	id, err := ingest.ParseMetricID(marker)
+	if err != nil {
+		return nil, invalid
+	}
+	m, err := x.Metric(ctx, id)
+	if err != nil {
+		if errors.Is(err, ErrNotFound) {
+			return nil, invalid
+		}
+		return nil, err
+	}
+	return &m, nil
+}
+
+// A condition is a part of a WHERE clause with its arguments; "" is always true.
+type condition struct {
+	text string
+	args []any
+}
+
+func where(text string, args ...any) condition { return condition{text, args} }
+
+func (c condition) and(d condition) condition {
+	switch {
+	case d.text == "":
+		return c
+	case c.text == "":
+		return d
+	}
+	return condition{c.text + " AND " + d.text, append(c.args[:len(c.args):len(c.args)], d.args...)}
+}
+
+func (f *Filter) condition() condition {
+	c := where("deleted_at IS NULL")
+	if f.ID != nil {
+		c = c.and(where("id = ?", f.ID[:]))
+	}
+	if f.Name != nil {
+		c = c.and(where("name = ?", *f.Name))
+	}
+	if f.Unit != nil {
+		c = c.and(where("unit = ?", *f.Unit))
+	}
+	if f.Policy != nil {
+		// Not by its index: that would find and sort most of the metrics for every page.
+		c = c.and(where("archive_policy || '' = ?", *f.Policy))
+	}
+	if f.Creator != nil {
+		c = c.and(where("creator = ?", *f.Creator))
+	}
+	if f.Project != nil {
+		end := ":" + *f.Project
+		c = c.and(where("length(creator) >= length(?) AND substr(creator, length(creator) - length(?) + 1) = ?", end, end, end))
+	}
+	return c
+}
+
+// parts cuts what comes after the marker into at most two parts, to be read one
+// after the other: the metrics that have the first key's value and those that
+// don't. Each is then a range of an index, if there is one, and no page costs more
+// than another.
+func parts(orders []order, marker *Metric) []part {
+	first := orders[0]
+	all := part{orders: orders}
+	if !first.key.nullable {
+		if marker != nil {
+			all.where = first.from(marker).and(after(orders, marker))
+		}
+		return []part{all}
+	}
+	valued := part{where(first.key.column + " IS NOT NULL"), slices.Clone(orders)}
+	valued.orders[0].key.nullable = false
+	nulls := part{where(first.key.column + " IS NULL"), orders[1:]}
+	markerIsNull := false
+	if marker != nil {
+		if markerIsNull = first.key.value(marker) == nil; markerIsNull {
+			nulls.where = nulls.where.and(after(orders[1:], marker))
+		} else {
+			valued.where = valued.where.and(first.from(marker)).and(after(valued.orders, marker))
+		}
+	}
+	list := []part{valued, nulls}
+	if first.nullsFirst {
+		list = []part{nulls, valued}
+	}
+	if marker != nil && markerIsNull != first.nullsFirst { // the marker is in the second part
+		list = list[1:]
+	}
+	return list
+}
+
+// A part of a listing is what satisfies a condition, in order.
+type part struct {
+	where  condition
+	orders []order
+}
+
+// from is true of the metrics whose first key is not before the marker's. It
+// follows from after, but in a form that an index can use.
+func (o order) from(marker *Metric) condition {
+	if o.key.column == "id" {
+		return condition{}
+	}
+	return where(o.key.column+o.beyond()+"= ?", o.key.value(marker))
+}
+
+// after is true of the metrics that come after the marker: that are beyond it by
+// one key and equal by the keys before.
+func after(orders []order, marker *Metric) condition {
+	var alternatives []string
+	var args []any
+	var equal condition
+	for _, o := range orders {
+		column, value := o.key.column, o.key.value(marker)
+		var beyond condition
+		switch {
+		case value != nil && o.key.nullable && !o.nullsFirst:
+			beyond = where("("+column+o.beyond()+"? OR "+column+" IS NULL)", value)
+		case value != nil:
+			beyond = where(column+o.beyond()+"?", value)
+		case o.nullsFirst:
+			beyond = where(column + " IS NOT NULL")
+		}
+		if beyond.text != "" {
+			alternative := equal.and(beyond)
+			alternatives = append(alternatives, alternative.text)
+			args = append(args, alternative.args...)
+		}
+		if value == nil {
+			equal = equal.and(where(column + " IS NULL"))
+		} else {
+			equal = equal.and(where(column+" = ?", value))
+		}
+	}
+	return condition{"(" + strings.Join(alternatives, " OR ") + ")", args}
+}

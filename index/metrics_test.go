@@ -1,0 +1,271 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"millrace/ingest"
+)
+
+func testMetrics(t *testing.T, open opener) {
+	x, ctx := withPolicies(t, open, Config{}), t.Context()
+	name, unit := "cpu.util", "%"
+	whole := Metric{ingest.NewMetricID(), &name, &unit, "user:project", "high", &[16]byte{1, 2, 3}}
+	bare := Metric{ID: ingest.NewMetricID(), Policy: "low"}
+	must(t, x.CreateMetric(ctx, whole))
+	must(t, x.CreateMetrics(ctx, []Metric{bare}))
+	must(t, x.CreateMetrics(ctx, nil))
+	for _, m := range []Metric{whole, bare} {
+		if diff := cmp.Diff(m, value(x.Metric(ctx, m.ID))(t)); diff != "" {
+			t.Errorf("metric (-want +got):\n%s", diff)
+		}
+	}
+	id := ingest.NewMetricID()
+	wantError(t, second(x.Metric(ctx, id)), ErrNotFound, "Metric "+id.String()+" does not exist")
+	wantError(t, x.CreateMetric(ctx, bare), ErrExists, "Metric "+bare.ID.String()+" already exists")
+	m := metric("cpu")
+	m.Policy = "bad-cookie"
+	wantError(t, x.CreateMetric(ctx, m), ingest.ErrNoPolicy, "Archive policy bad-cookie does not exist")
+	if got := value(x.Counts(ctx))(t); got != (Counts{Policies: 4, Metrics: 2}) {
+		t.Errorf("counts are %+v", got)
+	}
+}
+
+func testAllOrNothing(t *testing.T, open opener) {
+	x, ctx := withPolicies(t, open, Config{}), t.Context()
+	many := make([]Metric, 2*metricsPerStatement+7)
+	for i := range many {
+		many[i] = metric(fmt.Sprint(i))
+	}
+	resource := [16]byte{7}
+	for name, spoil := range map[string]func(m *Metric){
+		"Archive policy nowhere does not exist":             func(m *Metric) { m.Policy = "nowhere" },
+		"Metric " + many[0].ID.String() + " already exists": func(m *Metric) { m.ID = many[0].ID },
+		"Named metric " + *many[3].Name + " already exists": func(m *Metric) { m.Name, m.Resource, many[3].Resource = many[3].Name, &resource, &resource },
+	} {
+		bad := append([]Metric(nil), many...)
+		spoil(&bad[len(bad)-2])
+		copy(bad[3:4], many[3:4])
+		if err := x.CreateMetrics(ctx, bad); err == nil || err.Error() != name {
+			t.Errorf("got %v, want %s", err, name)
+		}
+		if got := value(x.Counts(ctx))(t); got.Metrics != 0 {
+			t.Errorf("%s: %d metrics were created nevertheless", name, got.Metrics)
+		}
+		if missing := value(x.Lookup(ctx, entriesOf(bad...), make([]MetricInfo, len(bad))))(t); len(missing) != len(bad) {
+			t.Errorf("%s: Lookup misses %d of %d", name, len(missing), len(bad))
+		}
+	}
+	must(t, x.CreateMetrics(ctx, many))
+	if missing := value(x.Lookup(ctx, entriesOf(many...), make([]MetricInfo, len(many))))(t); len(missing) != 0 {
+		t.Errorf("Lookup misses %d", len(missing))
+	}
+}
+
+func testNamedMetrics(t *testing.T, open opener) {
+	x, ctx := withPolicies(t, open, Config{}), t.Context()
+	in := func(resource byte, name string) Metric {
+		m := metric(name)
+		m.Resource = &[16]byte{resource}
+		return m
+	}
+	first := in(1, "cpu")
+	must(t, x.CreateMetric(ctx, first))
+	must(t, x.CreateMetrics(ctx, []Metric{in(2, "cpu"), in(1, "CPU"), metric("cpu"), metric("cpu"), in(1, ""), in(1, "")}))
+	wantError(t, x.CreateMetric(ctx, in(1, "cpu")), ErrExists, "Named metric cpu already exists")
+	wantError(t, x.CreateMetrics(ctx, []Metric{in(3, "x"), in(3, "x")}), ErrExists, "Named metric x already exists")
+	// A deleted metric's name is free, before it is purged and after.
+	must(t, x.MarkDeleted(ctx, first.ID))
+	second := in(1, "cpu")
+	must(t, x.CreateMetric(ctx, second))
+	must(t, x.MarkDeleted(ctx, second.ID))
+	must(t, x.Purge(ctx, first.ID, second.ID))
+	must(t, x.CreateMetric(ctx, in(1, "cpu")))
+}
+
+func testDeletion(t *testing.T, open opener) {
+	x, ctx := withPolicies(t, open, Config{}), t.Context()
+	stays, goes := metric("stays"), metric("goes")
+	must(t, x.CreateMetrics(ctx, []Metric{stays, goes}))
+	entries, infos := entriesOf(stays, goes), make([]MetricInfo, 2)
+	value(x.Lookup(ctx, entries, infos))(t)
+
+	must(t, x.MarkDeleted(ctx, goes.ID))
+	gone := func() {
+		t.Helper()
+		text := "Metric " + goes.ID.String() + " does not exist"
+		wantError(t, second(x.Metric(ctx, goes.ID)), ErrNotFound, text)
+		wantError(t, x.MarkDeleted(ctx, goes.ID), ErrNotFound, text)
+		if diff := cmp.Diff([]Metric{stays}, value(x.Metrics(ctx, Filter{}, Page{}))(t)); diff != "" {
+			t.Errorf("metrics (-want +got):\n%s", diff)
+		}
+		missing := value(x.Lookup(ctx, entries, infos))(t)
+		if diff := cmp.Diff([]int{1}, missing); diff != "" || infos[1].Found || !infos[0].Found {
+			t.Errorf("Lookup misses %v: %v", missing, infos)
+		}
+	}
+	gone()
+	if diff := cmp.Diff([]ingest.MetricID{goes.ID}, value(x.Deleted(ctx))(t)); diff != "" {
+		t.Errorf("deleted (-want +got):\n%s", diff)
+	}
+	if got := value(x.Counts(ctx))(t); got.Metrics != 1 || got.Deleted != 1 {
+		t.Errorf("counts are %+v", got)
+	}
+
+	must(t, x.Purge(ctx, goes.ID, stays.ID, ingest.NewMetricID())) // takes only what is marked
+	must(t, x.Purge(ctx))
+	gone()
+	if got := value(x.Deleted(ctx))(t); len(got) != 0 {
+		t.Errorf("after Purge %v is deleted", got)
+	}
+}
+
+// testOneWins has many create the same thing at once.
+func testOneWins(t *testing.T, open opener) {
+	x, ctx := withPolicies(t, open, Config{}), t.Context()
+	const rivals = 16
+	for _, create := range []func() error{
+		func() error { return x.CreatePolicy(ctx, policy("p", time.Minute)) },
+		func() error { return x.CreateRule(ctx, Rule{"r", "*", "low"}) },
+		func() error {
+			m := metric("cpu")
+			m.Resource = &[16]byte{1}
+			return x.CreateMetric(ctx, m)
+		},
+	} {
+		var won, lost atomic.Int32
+		var all sync.WaitGroup
+		for range rivals {
+			all.Go(func() {
+				switch err := create(); {
+				case err == nil:
+					won.Add(1)
+				case errors.Is(err, ErrExists):
+					lost.Add(1)
+				default:
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if won.Load() != 1 || lost.Load() != rivals-1 {
+			t.Errorf("%d won and %d lost", won.Load(), lost.Load())
+		}
+	}
+}
+
+// testNeighbours has good and bad changes share transactions.
+func testNeighbours(t *testing.T, open opener) {
+	x, ctx := withPolicies(t, open, Config{}), t.Context()
+	var all sync.WaitGroup
+	for i := range 200 {
+		all.Go(func() {
+			m := metric(fmt.Sprint(i))
+			bad := i%3 == 0
+			if bad {
+				m.Policy = "nowhere"
+			}
+			if err := x.CreateMetric(ctx, m); (err != nil) != bad {
+				t.Errorf("metric %d: %v", i, err)
+			}
+			missing, err := x.Lookup(ctx, entriesOf(m), make([]MetricInfo, 1))
+			if (len(missing) > 0) != bad || err != nil {
+				t.Errorf("metric %d: missing %v, %v", i, missing, err)
+			}
+		})
+	}
+	all.Wait()
+	if got := value(x.Counts(ctx))(t); got.Metrics != 133 {
+		t.Errorf("there are %d metrics", got.Metrics)
+	}
+}
+
+func testRestart(t *testing.T, open opener) {
+	x, ctx := open(Config{}), t.Context()
+	value(x.CreateDefaults(ctx))(t)
+	kept, marked := metric("kept"), metric("marked")
+	must(t, x.CreateMetrics(ctx, []Metric{kept, marked}))
+	must(t, x.MarkDeleted(ctx, marked.ID))
+	policies, rules, counts := value(x.Policies(ctx))(t), value(x.Rules(ctx))(t), value(x.Counts(ctx))(t)
+	must(t, x.Close())
+
+	x = open(Config{})
+	if diff := cmp.Diff(policies, value(x.Policies(ctx))(t)); diff != "" {
+		t.Errorf("policies (-before +after):\n%s", diff)
+	}
+	if diff := cmp.Diff(rules, value(x.Rules(ctx))(t)); diff != "" {
+		t.Errorf("rules (-before +after):\n%s", diff)
+	}
+	if diff := cmp.Diff(counts, value(x.Counts(ctx))(t)); diff != "" {
+		t.Errorf("counts (-before +after):\n%s", diff)
+	}
+	if diff := cmp.Diff([]Metric{kept}, value(x.Metrics(ctx, Filter{}, Page{}))(t)); diff != "" {
+		t.Errorf("metrics (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]ingest.MetricID{marked.ID}, value(x.Deleted(ctx))(t)); diff != "" {
+		t.Errorf("deleted (-want +got):\n%s", diff)
+	}
+}
+
+func testClosed(t *testing.T, open opener) {
+	x, ctx := withPolicies(t, open, Config{}), t.Context()
+	// What was let in before Close is made.
+	metrics := make([]Metric, 50)
+	var all sync.WaitGroup
+	results := make([]error, len(metrics))
+	for i := range metrics {
+		metrics[i] = metric(fmt.Sprint(i))
+		all.Go(func() { results[i] = x.CreateMetric(ctx, metrics[i]) })
+	}
+	must(t, x.Close())
+	must(t, x.Close())
+	all.Wait()
+	for what, err := range map[string]error{
+		"CreateMetric": x.CreateMetric(ctx, metric("")),
+		"Metric":       second(x.Metric(ctx, metrics[0].ID)),
+		"Metrics":      second(x.Metrics(ctx, Filter{}, Page{})),
+		"Counts":       second(x.Counts(ctx)),
+		"Policy":       second(x.Policy(ctx, "unknown")),
+		"Lookup":       second(x.Lookup(ctx, entriesOf(metric("")), make([]MetricInfo, 1))),
+	} {
+		if !errors.Is(err, ErrClosed) {
+			t.Errorf("%s after Close: %v", what, err)
+		}
+	}
+	x = open(Config{})
+	for i, m := range metrics {
+		_, err := x.Metric(ctx, m.ID)
+		switch {
+		case results[i] == nil && err != nil:
+			t.Errorf("metric %d was created: %v", i, err)
+		case results[i] != nil && (!errors.Is(results[i], ErrClosed) || !errors.Is(err, ErrNotFound)):
+			t.Errorf("metric %d was refused with %v: %v", i, results[i], err)
+		}
+	}
+}
+
+func testCancelled(t *testing.T, open opener) {
+	x := withPolicies(t, open, Config{})
+	m := metric("cpu")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for what, err := range map[string]error{
+		"CreateMetric": x.CreateMetric(ctx, m),
+		"Metrics":      second(x.Metrics(ctx, Filter{}, Page{})),
+		"Lookup":       second(x.Lookup(ctx, entriesOf(m), make([]MetricInfo, 1))),
+	} {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	// Nothing was changed, and the index goes on.
+	wantError(t, second(x.Metric(t.Context(), m.ID)), ErrNotFound, "Metric "+m.ID.String()+" does not exist")
+	must(t, x.CreateMetric(t.Context(), m))
+}

@@ -1,0 +1,83 @@
+package index
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+)
+
+// ErrNewer says that a newer version of this program has changed the tables.
+var ErrNewer = errors.New("the tables are newer than this program")
+
+//go:embed migrations/*.sql
+var migrationFiles embed.FS
+
+// A migration changes the tables from one version to the next. One that has been
+// released never changes.
+type migration struct{ name, statements string }
+
+// migrations returns all of them, in order: the first makes version 1.
+func migrations() []migration {
+	names, err := fs.Glob(migrationFiles, "migrations/*.sql") // sorted
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	list := make([]migration, len(names))
+	for i, name := range names {
+		statements, err := migrationFiles.ReadFile(name)
+		if err != nil {
+			panic("BUG: " + err.Error())
+		}
+		list[i] = migration{strings.TrimSuffix(strings.TrimPrefix(name, "migrations/"), ".sql"), string(statements)}
+	}
+	return list
+}
+
+// migrate applies the migrations that the database hasn't seen, all or none of them.
+func migrate(ctx context.Context, db *database, list []migration) (err error) {
+	tx, err := db.writes.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, tx.Rollback())
+		}
+	}()
+	s := session{tx, db.dialect}
+	if db.dialect.lock != "" {
+		if _, err := s.exec(ctx, db.dialect.lock); err != nil {
+			return err
+		}
+	}
+	if _, err := s.exec(ctx, `CREATE TABLE IF NOT EXISTS migrations (
+		version BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_at BIGINT NOT NULL)`); err != nil {
+		return err
+	}
+	var version int
+	if err := s.row(ctx, []any{&version}, `SELECT coalesce(max(version), 0) FROM migrations`); err != nil {
+		return err
+	}
+	if version > len(list) {
+		return fmt.Errorf("%w: they are of version %d, and it knows up to %d", ErrNewer, version, len(list))
+	}
+	for i, m := range list[version:] {
+		if err := m.apply(ctx, s, version+i+1); err != nil {
+			return fmt.Errorf("cannot apply migration %s: %w", m.name, err)
+		}
+	}
+	return tx.Commit()
+}
+
+func (m migration) apply(ctx context.Context, s session, version int) error {
+	if _, err := s.exec(ctx, s.dialect.words.Replace(m.statements)); err != nil {
+		return err
+	}
+	_, err := s.exec(ctx, `INSERT INTO migrations (version, name, applied_at) VALUES (?, ?, ?)`,
+		version, m.name, time.Now().UnixNano())
+	return err
+}

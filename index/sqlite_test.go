@@ -1,0 +1,186 @@
+package index
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"millrace/ingest"
+)
+
+func TestSQLite(t *testing.T) {
+	runIndex(t, func(t *testing.T) opener {
+		url := "sqlite:" + t.TempDir() + "/index.db"
+		return func(config Config) *Index { return openIndex(t, url, config) }
+	})
+}
+
+func openIndex(t *testing.T, url string, config Config) *Index {
+	t.Helper()
+	x, err := Open(t.Context(), url, config)
+	must(t, err)
+	t.Cleanup(func() { must(t, x.Close()) })
+	return x
+}
+
+func TestSQLiteURLs(t *testing.T) {
+	t.Chdir(t.TempDir())
+	here, err := os.Getwd()
+	must(t, err)
+	for _, url := range []string{"sqlite:relative.db", "sqlite:./a b%41#.db", "sqlite:" + here + "/absolute.db", "sqlite://" + here + "/slashes.db"} {
+		x := openIndex(t, url, Config{})
+		value(x.CreateDefaults(t.Context()))(t)
+	}
+	for _, file := range []string{"relative.db", "a b%41#.db", "absolute.db", "slashes.db"} {
+		if _, err := os.Stat(filepath.Join(here, file)); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, url := range []string{"", "index.db", "sqlite", "sqlite:", "sqlite:x.db?mode=ro", "oracle:secret", "sqlite:no/such/folder/x.db"} {
+		x, err := Open(t.Context(), url, Config{})
+		if err == nil {
+			t.Errorf("%q was opened", url)
+			x.Close()
+		} else if strings.Contains(err.Error(), "secret") {
+			t.Errorf("the error for %q gives it away: %v", url, err)
+		}
+	}
+}
+
+// TestSQLiteInMemory does in one connection what others do in two pools.
+func TestSQLiteInMemory(t *testing.T) {
+	x := openIndex(t, "sqlite::memory:", Config{})
+	other := openIndex(t, "sqlite::memory:", Config{})
+	value(x.CreateDefaults(t.Context()))(t)
+	if got := value(other.Policies(t.Context()))(t); len(got) != 0 {
+		t.Errorf("another has %v", got)
+	}
+	testCancelled(t, func(c Config) *Index { return openIndex(t, "sqlite::memory:", c) })
+	testNeighbours(t, func(c Config) *Index { return openIndex(t, "sqlite::memory:", c) })
+}
+
+// TestSQLiteIsDurable checks that a commit waits for the device: in write-ahead
+// mode that takes synchronous=FULL.
+func TestSQLiteIsDurable(t *testing.T) {
+	x := openIndex(t, "sqlite:"+t.TempDir()+"/index.db", Config{})
+	pragma := func(name string) (v string) {
+		t.Helper()
+		must(t, x.database.writes.QueryRow("PRAGMA "+name).Scan(&v))
+		return v
+	}
+	for name, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1"} {
+		if got := pragma(name); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
+	if _, err := x.database.reads.Exec("DELETE FROM metrics"); err == nil {
+		t.Error("a reading connection writes")
+	}
+}
+
+const killedURL = "MILLRACE_INDEX_TEST_URL"
+
+// TestKilled kills a process that creates metrics and looks for those that it had
+// been told are created.
+func TestKilled(t *testing.T) {
+	if url := os.Getenv(killedURL); url != "" {
+		createForever(t, url)
+	}
+	url := "sqlite:" + t.TempDir() + "/index.db"
+	for round := range 3 {
+		victim := exec.Command(os.Args[0], "-test.run=^TestKilled$")
+		victim.Env = append(os.Environ(), killedURL+"="+url)
+		out, err := victim.StdoutPipe()
+		must(t, err)
+		must(t, victim.Start())
+		var told []ingest.MetricID
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			id, err := ingest.ParseMetricID(lines.Text())
+			if err != nil {
+				break // the last line may be cut short
+			}
+			if told = append(told, id); len(told) == 100*(round+1) {
+				must(t, victim.Process.Kill())
+			}
+		}
+		if err := victim.Wait(); err == nil || len(told) < 100 {
+			t.Fatalf("the process that creates metrics has ended after %d: %v", len(told), err)
+		}
+		x, err := Open(t.Context(), url, Config{})
+		must(t, err)
+		for _, id := range told {
+			if _, err := x.Metric(t.Context(), id); err != nil {
+				t.Error(err)
+			}
+		}
+		must(t, x.Close())
+	}
+}
+
+func createForever(t *testing.T, url string) {
+	x, err := Open(t.Context(), url, Config{})
+	must(t, err)
+	value(x.CreateDefaults(t.Context()))(t)
+	for range 4 {
+		go func() {
+			for {
+				m := metric("")
+				if err := x.CreateMetric(t.Context(), m); err == nil {
+					fmt.Println(m.ID)
+				}
+			}
+		}()
+	}
+	select {}
+}
+
+func TestMigrations(t *testing.T) {
+	open := func(t *testing.T) *database {
+		db, err := openDatabase("sqlite:"+t.TempDir()+"/index.db", 1)
+		must(t, err)
+		t.Cleanup(func() { must(t, db.close()) })
+		return db
+	}
+	tables := func(db *database) (names string) {
+		must(t, db.reading().row(t.Context(), []any{&names},
+			`SELECT group_concat(name, ' ' ORDER BY name) FROM sqlite_schema WHERE type = 'table'`))
+		return names
+	}
+	one := migration{"1_a", "CREATE TABLE a (x {bytes})"}
+	two := migration{"2_b", "CREATE TABLE b (y {text}); CREATE TABLE c (z {text})"}
+	broken := migration{"3_d", "CREATE TABLE d (w BIGINT); CREATE TABLE"}
+	t.Run("each once", func(t *testing.T) {
+		db := open(t)
+		for _, list := range [][]migration{{one}, {one}, {one, two}, {one, two}} {
+			must(t, migrate(t.Context(), db, list))
+		}
+		if got := tables(db); got != "a b c migrations" {
+			t.Errorf("tables are %s", got)
+		}
+	})
+	t.Run("all or none", func(t *testing.T) {
+		db := open(t)
+		must(t, migrate(t.Context(), db, []migration{one}))
+		if err := migrate(t.Context(), db, []migration{one, two, broken}); err == nil || !strings.Contains(err.Error(), "cannot apply migration 3_d") {
+			t.Errorf("a broken migration: %v", err)
+		}
+		if got := tables(db); got != "a migrations" {
+			t.Errorf("tables are %s", got)
+		}
+		must(t, migrate(t.Context(), db, []migration{one, two}))
+	})
+	t.Run("newer", func(t *testing.T) {
+		db := open(t)
+		must(t, migrate(t.Context(), db, []migration{one, two}))
+		err := migrate(t.Context(), db, []migration{one})
+		if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "version 2") {
+			t.Errorf("tables of a newer version: %v", err)
+		}
+	})
+}

@@ -1,0 +1,177 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"sync"
+)
+
+const (
+	writerQueue = 256 // changes that may wait; callers wait beyond
+	writerGroup = 256 // changes in one transaction
+)
+
+// A change is one request to change the index.
+type change struct {
+	ctx context.Context
+	// apply runs the change's statements. An error undoes them, and nothing else.
+	apply func(ctx context.Context, s session) error
+	// committed, if not nil, is called when the change is durable: before its
+	// caller knows, and in the order in which changes were made.
+	committed func()
+	// policies says that archive policies or rules are changed.
+	policies bool
+
+	err  error
+	done chan struct{} // closed when err is set
+}
+
+// A writer makes the changes, one after another in one goroutine. While a
+// transaction is being written to the device the next changes gather; they share
+// the next one.
+type writer struct {
+	database  *database
+	snapshots *snapshots
+	queue     chan *change
+
+	mu     sync.RWMutex
+	closed bool
+}
+
+func newWriter(db *database, snapshots *snapshots) *writer {
+	return &writer{database: db, snapshots: snapshots, queue: make(chan *change, writerQueue)}
+}
+
+// do makes a change and returns when it is durable, or can't be made, or ctx ends:
+// then it may be made or not.
+func (w *writer) do(ctx context.Context, c *change) error {
+	c.ctx, c.done = ctx, make(chan struct{})
+	if err := w.enqueue(c); err != nil {
+		return err
+	}
+	select {
+	case <-c.done:
+		return c.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (w *writer) enqueue(c *change) error {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if w.closed {
+		return ErrClosed
+	}
+	select {
+	case w.queue <- c:
+		return nil
+	case <-c.ctx.Done():
+		return c.ctx.Err()
+	}
+}
+
+// close lets no more changes in. Run returns when those inside are made.
+func (w *writer) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	close(w.queue)
+}
+
+func (w *writer) run() {
+	group := make([]*change, 0, writerGroup)
+	for c := range w.queue {
+		group = w.gather(append(group[:0], c))
+		err := w.commit(group)
+		for _, c := range group {
+			if c.err == nil {
+				c.err = err
+			}
+			if c.err == nil && c.committed != nil {
+				c.committed()
+			}
+			close(c.done)
+		}
+		clear(group)
+	}
+}
+
+// gather adds whatever is waiting.
+func (w *writer) gather(group []*change) []*change {
+	for len(group) < writerGroup {
+		select {
+		case c, ok := <-w.queue:
+			if !ok {
+				return group
+			}
+			group = append(group, c)
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+// commit makes a group of changes in one transaction. An error concerns all of
+// them; those that can't be made have theirs in err. It doesn't stop when a
+// caller's context ends: the others' changes are in the same transaction.
+func (w *writer) commit(group []*change) (err error) {
+	ctx := context.Background()
+	tx, err := w.database.writes.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, rollback(tx))
+		}
+	}()
+	s := session{tx, w.database.dialect}
+	policies := false
+	for _, c := range group {
+		if c.err = c.ctx.Err(); c.err != nil {
+			continue
+		}
+		if err := c.applyIn(ctx, s); err != nil {
+			return err
+		}
+		policies = policies || c.policies && c.err == nil
+	}
+	if !policies {
+		return tx.Commit()
+	}
+	snapshot, err := w.snapshots.load().reread(ctx, s)
+	if err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	w.snapshots.store(snapshot)
+	return nil
+}
+
+// applyIn applies a change in a savepoint and leaves its error in c.err. The
+// error that it returns has ruined the whole transaction.
+func (c *change) applyIn(ctx context.Context, s session) error {
+	if _, err := s.exec(ctx, "SAVEPOINT one_change"); err != nil {
+		return err
+	}
+	if c.err = c.apply(ctx, s); c.err != nil {
+		if _, err := s.exec(ctx, "ROLLBACK TO SAVEPOINT one_change"); err != nil {
+			return errors.Join(c.err, err)
+		}
+	}
+	_, err := s.exec(ctx, "RELEASE SAVEPOINT one_change")
+	return err
+}
+
+// rollback gives up a transaction that may have ended already.
+func rollback(tx *sql.Tx) error {
+	if err := tx.Rollback(); !errors.Is(err, sql.ErrTxDone) {
+		return err
+	}
+	return nil
+}
