@@ -13,7 +13,7 @@ func AppendFloat(dst []byte, v float64) []byte {
 	switch {
 	case abs < 1e12 && float64(thousandths(abs))/1000 == abs:
 		return appendThousandths(appendSign(dst, v), thousandths(abs))
-	case abs >= minShortest && abs < maxShortest && math.Float64bits(abs)<<12 != 0:
+	case abs >= minShortest && abs < maxShortest:
 		return appendShortest(appendSign(dst, v), abs)
 	case math.IsNaN(v) || math.IsInf(v, 0):
 		return append(dst, "null"...)
@@ -54,7 +54,7 @@ func appendThousandths(dst []byte, n uint64) []byte {
 	return dst
 }
 
-// What appendShortest can do: float64s of the form m × 2^e, 2^52 ≤ m < 2^53,
+// What appendShortest can do: the float64s m × 2^e, 2^52 ≤ m < 2^53,
 // with -62 ≤ e ≤ -1.
 const (
 	minShortest = 1.0 / (1 << 10)
@@ -62,7 +62,7 @@ const (
 )
 
 // appendShortest appends the shortest decimal that reads as v, a positive float64 in
-// the range above that is no power of two (whose neighbours are not equally far).
+// the range above.
 //
 // It is Schubfach (Raffaello Giulietti, "The Schubfach way to render doubles",
 // 2020) for the exponents where no table of powers is needed, because 128 bits hold
@@ -70,29 +70,26 @@ const (
 // round to v is between one and ten units wide, there is at least one whole number in
 // the interval and at most one multiple of ten. The multiple of ten is shorter;
 // without it, the whole number next to v is the best that this many digits can do.
+//
+// The ends of the interval need no care: their 1-e binary places take as many
+// decimal ones, more than k. Nor do powers of two, whose interval is narrower
+// below: here their own decimals are fewer than k.
 func appendShortest(dst []byte, v float64) []byte {
 	m, e := math.Float64bits(v)&(1<<52-1)|1<<52, int(math.Float64bits(v)>>52)-1075
 	k := -e*30103/100000 + 1 // ⌈-e·log₁₀2⌉
-	shift := uint(1 - e)     // the products are in units of 2^-shift
-	low, lowRest := scale(2*m-1, k, shift)
-	high, highRest := scale(2*m+1, k, shift)
-	if m&1 == 0 && lowRest == 0 {
-		low-- // the ends of the interval round to v, too
-	}
-	if m&1 == 1 && highRest == 0 {
-		high--
-	}
-	digits := high / 10 * 10
-	if digits <= low {
-		mid, rest := scale(2*m, k, shift)
-		half := uint64(1) << (shift - 1)
-		if rest > half || rest == half && mid&1 == 1 {
-			mid++
+	shift := uint(1 - e)     // the ends and the middle are multiples of 2^-shift
+	low, _ := scale(2*m-1, k, shift)
+	high, _ := scale(2*m+1, k, shift)
+	if digits := high / 10 * 10; digits > low {
+		for k > 1 && digits%10 == 0 {
+			digits, k = digits/10, k-1
 		}
-		return appendFixed(dst, mid, k)
+		return appendFixed(dst, digits, k)
 	}
-	for digits != 0 && k > 1 && digits%10 == 0 {
-		digits, k = digits/10, k-1
+	digits, rest := scale(2*m, k, shift)
+	half := uint64(1) << (shift - 1)
+	if rest > half || rest == half && digits&1 == 1 {
+		digits++
 	}
 	return appendFixed(dst, digits, k)
 }

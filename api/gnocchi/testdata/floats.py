@@ -10,6 +10,7 @@ values += [random.gauss(50, 10) for _ in range(100)]
 values += [float(random.randrange(1 << random.randrange(1, 64))) for _ in range(80)]
 values += [math.nextafter(v, random.choice((-math.inf, math.inf))) for v in values[:120]]
 values += [2.0 ** e + i / 4 for e in (48, 49, 50, 51) for i in range(1, 12)]  # halfway between two decimals
+values += [2.0 ** e for e in range(-12, 56)]
 while len(values) < 800:
     v, = struct.unpack('<d', random.randbytes(8))
     if math.isfinite(v):
