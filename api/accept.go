@@ -131,7 +131,6 @@ func (e *unknownError) Unwrap() error { return e.failure }
 
 // submit puts what was scanned into the log and answers.
 func (q *request) submit(s *scan, p preferences) error {
-	s.takeBad()
 	s.batch = ingest.Batch{Project: q.who.Account(), Trace: q.traceparent(), Entries: s.body.Entries}
 	ticket, refusals, err := q.Acceptor.Accept(q.ctx, &s.batch, s.body.Lenient)
 	if err != nil {

@@ -22,6 +22,7 @@ func (q *request) acceptBatch() error {
 	if err != nil {
 		return invalidMeasures(err, true)
 	}
+	s.takeBad()
 	if err := q.resolve(s); err != nil {
 		return err
 	}

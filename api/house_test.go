@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/otel/metric"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
@@ -31,6 +32,7 @@ type memoryLog struct {
 	sacks   [][]ingest.Delivery
 	changed chan struct{} // closed and replaced by every Append
 	fail    error
+	slow    time.Duration // that every Append takes
 }
 
 func newMemoryLog(sacks int) *memoryLog {
@@ -38,6 +40,7 @@ func newMemoryLog(sacks int) *memoryLog {
 }
 
 func (l *memoryLog) Append(_ context.Context, out []ingest.Outgoing) error {
+	time.Sleep(l.slow)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.fail != nil {
@@ -236,7 +239,12 @@ func newHouse(t testing.TB, b build) *house {
 // work applies the log until the test ends, or stop is called.
 func (h *house) work(t testing.TB, config ingest.WorkerConfig) (stop func()) {
 	t.Helper()
-	w, err := ingest.NewWorker(h.log, h.driver, h.letters, h.progress, config, slog.New(slog.DiscardHandler),
+	return h.workFor(t, h.driver, config)
+}
+
+func (h *house) workFor(t testing.TB, driver ingest.Driver, config ingest.WorkerConfig) (stop func()) {
+	t.Helper()
+	w, err := ingest.NewWorker(h.log, driver, h.letters, h.progress, config, slog.New(slog.DiscardHandler),
 		metricnoop.NewMeterProvider().Meter(""), tracenoop.NewTracerProvider().Tracer(""))
 	if err != nil {
 		t.Fatal(err)

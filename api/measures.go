@@ -32,6 +32,7 @@ func (q *request) acceptMeasures() error {
 	if err != nil {
 		return invalidMeasures(err, false)
 	}
+	s.takeBad()
 	for i := range s.body.Entries {
 		s.body.Entries[i].Policy = q.target.policy
 	}
