@@ -41,7 +41,7 @@ type apiConfig struct {
 	Auth               string        `koanf:"auth" help:"how callers say who they are: basic (a name, no password check)"`
 	Insecure           bool          `koanf:"insecure" help:"allow passwordless auth on other addresses than loopback"`
 	MaxLimit           int           `koanf:"max_limit" help:"largest page of a listing"`
-	MaxBody            bytes         `koanf:"max_body" help:"largest request body; larger ones get 413"`
+	MaxBody            size          `koanf:"max_body" help:"largest request body; larger ones get 413"`
 	CORSAllowedOrigins []string      `koanf:"cors_allowed_origins" help:"origins that browsers may call from; * is any"`
 	TrustProxyHeaders  bool          `koanf:"trust_proxy_headers" help:"believe Forwarded and X-Forwarded-*"`
 	WaitCap            time.Duration `koanf:"wait_cap" help:"longest that a request waits for measures to be applied"`
@@ -53,27 +53,27 @@ type apiConfig struct {
 
 type ingestConfig struct {
 	MaxFuture    time.Duration `koanf:"max_future" help:"measures further ahead of the clock are refused; 0: none are"`
-	MaxInFlight  bytes         `koanf:"max_in_flight" help:"bytes on their way into the log; beyond that 503"`
+	MaxInFlight  size          `koanf:"max_in_flight" help:"bytes on their way into the log; beyond that 503"`
 	MaxAge       time.Duration `koanf:"max_age" help:"age of the oldest unapplied record beyond which nothing is accepted (503)"`
-	MinRoom      bytes         `koanf:"min_room" help:"bytes that the log must have left; below that 503"`
+	MinRoom      size          `koanf:"min_room" help:"bytes that the log must have left; below that 503"`
 	ProjectQuota float64       `koanf:"project_quota" help:"measures per second and project, beyond that 429; 0: no quota"`
 }
 
 type workerConfig struct {
 	FlushInterval time.Duration `koanf:"flush_interval" help:"how long an applied record may wait to become readable"`
-	FlushBytes    bytes         `koanf:"flush_bytes" help:"buffered bytes of one sack that are flushed sooner"`
+	FlushBytes    size          `koanf:"flush_bytes" help:"buffered bytes of one sack that are flushed sooner"`
 	Maintainers   int           `koanf:"maintainers" help:"sacks that are merged and sealed at the same time"`
 }
 
 type queueConfig struct {
 	Driver   string        `koanf:"driver" help:"the log: disklog (embedded)"`
 	Retain   time.Duration `koanf:"retain" help:"how long the log keeps what has been applied"`
-	MaxBytes bytes         `koanf:"max_bytes" help:"how large the log may grow; 0: as the disk allows"`
+	MaxBytes size          `koanf:"max_bytes" help:"how large the log may grow; 0: as the disk allows"`
 }
 
 type storageConfig struct {
 	Driver     string `koanf:"driver" help:"where segments are kept: file"`
-	CacheBytes bytes  `koanf:"cache_bytes" help:"memory for the footers of segments"`
+	CacheBytes size   `koanf:"cache_bytes" help:"memory for the footers of segments"`
 }
 
 type indexConfig struct {
