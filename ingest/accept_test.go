@@ -284,7 +284,7 @@ func TestAdmission(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			p := NewProgress(1, nil)
 			a := NewAcceptor(newMemoryLog(1), p, 1, AcceptConfig{MaxAge: time.Minute})
-			p.pending(0, time.Now().Add(-time.Hour)) // from before the start: counts from the start
+			p.pending(0, time.Now().Add(-time.Hour), time.Now()) // from before the start: counts from the start
 			if _, _, err := a.Accept(t.Context(), batchOf(1, 1), false); err != nil {
 				t.Error(err)
 			}

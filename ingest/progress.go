@@ -22,7 +22,8 @@ type sackProgress struct {
 	oldest    time.Time // when the oldest record not yet applied was accepted; zero when none is known
 	err       error     // why the sack stands still; nil when it doesn't
 	waiters   []sackWaiter
-	nudge     chan struct{} // capacity 1: a nudge waits here for the worker
+	nudged    bool          // by Nudge, since the worker looked
+	wake      chan struct{} // capacity 1: the worker has something to look at
 }
 
 // A sackWaiter is one sack's part of a Wait.
@@ -52,7 +53,7 @@ type SackLag struct {
 func NewProgress(sacks int, source Source) *Progress {
 	p := &Progress{started: time.Now(), source: source, sacks: make([]sackProgress, sacks)}
 	for s := range p.sacks {
-		p.sacks[s].nudge = make(chan struct{}, 1)
+		p.sacks[s].wake = make(chan struct{}, 1)
 	}
 	return p
 }
@@ -69,10 +70,7 @@ func (p *Progress) Wait(ctx context.Context, position Position) error {
 		sack := &p.sacks[s]
 		sack.waiters = append(sack.waiters, sackWaiter{need, w})
 		w.left++
-		select {
-		case sack.nudge <- struct{}{}:
-		default: // one waits already, and serves us too
-		}
+		sack.rouse()
 	}
 	waiting := w.left > 0
 	p.mu.Unlock()
@@ -98,9 +96,16 @@ func (p *Progress) Wait(ctx context.Context, position Position) error {
 
 // Nudge asks for a flush of a sack, as a nudge record does.
 func (p *Progress) Nudge(sack Sack) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sacks[sack].nudged = true
+	p.sacks[sack].rouse()
+}
+
+func (s *sackProgress) rouse() {
 	select {
-	case p.sacks[sack].nudge <- struct{}{}:
-	default:
+	case s.wake <- struct{}{}:
+	default: // it will look, and see us too
 	}
 }
 
@@ -161,24 +166,56 @@ func (p *Progress) age(sack *sackProgress, now time.Time) time.Duration {
 	return max(0, now.Sub(since))
 }
 
-// nudges is where the worker of a sack hears of nudges.
-func (p *Progress) nudges(sack Sack) <-chan struct{} { return p.sacks[sack].nudge }
+// woken is where the worker of a sack hears that somebody waits or nudges.
+func (p *Progress) woken(sack Sack) <-chan struct{} { return p.sacks[sack].wake }
 
-// needed returns the furthest watermark that somebody waits for, 0 if nobody does.
-func (p *Progress) needed(sack Sack) Offset {
+// takeNudge says whether Nudge has been called since the last takeNudge.
+func (p *Progress) takeNudge(sack Sack) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var need Offset
-	for _, w := range p.sacks[sack].waiters {
-		if !w.wait.gone {
-			need = max(need, w.need)
-		}
-	}
-	return need
+	nudged := p.sacks[sack].nudged
+	p.sacks[sack].nudged = false
+	return nudged
 }
 
-// set says that the sack has been applied up to watermark. It may go back, when
-// a back-end has lost its tail.
+// awaited says whether somebody waits for a flush of what is before next, and
+// whether somebody waits for more than that.
+func (p *Progress) awaited(sack Sack, next Offset) (here, beyond bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, w := range p.sacks[sack].waiters {
+		switch {
+		case w.wait.gone:
+		case w.need <= next:
+			here = true
+		default:
+			beyond = true
+		}
+	}
+	return here, beyond
+}
+
+// opened says that a new owner of the sack begins at watermark. It may be lower
+// than before, when a back-end has lost its tail. What was pending still is, unless
+// the log has nothing more.
+func (p *Progress) opened(sack Sack, watermark Offset) {
+	pending := false
+	if p.source != nil {
+		records, _ := p.source.Backlog(sack, watermark)
+		pending = records > 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := &p.sacks[sack]
+	s.watermark = watermark
+	if !pending {
+		s.oldest, s.err = time.Time{}, nil
+	}
+	s.sweep()
+}
+
+// set says that the sack has been applied up to watermark, which is all that was
+// taken from the log.
 func (p *Progress) set(sack Sack, watermark Offset) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -187,12 +224,17 @@ func (p *Progress) set(sack Sack, watermark Offset) {
 	s.sweep()
 }
 
-// pending says that the oldest record not yet applied was accepted then.
-func (p *Progress) pending(sack Sack, accepted time.Time) {
+// pending says that the oldest record not yet applied was accepted then; a zero
+// time that it can't be told.
+func (p *Progress) pending(sack Sack, accepted, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s := &p.sacks[sack]; s.oldest.IsZero() {
+	s := &p.sacks[sack]
+	switch {
+	case !accepted.IsZero():
 		s.oldest = accepted
+	case s.oldest.IsZero():
+		s.oldest = now
 	}
 }
 

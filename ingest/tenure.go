@@ -20,7 +20,7 @@ type tenure struct {
 	next    Offset // everything before it has been given to the writer
 	flushed Offset // everything before it is durable
 	due     time.Time
-	wanted  Offset // somebody waits for the flush of everything before it
+	wanted  Offset // a nudge asks for the flush of everything before it
 	traces  []tracedRecord
 	counts  applyCounts // since the last flush
 
@@ -81,12 +81,10 @@ func (t *tenure) apply(ctx context.Context) error {
 		case <-ctx.Done():
 			return t.flush(ctx)
 		case <-timer.C:
-		case <-t.progress.nudges(t.sack):
-			need := t.progress.needed(t.sack)
-			if need == 0 { // nobody waits for a place: what is here is what was meant
-				need = t.next
+		case <-t.progress.woken(t.sack):
+			if t.progress.takeNudge(t.sack) { // what is here is what was meant
+				t.wanted = max(t.wanted, t.next)
 			}
-			t.wanted = max(t.wanted, need)
 		case f := <-t.fetched:
 			if f.err != nil {
 				if ctx.Err() != nil {
@@ -94,8 +92,7 @@ func (t *tenure) apply(ctx context.Context) error {
 				}
 				return fmt.Errorf("cannot fetch sack %d: %w", t.sack, f.err)
 			}
-			// Half-applied is worse than late: once begun, a batch is applied.
-			if err := t.take(context.WithoutCancel(ctx), f.records); err != nil {
+			if err := t.take(ctx, f.records); err != nil {
 				return err
 			}
 			t.free <- f.records
@@ -107,10 +104,24 @@ func (t *tenure) flushIsDue() bool {
 	if t.next <= t.flushed {
 		return false
 	}
-	return !time.Now().Before(t.due) || t.wanted > t.flushed && t.next >= t.wanted || t.writer.Buffered() >= t.config.FlushBytes
+	return !time.Now().Before(t.due) || t.wanted > t.flushed && t.next >= t.wanted ||
+		t.writer.Buffered() >= t.config.FlushBytes || t.flushIsAwaited()
 }
 
-// take applies records, having put aside what can't be.
+// flushIsAwaited says whether somebody waits for what is here. Those who wait for
+// more are served by the same flush if the log has it; it need not: a token may
+// name a place that the log has lost.
+func (t *tenure) flushIsAwaited() bool {
+	here, beyond := t.progress.awaited(t.sack, t.next)
+	if here && beyond {
+		more, _ := t.source.Backlog(t.sack, t.next)
+		return more == 0
+	}
+	return here
+}
+
+// take applies records, having put aside what can't be. Half-applied is worse than
+// late: once begun, it is not given up when ctx ends.
 func (t *tenure) take(ctx context.Context, records *Deliveries) error {
 	list := records.List
 	if len(list) == 0 {
@@ -118,6 +129,7 @@ func (t *tenure) take(ctx context.Context, records *Deliveries) error {
 	}
 	if t.next == t.flushed {
 		t.due = time.Now().Add(t.config.FlushInterval)
+		t.progress.pending(t.sack, acceptedAt(list), time.Now())
 	}
 	var letters []DeadLetter
 	for i := range list {
@@ -135,12 +147,9 @@ func (t *tenure) take(ctx context.Context, records *Deliveries) error {
 			t.traces = append(t.traces, tracedRecord{d.Record.Trace, d.Record.AcceptedAt})
 		}
 	}
-	accepted := list[0].Record.AcceptedAt
-	if accepted.IsZero() {
-		accepted = time.Now()
-	}
-	t.progress.pending(t.sack, accepted)
-	rejects, err := t.writer.Apply(ctx, list)
+	work, cancel := t.patience(ctx)
+	defer cancel()
+	rejects, err := t.writer.Apply(work, list)
 	if err != nil {
 		return fmt.Errorf("cannot apply records of sack %d from offset %d: %w", t.sack, list[0].Offset, err)
 	}
@@ -149,7 +158,7 @@ func (t *tenure) take(ctx context.Context, records *Deliveries) error {
 	}
 	// Before any flush can move the watermark past them.
 	if len(letters) > 0 {
-		if err := t.letters.Add(ctx, letters); err != nil {
+		if err := t.letters.Add(work, letters); err != nil {
 			return fmt.Errorf("cannot put aside %d dead letters of sack %d: %w", len(letters), t.sack, err)
 		}
 		t.counts.letters += int64(len(letters))
@@ -168,11 +177,7 @@ func (t *tenure) flush(ctx context.Context) error {
 	}
 	began := time.Now()
 	bytes := t.writer.Buffered()
-	patience := t.config.FlushTimeout
-	if ctx.Err() != nil { // stopping: the log still has it
-		patience = min(patience, lastFlushTimeout)
-	}
-	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	work, cancel := t.patience(ctx)
 	defer cancel()
 	watermark, err := t.persist(work)
 	if err != nil {
@@ -191,8 +196,20 @@ func (t *tenure) flush(ctx context.Context) error {
 	return nil
 }
 
-// lastFlushTimeout bounds the flush of a worker that is told to stop.
-const lastFlushTimeout = 10 * time.Second
+// stopTimeout bounds what a worker that is told to stop may still do: the log has
+// whatever it does not get done.
+const stopTimeout = 10 * time.Second
+
+// patience returns a context for work that is not given up when ctx ends, not at
+// once: it has until FlushTimeout, or until stopTimeout after ctx's end.
+func (t *tenure) patience(ctx context.Context) (context.Context, context.CancelFunc) {
+	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.config.FlushTimeout)
+	done := context.AfterFunc(ctx, func() {
+		hurry := time.AfterFunc(stopTimeout, cancel)
+		context.AfterFunc(work, func() { hurry.Stop() })
+	})
+	return work, func() { done(); cancel() }
+}
 
 // persist tries a flush again while its outcome is unknown: the buffer is still
 // good, and reading all of it from the log again costs more.
@@ -322,6 +339,17 @@ func (t *tenure) letter(d *Delivery, entry int) DeadLetter {
 		AcceptedAt: d.Record.AcceptedAt, RejectedAt: time.Now().UTC(),
 		Project: d.Record.Project, Metric: e.Metric, Policy: e.Policy,
 	}
+}
+
+// acceptedAt is when the first of the records was accepted that can be read; zero
+// when none can.
+func acceptedAt(list []Delivery) time.Time {
+	for i := range list {
+		if list[i].Err == nil {
+			return list[i].Record.AcceptedAt
+		}
+	}
+	return time.Time{}
 }
 
 func measuresOf(d *Delivery) int {

@@ -22,7 +22,7 @@ type WorkerConfig struct {
 	MaintainEvery time.Duration // how often to ask a sack that is not written to; 1 min
 	BackoffMin    time.Duration // pause after a first failure; 100 ms
 	BackoffMax    time.Duration // and after many; 30 s
-	FlushTimeout  time.Duration // how long one flush may take; 1 min
+	FlushTimeout  time.Duration // how long one flush may take, its retries included, or one Apply; 1 min
 }
 
 func (c WorkerConfig) withDefaults() WorkerConfig {
@@ -113,7 +113,10 @@ func (w *Worker) tend(ctx context.Context, sack Sack) {
 // own opens a sack and applies its records until ctx ends (nil) or something fails.
 func (w *Worker) own(ctx context.Context, sack Sack) (err error) {
 	writer, watermark, err := w.driver.Open(ctx, sack)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil
+	case err != nil:
 		return fmt.Errorf("cannot open sack %d: %w", sack, err)
 	}
 	t := &tenure{
@@ -121,7 +124,7 @@ func (w *Worker) own(ctx context.Context, sack Sack) (err error) {
 		log: w.log.With("sack", sack), fetched: make(chan fetched), free: make(chan *Deliveries, 2),
 		flushedOnce: make(chan struct{}, 1),
 	}
-	w.progress.set(sack, watermark)
+	w.progress.opened(sack, watermark)
 	w.source.Applied(sack, watermark)
 
 	inner, cancel := context.WithCancelCause(ctx)
