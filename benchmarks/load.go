@@ -77,7 +77,7 @@ type Result struct {
 	P90      float64 `json:"p90_ms"`
 	P99      float64 `json:"p99_ms"`
 	Max      float64 `json:"max_ms"`
-	Position string  `json:"position,omitempty"` // of the last request answered
+	Refusal  string  `json:"first_refusal,omitempty"`
 
 	// From the server's /metrics, where it has them.
 	Applied    float64 `json:"seconds_to_applied,omitempty"`         // from the start until all could be read
@@ -103,8 +103,7 @@ type runner struct {
 	stop     context.Context
 
 	mu       sync.Mutex
-	position string
-	complain error // the first refusal
+	complain error // the first refusal; read when all clients are done
 }
 
 // Run sends a load and returns when it has been answered. It calls progress about
@@ -228,9 +227,6 @@ func (r *runner) post(ctx context.Context, body []byte, measures int) error {
 			r.latency.add(time.Since(began))
 			r.requests.Add(1)
 			r.measures.Add(int64(measures))
-			r.mu.Lock()
-			r.position = header.Get("Millrace-Position")
-			r.mu.Unlock()
 			return nil
 		}
 		r.refused.Add(1)
@@ -293,12 +289,16 @@ func (r *runner) watch(ctx context.Context, progress func(Live)) {
 
 func (r *runner) result() Result {
 	took := time.Since(r.began).Seconds()
+	refusal := ""
+	if r.complain != nil {
+		refusal = r.complain.Error()
+	}
 	ms := func(q float64) float64 { return float64(r.latency.quantile(q).Microseconds()) / 1000 }
 	return Result{
 		Series: r.Series, Measures: r.Load.Measures, Clients: r.Clients, Metrics: len(r.Metrics),
 		Requests: r.requests.Load(), Accepted: r.measures.Load(), Refused: r.refused.Load(),
 		Seconds: took, Rate: float64(r.measures.Load()) / took,
-		P50: ms(.5), P90: ms(.9), P99: ms(.99), Max: ms(1), Position: r.position,
+		P50: ms(.5), P90: ms(.9), P99: ms(.99), Max: ms(1), Refusal: refusal,
 	}
 }
 

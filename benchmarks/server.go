@@ -3,6 +3,7 @@ package benchmarks
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -55,26 +56,12 @@ func MeasureUsage(ctx context.Context, server string) (Usage, error) {
 	return u, lines.Err()
 }
 
-// AwaitApplied waits until what a position says can be read.
-func AwaitApplied(ctx context.Context, server, user, position string) error {
+// AwaitApplied waits until a server has applied everything that it has accepted.
+func AwaitApplied(ctx context.Context, server, user string) error {
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, server+"/v1/ingest/"+position, nil)
-		if err != nil {
+		records, err := waiting(ctx, server, user)
+		if err != nil || records == 0 {
 			return err
-		}
-		req.SetBasicAuth(user, "")
-		req.Header.Set("Accept", "application/json")
-		req.Header.Set("Prefer", "wait=4")
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return err
-		}
-		resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("the server answers %d when asked about %s", resp.StatusCode, position)
-		}
-		if resp.Header.Get("Preference-Applied") != "" {
-			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -82,4 +69,30 @@ func AwaitApplied(ctx context.Context, server, user, position string) error {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
+}
+
+// waiting asks how many records of the log have not been applied.
+func waiting(ctx context.Context, server, user string) (int64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, server+"/v1/status?details=false", nil)
+	if err != nil {
+		return 0, err
+	}
+	req.SetBasicAuth(user, "")
+	req.Header.Set("Accept", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	var status struct {
+		Ingest struct {
+			Lag struct {
+				Records int64 `json:"records"`
+			} `json:"lag"`
+		} `json:"ingest"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&status); err != nil || resp.StatusCode != http.StatusOK {
+		return 0, fmt.Errorf("the server answers %d when asked for its status: %w", resp.StatusCode, err)
+	}
+	return status.Ingest.Lag.Records, nil
 }

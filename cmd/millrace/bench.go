@@ -132,7 +132,7 @@ func runBench(ctx context.Context, load benchmarks.Load, o *benchOptions, out, e
 		result.AcceptPerM = result.AcceptCPU / million
 	}
 	if !o.accept {
-		if err := benchmarks.AwaitApplied(ctx, load.URL, load.User, result.Position); err != nil {
+		if err := benchmarks.AwaitApplied(ctx, load.URL, load.User); err != nil {
 			return err
 		}
 		result.Applied = time.Since(began).Seconds()
@@ -155,6 +155,9 @@ func runBench(ctx context.Context, load benchmarks.Load, o *benchOptions, out, e
 func printBench(out io.Writer, r *benchmarks.Result) {
 	fmt.Fprintf(out, "%d requests of %d metrics × %d measures, %d clients: %d measures accepted in %.2f s (%.0f/s), %d refusals\n",
 		r.Requests, r.Series, r.Measures, r.Clients, r.Accepted, r.Seconds, r.Rate, r.Refused)
+	if r.Refusal != "" {
+		fmt.Fprintf(out, "the first refusal: %s\n", r.Refusal)
+	}
 	fmt.Fprintf(out, "latency ms: p50 %.2f  p90 %.2f  p99 %.2f  max %.2f\n", r.P50, r.P90, r.P99, r.Max)
 	if r.Applied > 0 {
 		fmt.Fprintf(out, "all applied and readable after %.2f s (%.0f/s)\n", r.Applied, float64(r.Accepted)/r.Applied)

@@ -78,7 +78,7 @@ type importer struct {
 	order   []string
 	filled  int
 	used    map[string]uint64 // metrics of this run → late count when it began
-	last    string            // the position of the last batch
+	last    map[string]string // the position of each metric's last batch
 	shown   int               // complaints printed
 }
 
@@ -94,7 +94,7 @@ func runImport(ctx context.Context, c *client, files []importFile, o importOptio
 	}
 	im := &importer{
 		client: c, options: o, state: state, errOut: errOut,
-		entries: make(map[string][]ingest.Measure), used: make(map[string]uint64),
+		entries: make(map[string][]ingest.Measure), used: make(map[string]uint64), last: make(map[string]string),
 	}
 	im.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(errOut), progressbar.OptionShowBytes(true),
 		progressbar.OptionSetVisibility(!o.quiet && isTerminal(errOut)), progressbar.OptionSetDescription("importing"),
@@ -277,7 +277,9 @@ func (im *importer) post(ctx context.Context, body []byte) (ingestDoc, error) {
 		var doc ingestDoc
 		header, err := im.client.lenient(ctx, "/batch/metrics/measures", body, &doc)
 		if err == nil {
-			im.last = header.Get("Millrace-Position")
+			for _, name := range im.order {
+				im.last[name] = header.Get("Millrace-Position")
+			}
 			return doc, nil
 		}
 		refusal, answered := errors.AsType[*apiError](err)
@@ -339,16 +341,17 @@ func (im *importer) late(ctx context.Context, id string) (uint64, error) {
 // fate waits until all has been applied, and says how much came too late or could
 // not be applied.
 func (im *importer) fate(ctx context.Context, out io.Writer) error {
-	if im.last == "" {
-		return nil
-	}
-	var doc ingestDoc
-	for deadline := time.Now().Add(importPatience); doc.State != "applied" && doc.State != "partly_rejected"; {
-		if time.Now().After(deadline) {
-			return errors.New("the server is still applying what it accepted: see millrace status")
-		}
-		if err := im.client.await(ctx, im.last, &doc); err != nil {
-			return err
+	deadline := time.Now().Add(importPatience)
+	for _, position := range slices.Compact(slices.Sorted(maps.Values(im.last))) {
+		for done := false; !done; {
+			if time.Now().After(deadline) {
+				return errors.New("the server is still applying what it accepted: see millrace status")
+			}
+			var doc ingestDoc
+			if err := im.client.await(ctx, position, &doc); err != nil {
+				return err
+			}
+			done = doc.State != "queued"
 		}
 	}
 	late := uint64(0)
@@ -359,7 +362,7 @@ func (im *importer) fate(ctx context.Context, out io.Writer) error {
 		}
 		late += now - im.used[id]
 	}
-	fmt.Fprintf(out, "all of it has been applied: %d measures came too late and were dropped\n", late)
+	fmt.Fprintf(out, "all of it has been applied and can be read; %d measures came too late and were dropped\n", late)
 	var letters []json.RawMessage
 	if _, err := im.client.do(ctx, "GET", "/dead-letters", url.Values{"limit": {"1"}}, nil, &letters); err == nil && len(letters) > 0 {
 		fmt.Fprintln(out, "there are dead letters: see millrace dead-letters list")
