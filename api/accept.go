@@ -1,7 +1,9 @@
 package api
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -62,8 +64,8 @@ func (s *scan) takeBad() {
 	for i := range s.body.Bad {
 		bad := &s.body.Bad[i]
 		r := reject{Metric: bad.Key, Field: bad.Field, Reason: bad.Reason}
-		if bad.Measure >= 0 {
-			r.Measure = &bad.Measure
+		if at := bad.Measure; at >= 0 {
+			r.Measure = &at
 		}
 		s.reject(r, 1)
 	}
@@ -74,7 +76,7 @@ func (s *scan) takeBad() {
 func (q *request) resolve(s *scan) error {
 	entries := s.body.Entries
 	s.infos = slices.Grow(s.infos[:0], len(entries))[:len(entries)]
-	missing, err := q.Index.Lookup(q.ctx, entries, s.infos)
+	missing, err := q.index.Lookup(q.ctx, entries, s.infos)
 	if err != nil {
 		return err
 	}
@@ -113,14 +115,27 @@ func (q *request) resolve(s *scan) error {
 	return nil
 }
 
-// unknownMetrics names the entries whose metric does not exist, sorted.
+// unknownMetrics names the entries whose metric does not exist, sorted: the first
+// thousand of them.
 func unknownMetrics(entries []ingest.Entry, missing []int) error {
-	names := make([]string, len(missing))
+	ids := make([]ingest.MetricID, len(missing))
 	for i, at := range missing {
-		names[i] = entries[at].Metric.String()
+		ids[i] = entries[at].Metric
 	}
-	slices.Sort(names)
-	return &unknownError{badRequest("Unknown metrics: " + strings.Join(slices.Compact(names), ", "))}
+	slices.SortFunc(ids, func(a, b ingest.MetricID) int { return bytes.Compare(a[:], b[:]) })
+	ids = slices.Compact(ids)
+	var text strings.Builder
+	text.WriteString("Unknown metrics: ")
+	for i, id := range ids[:min(len(ids), maxRejects)] {
+		if i > 0 {
+			text.WriteString(", ")
+		}
+		text.WriteString(id.String())
+	}
+	if more := len(ids) - maxRejects; more > 0 {
+		fmt.Fprintf(&text, " and %d more", more)
+	}
+	return &unknownError{badRequest(text.String())}
 }
 
 // An unknownError is a 400 because metrics do not exist.
@@ -132,7 +147,7 @@ func (e *unknownError) Unwrap() error { return e.failure }
 // submit puts what was scanned into the log and answers.
 func (q *request) submit(s *scan, p preferences) error {
 	s.batch = ingest.Batch{Project: q.who.Account(), Trace: q.traceparent(), Entries: s.body.Entries}
-	ticket, refusals, err := q.Acceptor.Accept(q.ctx, &s.batch, s.body.Lenient)
+	ticket, refusals, err := q.acceptor.Accept(q.ctx, &s.batch, s.body.Lenient)
 	if err != nil {
 		return q.notAccepted(err)
 	}
@@ -179,48 +194,69 @@ func (q *request) notAccepted(err error) error {
 	return unavailable(outcomeUnknown)
 }
 
-// takeRefusals lists what Accept left out. It counts measures among those that it
-// was given; the client counts them as they stand in the body.
+// takeRefusals lists what Accept left out. Accept counts among the measures that it
+// was given; the client counts them as they stand in the body, with those that the
+// scan put aside before.
 func (s *scan) takeRefusals(refusals []ingest.Refusal) {
+	if len(refusals) == 0 {
+		return
+	}
+	aside := map[ingest.MetricID][]int{}
+	for i := range s.body.Bad {
+		if bad := &s.body.Bad[i]; bad.Measure >= 0 {
+			aside[bad.Metric] = append(aside[bad.Metric], bad.Measure)
+		}
+	}
+	var metric ingest.MetricID
+	var before []int // put aside of the metric, and not yet counted
+	shift := 0
 	for i := range refusals {
 		r := &refusals[i]
-		at := r.Measure
-		for _, bad := range s.body.Bad {
-			if bad.Metric == r.Metric && bad.Measure >= 0 && bad.Measure <= at {
-				at++
-			}
+		if r.Metric != metric {
+			metric, before, shift = r.Metric, aside[r.Metric], 0
 		}
+		for len(before) > 0 && before[0] <= r.Measure+shift {
+			before = before[1:]
+			shift++
+		}
+		at := r.Measure + shift
 		s.reject(reject{Metric: r.Metric.String(), Measure: &at, Field: "timestamp", Reason: r.Reason}, 1)
 	}
 }
 
-// refused counts why measures were not taken, and passes the error on.
+// refused counts why measures were not taken, and makes an answer of the error: one
+// that blames nobody is the index's, and worth trying again.
 func (q *request) refused(err error) error {
 	if err == nil {
 		return nil
 	}
-	why := reasonInvalid
-	if _, ok := errors.AsType[*unknownError](err); ok {
-		why = reasonUnknown
-	} else if f := failureOf(err); f == nil {
-		why = reasonUnavailable
-	} else {
-		switch f.status {
-		case http.StatusForbidden:
-			why = reasonForbidden
-		case http.StatusTooManyRequests:
-			why = reasonQuota
-		case http.StatusRequestEntityTooLarge:
-			why = reasonTooLarge
-		case http.StatusServiceUnavailable:
-			why = reasonUnavailable
-			if _, ok := errors.AsType[*ingest.RefusedError](err); ok {
-				why = reasonOverload
-			}
-		}
+	f := failureOf(err)
+	if f == nil {
+		q.log.Error("cannot accept measures", "path", q.r.URL.Path, "err", err)
+		f = unavailable("Measures can't be accepted at this moment, and none were stored. Please try again.")
 	}
-	q.metrics.refuse(q.ctx, why)
-	return err
+	q.metrics.refuse(q.ctx, reasonOf(err, f))
+	return f
+}
+
+func reasonOf(err error, f *failure) reason {
+	switch f.status {
+	case http.StatusForbidden:
+		return reasonForbidden
+	case http.StatusTooManyRequests:
+		return reasonQuota
+	case http.StatusRequestEntityTooLarge:
+		return reasonTooLarge
+	case http.StatusServiceUnavailable:
+		if _, ok := errors.AsType[*ingest.RefusedError](err); ok {
+			return reasonOverload
+		}
+		return reasonUnavailable
+	}
+	if _, ok := errors.AsType[*unknownError](err); ok {
+		return reasonUnknown
+	}
+	return reasonInvalid
 }
 
 // invalidMeasures is the 400 for a body of measures that can't be understood.

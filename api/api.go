@@ -115,10 +115,17 @@ const (
 
 // An API answers requests. It is an http.Handler.
 type API struct {
-	Deps
+	index    *index.Index
+	acceptor Acceptor
+	ender    Ender
+	progress *ingest.Progress
+	driver   Reader
+	late     ingest.LateReader // nil where nothing is late
+	letters  ingest.DeadLetters
+	auth     auth.Authenticator
+
 	config  Config
 	sacks   int
-	late    ingest.LateReader // nil where nothing is late
 	router  *router
 	log     *slog.Logger
 	metrics *apiMetrics
@@ -133,11 +140,13 @@ type API struct {
 // New returns an API.
 func New(deps Deps, config Config, log *slog.Logger, meter metric.Meter, tracer trace.Tracer) (*API, error) {
 	a := &API{
-		Deps: deps, config: config.withDefaults(), sacks: len(deps.Progress.Watermarks()),
+		index: deps.Index, acceptor: deps.Acceptor, ender: deps.Log, progress: deps.Progress,
+		driver: deps.Driver, letters: deps.Letters, auth: deps.Auth,
+		config: config.withDefaults(), sacks: len(deps.Progress.Watermarks()),
 		log: log, tracer: tracer, now: time.Now,
 	}
-	if a.Auth == nil {
-		a.Auth = auth.Basic{}
+	if a.auth == nil {
+		a.auth = auth.Basic{}
 	}
 	a.late, _ = deps.Driver.(ingest.LateReader)
 	var err error

@@ -38,7 +38,7 @@ func newPolicyDoc(p *ingest.ArchivePolicy) policyDoc {
 }
 
 func (q *request) listPolicies() error {
-	policies, err := q.Index.Policies(q.ctx)
+	policies, err := q.index.Policies(q.ctx)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (q *request) postPolicy() error {
 	if err := p.Validate(); err != nil {
 		return badRequest(err.Error())
 	}
-	if err := q.Index.CreatePolicy(q.ctx, &p); err != nil {
+	if err := q.index.CreatePolicy(q.ctx, &p); err != nil {
 		return err
 	}
 	q.w.Header().Set("Location", q.base()+"/v1/archive_policy/"+escapeSegment(p.Name))
@@ -80,7 +80,7 @@ func (q *request) postPolicy() error {
 }
 
 func (q *request) getPolicy() error {
-	p, err := q.Index.Policy(q.ctx, q.params[0])
+	p, err := q.index.Policy(q.ctx, q.params[0])
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (q *request) getPolicy() error {
 // patchPolicy looks the policy up before it asks for permission, as Gnocchi does.
 func (q *request) patchPolicy() error {
 	name := q.params[0]
-	if _, err := q.Index.Policy(q.ctx, name); err != nil {
+	if _, err := q.index.Policy(q.ctx, name); err != nil {
 		return err
 	}
 	if !q.who.Permit(auth.UpdateArchivePolicy).Always() {
@@ -114,7 +114,7 @@ func (q *request) patchPolicy() error {
 		w := int(window)
 		backWindow = &w
 	}
-	p, err := q.Index.UpdatePolicy(q.ctx, name, given, backWindow)
+	p, err := q.index.UpdatePolicy(q.ctx, name, given, backWindow)
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func (q *request) patchPolicy() error {
 }
 
 func (q *request) deletePolicy() error {
-	if err := q.Index.DeletePolicy(q.ctx, q.params[0]); err != nil {
+	if err := q.index.DeletePolicy(q.ctx, q.params[0]); err != nil {
 		return err
 	}
 	return q.empty(http.StatusNoContent)

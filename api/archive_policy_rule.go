@@ -18,12 +18,12 @@ type ruleDoc struct {
 
 // findRule looks the path's rule up.
 func (q *request) findRule() (err error) {
-	q.rule, err = q.Index.Rule(q.ctx, q.params[0])
+	q.rule, err = q.index.Rule(q.ctx, q.params[0])
 	return err
 }
 
 func (q *request) listRules() error {
-	rules, err := q.Index.Rules(q.ctx)
+	rules, err := q.index.Rules(q.ctx)
 	if err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func (q *request) postRule() error {
 	if err != nil {
 		return err
 	}
-	err = q.Index.CreateRule(q.ctx, r)
+	err = q.index.CreateRule(q.ctx, r)
 	if errors.Is(err, ingest.ErrNoPolicy) {
 		return badRequest(cause{cause: "Archive policy does not exist", detail: r.Policy})
 	}
@@ -66,7 +66,7 @@ func (q *request) patchRule() error {
 	if !q.who.Permit(auth.UpdateArchivePolicyRule).Always() {
 		return forbidden()
 	}
-	r, err := q.Index.RenameRule(q.ctx, q.rule.Name, name)
+	r, err := q.index.RenameRule(q.ctx, q.rule.Name, name)
 	if errors.Is(err, index.ErrExists) {
 		return badRequest("Archive policy rule " + q.rule.Name + " does not support change: Archive policy rule " + name + " already exists.")
 	}
@@ -77,7 +77,7 @@ func (q *request) patchRule() error {
 }
 
 func (q *request) deleteRule() error {
-	if err := q.Index.DeleteRule(q.ctx, q.rule.Name); err != nil {
+	if err := q.index.DeleteRule(q.ctx, q.rule.Name); err != nil {
 		return err
 	}
 	return q.empty(http.StatusNoContent)

@@ -15,10 +15,11 @@ func (q *request) acceptBatch() error {
 	if err != nil {
 		return err
 	}
+	defer b.release()
 	s := q.newScan(p.lenient)
 	defer q.putScan(s)
 	err = gnocchi.ScanBatch(b.data, q.now(), &s.body)
-	b.release() // a scan keeps nothing of the body
+	b.release() // soon: a scan keeps nothing of the body
 	if err != nil {
 		return invalidMeasures(err, true)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -141,6 +142,52 @@ func TestLenient(t *testing.T) {
 		{"a list is not a batch", "POST", batchPath, call{body: "[]", header: []string{"Prefer: handling=lenient"}}, 400, nil, "", nil},
 		{"strict", "POST", batchPath, call{body: body, header: []string{"Prefer: handling=strict"}}, 400, nil, "", nil},
 	})
+}
+
+// Measures are numbered as they stand in the body, whoever finds fault with them.
+func TestLenientNumbers(t *testing.T) {
+	h := newHouse(t, build{})
+	h.policy(t, "p", `{"granularity": 1}`)
+	const bad, late, good = `[]`, `{"timestamp": 9000000000, "value": 1}`, `{"timestamp": 1, "value": 1}`
+	body := "[" + strings.Join([]string{late, bad, bad, good, late, bad, late, late, bad}, ",") + "]"
+	var doc ingestDoc
+	asJSON(t, h.do(t, "POST", measures(h.metric(t, "p")), call{body: body, header: []string{"Prefer: handling=lenient"}}), &doc)
+	var unread, early []int
+	for _, r := range doc.Rejects {
+		if r.Field == "timestamp" {
+			early = append(early, *r.Measure)
+		} else {
+			unread = append(unread, *r.Measure)
+		}
+	}
+	if diff := cmp.Diff([][]int{{1, 2, 5, 8}, {0, 4, 6, 7}}, [][]int{unread, early}); diff != "" || doc.Accepted != 1 || doc.Refused != 8 {
+		t.Errorf("%+v: %s", doc, diff)
+	}
+}
+
+// However much is wrong, an answer has an end.
+func TestAnswersAreBounded(t *testing.T) {
+	h := newHouse(t, build{})
+	h.policy(t, "p", `{"granularity": 1}`)
+	var body strings.Builder
+	for i := range 3000 {
+		fmt.Fprintf(&body, `%c"%s": []`, "{,"[min(i, 1)], ingest.NewMetricID())
+	}
+	body.WriteString("}")
+	h.run(t, []step{{"unknown", "POST", batchPath, call{body: body.String()}, 400, []string{" and 2000 more"}, "", nil}})
+	var doc ingestDoc
+	asJSON(t, h.do(t, "POST", measures(h.metric(t, "p")), call{body: "[" + strings.Repeat("0,", 3000) + `{"timestamp": 1, "value": 1}]`, header: []string{"Prefer: handling=lenient"}}), &doc)
+	if len(doc.Rejects) != maxRejects || doc.Refused != 3000 || doc.Accepted != 1 {
+		t.Errorf("%d rejects listed of %d", len(doc.Rejects), doc.Refused)
+	}
+}
+
+// An index that does not answer is no reason to throw measures away.
+func TestIndexThatIsClosed(t *testing.T) {
+	h := newHouse(t, build{})
+	h.policy(t, "p", `{"granularity": 1}`)
+	h.index.Close()
+	h.run(t, []step{{"closed", "POST", batchPath, call{body: `{"37aec8b7-c0d9-445b-8ab9-d3c6312dcf5c": []}`}, 503, nil, "", nil}})
 }
 
 func TestBodies(t *testing.T) {

@@ -135,7 +135,7 @@ func BenchmarkGetMeasures(b *testing.B) {
 	for _, query := range []string{"", "?granularity=60&resample=3600"} {
 		b.Run("rows"+query, func(b *testing.B) {
 			h := newHouse(b, build{})
-			h.Driver = rows
+			h.API.driver = rows
 			h.policy(b, "p", `{"granularity": 60}`)
 			r := httptest.NewRequest("GET", measures(h.metric(b, "p"))+query, nil)
 			r.SetBasicAuth("foobar", "")

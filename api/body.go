@@ -37,8 +37,12 @@ type body struct {
 	held int64 // bytes counted in API.bodies
 }
 
-// release gives the buffer back; nothing may point into it any more.
+// release gives the buffer back; nothing may point into it any more. A second
+// release does nothing.
 func (b *body) release() {
+	if b.slot == nil {
+		return
+	}
 	b.api.bodies.Add(-b.held)
 	if cap(b.data) <= keptBytes {
 		*b.slot = b.data[:0]

@@ -105,7 +105,7 @@ func (q *request) deleteLetter() error {
 	if err != nil {
 		return err
 	}
-	if err := q.Letters.Remove(q.ctx, []string{l.ID}); err != nil {
+	if err := q.letters.Remove(q.ctx, []string{l.ID}); err != nil {
 		return fmt.Errorf("cannot remove dead letter %s: %w", l.ID, err)
 	}
 	return q.empty(http.StatusNoContent)
@@ -121,7 +121,7 @@ func (q *request) purgeLetters() error {
 		return badArgument("all", "must be true to purge every dead letter")
 	}
 	for {
-		letters, err := q.Letters.List(q.ctx, "", letterPage)
+		letters, err := q.letters.List(q.ctx, "", letterPage)
 		if err != nil {
 			return fmt.Errorf("cannot list dead letters: %w", err)
 		}
@@ -132,7 +132,7 @@ func (q *request) purgeLetters() error {
 		for i := range letters {
 			ids[i] = letters[i].ID
 		}
-		if err := q.Letters.Remove(q.ctx, ids); err != nil {
+		if err := q.letters.Remove(q.ctx, ids); err != nil {
 			return fmt.Errorf("cannot remove %d dead letters: %w", len(ids), err)
 		}
 	}
@@ -251,7 +251,7 @@ func (r *replay) some(ids []string) error {
 }
 
 func (r *replay) all() error {
-	total := r.Letters.Count()
+	total := r.letters.Count()
 	var failed error
 	err := r.eachLetter(r.ctx, "", total, func(l *ingest.DeadLetter) bool {
 		if time.Now().After(r.until) {
@@ -273,7 +273,7 @@ func (r *replay) one(l *ingest.DeadLetter) error {
 	}
 	b := ingest.Batch{Project: l.Project, Trace: r.traceparent(), Entries: []ingest.Entry{{Metric: l.Metric, Measures: l.Measures}}}
 	var infos [1]index.MetricInfo
-	if _, err := r.Index.Lookup(r.ctx, b.Entries, infos[:]); err != nil {
+	if _, err := r.index.Lookup(r.ctx, b.Entries, infos[:]); err != nil {
 		return err
 	}
 	if !infos[0].Found {
@@ -281,7 +281,7 @@ func (r *replay) one(l *ingest.DeadLetter) error {
 		return nil
 	}
 	b.Entries[0].Policy = infos[0].Policy
-	t, _, err := r.Acceptor.Accept(r.ctx, &b, false)
+	t, _, err := r.acceptor.Accept(r.ctx, &b, false)
 	if bad, ok := errors.AsType[*ingest.BadMeasureError](err); ok {
 		r.fail(l, bad.Error())
 		return nil
@@ -293,7 +293,7 @@ func (r *replay) one(l *ingest.DeadLetter) error {
 	r.doc.Replayed++
 	r.doc.Measures += t.Accepted
 	r.cover(t)
-	if err := r.Letters.Remove(r.ctx, []string{l.ID}); err != nil {
+	if err := r.letters.Remove(r.ctx, []string{l.ID}); err != nil {
 		return fmt.Errorf("cannot remove dead letter %s, which has been replayed: %w", l.ID, err)
 	}
 	return nil

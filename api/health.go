@@ -27,7 +27,7 @@ func (q *request) headHealth() error { return q.empty(http.StatusNoContent) }
 // Why it stands still is for GET /v1/status to tell, which asks for credentials.
 func (q *request) getReady() error {
 	reasons := []any{}
-	for _, lag := range q.Progress.Lag() {
+	for _, lag := range q.progress.Lag() {
 		switch {
 		case lag.Err != nil:
 			reasons = append(reasons, fmt.Sprintf("sack %d has been standing still for %s", lag.Sack, lag.Age.Round(time.Second)))

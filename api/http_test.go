@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -70,6 +71,23 @@ func TestRouting(t *testing.T) {
 		{"later", "GET", "/v1/resource_type", call{header: []string{acceptJSON}}, 501, nil,
 			`{"code": 501, "title": "Not Implemented", "description": "This release of Millrace does not serve /v1/resource_type"}`, nil},
 		status("POST", "/v1/aggregates", 501), status("PUT", "/v1/aggregates", 405), status("GET", "/v1/resource/generic/x/metric/y/measures", 501),
+	})
+}
+
+func FuzzRouting(f *testing.F) {
+	h := newHouse(f, build{})
+	for _, path := range []string{"/", "//v1///metric/x/", "/healthcheck/..", "/v1/resource/a/b/metric/c/measures/d", "*", ""} {
+		f.Add("GET", path)
+	}
+	f.Fuzz(func(t *testing.T, method, path string) {
+		q := &request{API: h.API, r: &http.Request{Method: method, URL: &url.URL{Path: path}}}
+		rt, err := h.router.match(q)
+		if (rt == nil) == (err == nil) {
+			t.Fatalf("%s %q: %v, %v", method, path, rt, err)
+		}
+		if rt != nil && len(q.params) != strings.Count(rt.path, "{") {
+			t.Errorf("%s %q is %s with %q", method, path, rt.path, q.params)
+		}
 	})
 }
 

@@ -60,7 +60,7 @@ func (q *request) queued(t ingest.Ticket, rejects []reject) ingestDoc {
 // fate says what became of a request's measures: those rejected at the door are
 // given, those rejected later are dead letters.
 func (q *request) fate(t ingest.Ticket, rejects []reject) (ingestDoc, error) {
-	reached := q.Progress.Reached(t.Position) // before the letters are read: they come first
+	reached := q.progress.Reached(t.Position) // before the letters are read: they come first
 	doc := q.queued(t, rejects)
 	err := q.lettersOf(t, func(l *ingest.DeadLetter) {
 		doc.Rejected += uint64(len(l.Measures))
@@ -99,7 +99,7 @@ const maxScanned = 10 * letterPage
 // ticket, as far as they are the caller's to see. Another request of theirs can
 // have put records in between only where a request was cut into several.
 func (q *request) lettersOf(t ingest.Ticket, visit func(*ingest.DeadLetter)) error {
-	if q.Letters.Count() == 0 { // Fast path.
+	if q.letters.Count() == 0 { // Fast path.
 		return nil
 	}
 	all, account := q.who.Has("admin"), q.who.Account()
@@ -136,7 +136,7 @@ func lettersBefore(sack ingest.Sack, offset ingest.Offset) string {
 func (a *API) eachLetter(ctx context.Context, after string, limit int, visit func(*ingest.DeadLetter) bool) error {
 	for limit > 0 {
 		want := min(limit, letterPage)
-		letters, err := a.Letters.List(ctx, after, want)
+		letters, err := a.letters.List(ctx, after, want)
 		if err != nil {
 			return fmt.Errorf("cannot list dead letters: %w", err)
 		}

@@ -25,10 +25,11 @@ func (q *request) acceptMeasures() error {
 	if err != nil {
 		return err
 	}
+	defer b.release()
 	s := q.newScan(p.lenient)
 	defer q.putScan(s)
 	err = gnocchi.ScanMeasures(b.data, q.now(), &s.body, q.target.id)
-	b.release() // a scan keeps nothing of the body
+	b.release() // soon: a scan keeps nothing of the body
 	if err != nil {
 		return invalidMeasures(err, false)
 	}
@@ -53,7 +54,7 @@ func (q *request) getMeasures() error {
 	if err := q.permit(auth.GetMeasures); err != nil {
 		return err
 	}
-	policy, err := q.Index.Policy(q.ctx, q.target.policy)
+	policy, err := q.index.Policy(q.ctx, q.target.policy)
 	if err != nil {
 		return err
 	}
@@ -140,7 +141,7 @@ func (q *request) read(sel selection, policy *ingest.ArchivePolicy) ([][]ingest.
 		queries[i] = ingest.Query{Metric: q.target.id, Policy: policy, Granularity: g, Method: sel.method, From: from, To: to}
 	}
 	series := make([][]ingest.Measure, len(queries))
-	if err := q.Driver.Read(q.ctx, queries, series); err != nil {
+	if err := q.driver.Read(q.ctx, queries, series); err != nil {
 		if !ingest.IsPermanent(err) && failureOf(err) == nil {
 			q.log.Error("cannot read measures", "metric", q.target.id.String(), "err", err)
 			return nil, unavailable("Measures can't be read at this moment. Please try again.")

@@ -34,7 +34,7 @@ func (q *request) findMetric() error {
 	if err != nil {
 		return noMetric(text)
 	}
-	m, err := q.Index.Metric(q.ctx, id)
+	m, err := q.index.Metric(q.ctx, id)
 	if errors.Is(err, index.ErrNotFound) {
 		return noMetric(text)
 	}
@@ -55,7 +55,7 @@ func (q *request) findTarget() error {
 	}
 	entries := [1]ingest.Entry{{Metric: id}}
 	var infos [1]index.MetricInfo
-	if _, err := q.Index.Lookup(q.ctx, entries[:], infos[:]); err != nil {
+	if _, err := q.index.Lookup(q.ctx, entries[:], infos[:]); err != nil {
 		return err
 	}
 	if !infos[0].Found {
@@ -96,7 +96,7 @@ func (q *request) getMetric() error {
 		return err
 	}
 	m := &q.target.metric
-	p, err := q.Index.Policy(q.ctx, m.Policy)
+	p, err := q.index.Policy(q.ctx, m.Policy)
 	if err != nil {
 		return err
 	}
@@ -137,7 +137,7 @@ func (q *request) listMetrics() error {
 	}
 	var metrics []index.Metric
 	if !none {
-		if metrics, err = q.Index.Metrics(q.ctx, filter, page); err != nil {
+		if metrics, err = q.index.Metrics(q.ctx, filter, page); err != nil {
 			return err
 		}
 	}
@@ -147,7 +147,7 @@ func (q *request) listMetrics() error {
 		m := &metrics[i]
 		doc, ok := policies[m.Policy]
 		if !ok {
-			p, err := q.Index.Policy(q.ctx, m.Policy)
+			p, err := q.index.Policy(q.ctx, m.Policy)
 			if err != nil {
 				return err
 			}
@@ -227,7 +227,7 @@ func (q *request) postMetric() error {
 	if err := q.completeMetric(&m, resource); err != nil {
 		return err
 	}
-	err = q.Index.CreateMetric(q.ctx, m)
+	err = q.index.CreateMetric(q.ctx, m)
 	if errors.Is(err, ingest.ErrNoPolicy) {
 		return badRequest("Archive policy " + m.Policy + " does not exist")
 	}
@@ -249,7 +249,7 @@ func (q *request) completeMetric(m *index.Metric, resource *ingest.MetricID) err
 		if m.Name != nil {
 			name, shown = *m.Name, *m.Name
 		}
-		rule, found, err := q.Index.MatchRule(q.ctx, name)
+		rule, found, err := q.index.MatchRule(q.ctx, name)
 		if err != nil {
 			return err
 		}
@@ -264,7 +264,7 @@ func (q *request) completeMetric(m *index.Metric, resource *ingest.MetricID) err
 	if m.Name == nil {
 		return badRequest(cause{cause: "Attribute value error", detail: "name", reason: "Name cannot be null if resource_id is not null"})
 	}
-	if _, err := q.Index.Policy(q.ctx, m.Policy); errors.Is(err, ingest.ErrNoPolicy) {
+	if _, err := q.index.Policy(q.ctx, m.Policy); errors.Is(err, ingest.ErrNoPolicy) {
 		return badRequest("Archive policy " + m.Policy + " does not exist")
 	}
 	return badRequest("Resource " + resource.String() + " does not exist")
@@ -277,7 +277,7 @@ func (q *request) deleteMetric() error {
 	if err := q.permit(auth.DeleteMetric); err != nil {
 		return err
 	}
-	err := q.Index.MarkDeleted(q.ctx, q.target.id)
+	err := q.index.MarkDeleted(q.ctx, q.target.id)
 	if errors.Is(err, index.ErrNotFound) {
 		return noMetric(q.params[0])
 	}
@@ -292,17 +292,17 @@ func (q *request) deleteMetric() error {
 
 // forget puts a deletion into the log, and drops the mark when that is durable.
 func (a *API) forget(ctx context.Context, id ingest.MetricID) error {
-	if err := a.Acceptor.Delete(ctx, id); err != nil {
+	if err := a.acceptor.Delete(ctx, id); err != nil {
 		return err
 	}
-	return a.Index.Purge(ctx, id)
+	return a.index.Purge(ctx, id)
 }
 
 // ResendDeletes puts the deletions that are marked in the index, and perhaps not
 // in the log, into the log: to be called at the start, and now and then. It returns
 // the first error, having tried them all. Calling it again does no harm.
 func (a *API) ResendDeletes(ctx context.Context) error {
-	marked, err := a.Index.Deleted(ctx)
+	marked, err := a.index.Deleted(ctx)
 	if err != nil {
 		return err
 	}

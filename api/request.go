@@ -84,7 +84,7 @@ func (q *request) serve() error {
 		return &failure{status: http.StatusNotAcceptable}
 	}
 	if !rt.open {
-		if q.who, err = q.Auth.Authenticate(q.r); err != nil {
+		if q.who, err = q.auth.Authenticate(q.r); err != nil {
 			return err
 		}
 		if rt.rule != auth.Anyone && !q.who.Permit(rt.rule).For("", "") {

@@ -55,7 +55,7 @@ func (a *API) routes() []route {
 		later("POST", "/v1/search/resource/{type}"), later("POST", "/v1/search/metric"), later("POST", "/v1/aggregates"),
 		later("GET", "/v1/aggregation/metric"), later("POST", "/v1/aggregation/metric"),
 		later("POST", "/v1/aggregation/resource/{type}/metric/{name}"),
-		later("POST", "/v1/influxdb/query"), later("POST", "/v1/influxdb/write"), later("POST", "/v1/prometheus/write"),
+		later("GET", "/v1/influxdb/ping"), later("POST", "/v1/influxdb/query"), later("POST", "/v1/influxdb/write"), later("POST", "/v1/prometheus/write"),
 	}
 }
 

@@ -16,11 +16,11 @@ func (q *request) getStatus() error {
 	if err != nil {
 		return err
 	}
-	counts, err := q.Index.Counts(q.ctx)
+	counts, err := q.index.Counts(q.ctx)
 	if err != nil {
 		return err
 	}
-	lags := q.Progress.Lag()
+	lags := q.progress.Lag()
 	total := sumLags(lags)
 	behind := 0
 	for _, lag := range lags {
@@ -43,7 +43,7 @@ func (q *request) getStatus() error {
 		"metricd":      map[string]any{"processors": nil, "statistics": map[string]any{}},
 		"index":        map[string]any{"archive_policies": counts.Policies, "archive_policy_rules": counts.Rules, "metrics": counts.Metrics, "deleted_metrics": counts.Deleted},
 		"ingest":       progress,
-		"dead_letters": q.Letters.Count(),
+		"dead_letters": q.letters.Count(),
 	})
 }
 

@@ -71,7 +71,7 @@ func (q *request) await(position ingest.Position, limit time.Duration) bool {
 	}
 	ctx, cancel := context.WithTimeout(q.ctx, limit)
 	defer cancel()
-	reached := q.Progress.Wait(ctx, position) == nil
+	reached := q.progress.Wait(ctx, position) == nil
 	q.metrics.waited(q.ctx, reached)
 	return reached
 }
@@ -102,7 +102,7 @@ func (q *request) awaitPosition() error {
 // refresh waits until everything that was accepted before for a metric has been
 // applied. The metric's own sack is all that it waits for.
 func (q *request) refresh(id ingest.MetricID) error {
-	end, err := q.Log.End(q.ctx)
+	end, err := q.ender.End(q.ctx)
 	if err != nil {
 		q.log.Error("cannot tell where the log ends", "err", err)
 		return unavailable("Unable to refresh metric: " + id.String() + ". Please try again.")
@@ -132,7 +132,7 @@ func (q *request) lagging(reason string, position ingest.Position) error {
 // lagOf returns the lag of the sacks of a position. Why one stands still is the
 // administrator's business.
 func (q *request) lagOf(position ingest.Position) lagDoc {
-	lags := q.Progress.Lag()
+	lags := q.progress.Lag()
 	kept := lags[:0]
 	for _, lag := range lags {
 		if position[lag.Sack] > 0 {
