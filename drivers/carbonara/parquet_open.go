@@ -172,6 +172,9 @@ func (f *segmentFile) parse(tail []byte) error {
 	if check != sum.sum {
 		return errors.New("footer checksum mismatch")
 	}
+	if _, err := skipThrift(footer, thriftDepth); err != nil {
+		return err
+	}
 	var protocol thrift.CompactProtocol
 	reader := protocol.NewReaderFromBytes(footer)
 	var meta format.FileMetaData
@@ -276,6 +279,9 @@ func (x *pageIndex) decode(offset int64, length int32, v any) error {
 	begin := offset - x.at
 	if length <= 0 || begin < 0 || begin > int64(len(x.data)) || int64(length) > int64(len(x.data))-begin {
 		return fmt.Errorf("index of %d bytes at %d lies outside of the page index", length, offset)
+	}
+	if _, err := skipThrift(x.data[begin:][:length], thriftDepth); err != nil {
+		return err
 	}
 	x.reader.ResetBytes(x.data[begin:][:length])
 	return thrift.NewDecoder(x.reader).Decode(v)
@@ -415,7 +421,7 @@ func (g *rowGroup) parseBounds(c column, index format.ColumnIndex) error {
 
 // memory is about how many bytes the open segment takes.
 func (f *segmentFile) memory() int64 {
-	n := 256 + len(f.name) + cap(f.whole) + len(f.late) + 48*len(f.schema)
+	n := 256 + len(f.name) + len(f.whole) + len(f.late) + 48*len(f.schema)
 	for i := range f.groups {
 		g := &f.groups[i]
 		n += 160 + 64*len(g.chunks) + 4*cap(g.starts) + 32*cap(g.metrics) + 16*(cap(g.times)+cap(g.spans))

@@ -23,12 +23,12 @@ type pageHeader struct {
 	encoding     format.Encoding
 }
 
-// Field headers of the compact protocol: the distance to the field's number, and
-// the type of its value.
+// Headers of a page header's fields: their type, and the distance from the number
+// of the field before.
 const (
-	thriftInt    = 0x15 // next field, zigzag varint
-	thriftStruct = 0x0c // a structure; the distance is added
-	thriftStop   = 0
+	intField        = thriftI32 | 1<<4
+	dataField       = thriftStruct | 1<<4 // field 5
+	dictionaryField = thriftStruct | 3<<4 // field 7
 )
 
 func (h pageHeader) append(dst []byte) []byte {
@@ -37,12 +37,12 @@ func (h pageHeader) append(dst []byte) []byte {
 	dst = appendThriftInt(dst, int64(h.compressed))
 	dst = appendThriftInt(dst, int64(int32(h.sum)))
 	if h.kind == format.DictionaryPage {
-		dst = append(dst, thriftStruct|3<<4) // field 7, after field 4
+		dst = append(dst, dictionaryField)
 		dst = appendThriftInt(dst, int64(h.values))
 		dst = appendThriftInt(dst, int64(h.encoding))
 		return append(dst, thriftStop, thriftStop)
 	}
-	dst = append(dst, thriftStruct|1<<4)
+	dst = append(dst, dataField)
 	dst = appendThriftInt(dst, int64(h.values))
 	dst = appendThriftInt(dst, int64(h.encoding))
 	dst = appendThriftInt(dst, int64(format.RLE)) // of definition levels
@@ -51,7 +51,7 @@ func (h pageHeader) append(dst []byte) []byte {
 }
 
 func appendThriftInt(dst []byte, v int64) []byte {
-	return binary.AppendVarint(append(dst, thriftInt), v)
+	return binary.AppendVarint(append(dst, intField), v)
 }
 
 var errPageHeader = errors.New("malformed page header")
@@ -64,11 +64,11 @@ func parsePageHeader(src []byte) (h pageHeader, rest []byte, err error) {
 	h.compressed = int(p.next())
 	h.sum = uint32(p.next())
 	switch p.byte() {
-	case thriftStruct | 3<<4:
+	case dictionaryField:
 		p.bad = p.bad || h.kind != format.DictionaryPage
 		h.values = int(p.next())
 		h.encoding = format.Encoding(p.next())
-	case thriftStruct | 1<<4:
+	case dataField:
 		p.bad = p.bad || h.kind != format.DataPage
 		h.values = int(p.next())
 		h.encoding = format.Encoding(p.next())
@@ -100,7 +100,7 @@ func (p *thriftInts) byte() byte {
 }
 
 func (p *thriftInts) next() int64 {
-	if p.byte() != thriftInt {
+	if p.byte() != intField {
 		p.bad = true
 		return 0
 	}
