@@ -138,9 +138,10 @@ func (c *cache) set(id *ingest.MetricID, info MetricInfo) {
 		c.kinds = kinds{}
 		k, _ = c.kinds.number(info)
 	}
-	t := c.table(c.hasher.hash(id))
-	t.set(id, k, c.hasher)
-	if t.used > c.perTable {
+	hash := c.hasher.hash(id)
+	t := c.table(hash)
+	if t.used >= c.perTable && t.find(id, hash) == 0 {
 		t.evict(c.hasher)
 	}
+	t.set(id, k, c.hasher)
 }

@@ -12,10 +12,10 @@ import (
 // An Index is an open index. Its methods may be called concurrently.
 //
 // A method that changes something returns nil when the change is durable and
-// every later call on this Index sees it. When ctx ends first, the change may
-// still happen. An ObjectError or an InvalidError says what is wrong with the
-// request; any other error that the database didn't answer as it should, and
-// nothing was changed unless ctx has ended.
+// every later call on this Index sees it. An ObjectError or an InvalidError says
+// what is wrong with the request, and that nothing was changed. Any other error
+// says that the database has failed or that ctx has ended: the change may still
+// happen.
 type Index struct {
 	config    Config
 	database  *database
@@ -30,7 +30,7 @@ type Index struct {
 }
 
 // Open opens the index that url names, creates it when there is none, and brings
-// its tables up to date. Sqlite:PATH is an SQLite database in a file whose folder
+// its tables up to date. The URL sqlite:PATH is an SQLite database in a file whose folder
 // exists; sqlite::memory: is one that ends with Close. An error that is ErrNewer
 // says that a newer version of this program has changed the tables.
 func Open(ctx context.Context, url string, config Config) (*Index, error) {
@@ -115,20 +115,20 @@ func (x *Index) Counts(ctx context.Context) (Counts, error) {
 	return c, nil
 }
 
-// failed says what could not be done. What a closed database says is not
-// interesting; that a request makes no sense speaks for itself.
+// failed says what could not be done. That a request makes no sense speaks for
+// itself; what a closed database says interests nobody.
 func (x *Index) failed(what string, err error) error {
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case x.closed.Load():
-		return ErrClosed
 	}
 	if _, ok := errors.AsType[*ObjectError](err); ok {
 		return err
 	}
 	if _, ok := errors.AsType[*InvalidError](err); ok {
 		return err
+	}
+	if x.closed.Load() {
+		return ErrClosed
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }

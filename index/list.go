@@ -48,18 +48,13 @@ func (x *Index) Metrics(ctx context.Context, f Filter, p Page) ([]Metric, error)
 		if p.Limit > 0 && left == 0 {
 			break
 		}
-		query := f.condition().and(part.where)
-		query.text = `SELECT ` + metricColumns + ` FROM metrics WHERE ` + query.text + ` ORDER BY ` + orderBy(part.orders)
-		if p.Limit > 0 {
-			query.text += ` LIMIT ?`
-			query.args = append(query.args, left)
-		}
+		query, args := part.query(f, left)
 		err := x.database.reading().rows(ctx, func(rows *sql.Rows) error {
 			var m Metric
 			err := m.scan(rows)
 			metrics = append(metrics, m)
 			return err
-		}, query.text, query.args...)
+		}, query, args...)
 		if err != nil {
 			return nil, x.failed("cannot list metrics", err)
 		}
@@ -168,6 +163,16 @@ func parts(orders []order, marker *Metric) []part {
 type part struct {
 	where  condition
 	orders []order
+}
+
+// query reads the part: limit metrics of it, all if that isn't positive.
+func (p part) query(f Filter, limit int) (query string, args []any) {
+	where := f.condition().and(p.where)
+	query = `SELECT ` + metricColumns + ` FROM metrics WHERE ` + where.text + ` ORDER BY ` + orderBy(p.orders)
+	if limit <= 0 {
+		return query, where.args
+	}
+	return query + ` LIMIT ?`, append(where.args, limit)
 }
 
 // from is true of the metrics whose first key is not before the marker's. It

@@ -56,7 +56,7 @@ func (x *Index) ask(ctx context.Context, ids []ingest.MetricID) (map[ingest.Metr
 }
 
 // idsPerQuery is below every database's limit on parameters.
-const idsPerQuery = 8192
+const idsPerQuery = 1024
 
 func findMetrics(ctx context.Context, s session, ids []ingest.MetricID, found map[ingest.MetricID]MetricInfo) error {
 	in, args := inIDs(ids)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,53 +34,82 @@ func (x *Index) CreateMetric(ctx context.Context, m Metric) error {
 	return x.CreateMetrics(ctx, []Metric{m})
 }
 
-// CreateMetrics adds all the metrics or, with the error of the first that
-// CreateMetric would refuse, none. They are the caller's again when it returns.
+// CreateMetrics adds all the metrics or, with the error of one that CreateMetric
+// would refuse, none. They are the caller's again when it returns. They share a
+// transaction, which nobody else can write meanwhile: 10,000 take some 0.3 s.
 func (x *Index) CreateMetrics(ctx context.Context, metrics []Metric) error {
 	if len(metrics) == 0 {
 		return nil
 	}
-	metrics = append([]Metric(nil), metrics...) // ctx may end before they are written
-	return x.failed(fmt.Sprintf("cannot create %d metrics", len(metrics)), x.writer.do(ctx, &change{
-		apply: func(ctx context.Context, s session) error {
-			for rest := metrics; len(rest) > 0; {
-				n := min(len(rest), metricsPerStatement)
-				if err := insertMetrics(ctx, s, rest[:n]); err != nil {
-					return err
-				}
-				rest = rest[n:]
-			}
-			return nil
-		},
-		committed: func() { x.cache.created(metrics) },
-	}))
+	if err := checkDistinct(metrics); err != nil {
+		return err
+	}
+	metrics = slices.Clone(metrics) // ctx may end before they are written
+	var err error
+	for range 3 { // what was in the way may be gone before it is found
+		var refused []Metric
+		err = x.writer.do(ctx, &change{
+			apply: func(ctx context.Context, s session) (err error) {
+				refused, err = insertMetrics(ctx, s, metrics)
+				return err
+			},
+			committed: func() { x.cache.created(metrics) },
+		})
+		if x.database.dialect.broken(err) == constraintNone {
+			break
+		}
+		if why := whyRefused(ctx, x.database.reading(), refused); why != nil {
+			err = why
+			break
+		}
+	}
+	return x.failed(fmt.Sprintf("cannot create %d metrics", len(metrics)), err)
 }
 
-const insertMetric = `INSERT INTO metrics (id, name, unit, creator, archive_policy, resource) VALUES `
-
-func insertMetrics(ctx context.Context, s session, metrics []Metric) error {
-	const row = "(?, ?, ?, ?, ?, ?), "
-	args := make([]any, 0, 6*len(metrics))
+// checkDistinct finds metrics that are in each other's way.
+func checkDistinct(metrics []Metric) error {
+	if len(metrics) == 1 { // Fast path.
+		return nil
+	}
+	type named struct {
+		resource [16]byte
+		name     string
+	}
+	ids := make(map[ingest.MetricID]bool, len(metrics))
+	names := make(map[named]bool)
 	for i := range metrics {
 		m := &metrics[i]
-		args = append(args, m.ID[:], m.Name, m.Unit, m.Creator, m.Policy, resourceArg(m.Resource))
-	}
-	statement := insertMetric + strings.TrimSuffix(strings.Repeat(row, len(metrics)), ", ")
-	if _, err := s.exec(ctx, "SAVEPOINT some_metrics"); err != nil {
-		return err
-	}
-	_, err := s.exec(ctx, statement, args...)
-	if s.dialect.broken(err) != constraintNone {
-		if _, err := s.exec(ctx, "ROLLBACK TO SAVEPOINT some_metrics"); err != nil {
-			return err
+		if ids[m.ID] {
+			return &ObjectError{KindMetric, m.ID.String(), ErrExists}
 		}
-		return whyNot(ctx, s, metrics, err)
+		ids[m.ID] = true
+		if m.Resource == nil || m.Name == nil {
+			continue
+		}
+		if names[named{*m.Resource, *m.Name}] {
+			return &ObjectError{KindNamed, *m.Name, ErrExists}
+		}
+		names[named{*m.Resource, *m.Name}] = true
 	}
-	if err != nil {
-		return err
+	return nil
+}
+
+// insertMetrics inserts metrics. With an error it returns those that were in the
+// statement which has failed.
+func insertMetrics(ctx context.Context, s session, metrics []Metric) (refused []Metric, err error) {
+	for some := range slices.Chunk(metrics, metricsPerStatement) {
+		args := make([]any, 0, 6*len(some))
+		for i := range some {
+			m := &some[i]
+			args = append(args, m.ID[:], m.Name, m.Unit, m.Creator, m.Policy, resourceArg(m.Resource))
+		}
+		_, err := s.exec(ctx, `INSERT INTO metrics (id, name, unit, creator, archive_policy, resource)
+			VALUES (?, ?, ?, ?, ?, ?)`+strings.Repeat(", (?, ?, ?, ?, ?, ?)", len(some)-1), args...)
+		if err != nil {
+			return some, err
+		}
 	}
-	_, err = s.exec(ctx, "RELEASE SAVEPOINT some_metrics")
-	return err
+	return nil, nil
 }
 
 func resourceArg(resource *[16]byte) any {
@@ -89,29 +119,29 @@ func resourceArg(resource *[16]byte) any {
 	return resource[:]
 }
 
-// whyNot finds the first of the metrics that breaks a constraint by inserting
-// them one by one, into a transaction that is about to be rolled back.
-func whyNot(ctx context.Context, s session, metrics []Metric, broken error) error {
-	if len(metrics) > 1 {
-		for i := range metrics {
-			if err := insertMetrics(ctx, s, metrics[i:i+1]); err != nil {
-				return err
-			}
+// whyRefused finds the first of the metrics, distinct ones, that can't be created;
+// nil when all of them can by now.
+func whyRefused(ctx context.Context, s session, metrics []Metric) error {
+	for i := range metrics {
+		m := &metrics[i]
+		var policies, same, named int
+		err := s.row(ctx, []any{&policies, &same, &named}, `SELECT
+			(SELECT count(*) FROM archive_policies WHERE name = ?),
+			(SELECT count(*) FROM metrics WHERE id = ?),
+			(SELECT count(*) FROM metrics WHERE resource = ? AND name = ? AND deleted_at IS NULL)`,
+			m.Policy, m.ID[:], resourceArg(m.Resource), m.Name)
+		switch {
+		case err != nil:
+			return err
+		case policies == 0:
+			return &ObjectError{KindPolicy, m.Policy, ErrNotFound}
+		case same > 0:
+			return &ObjectError{KindMetric, m.ID.String(), ErrExists}
+		case named > 0:
+			return &ObjectError{KindNamed, *m.Name, ErrExists}
 		}
-		return broken
 	}
-	m := &metrics[0]
-	if s.dialect.broken(broken) == constraintForeign {
-		return &ObjectError{KindPolicy, m.Policy, ErrNotFound}
-	}
-	var same int
-	if err := s.row(ctx, []any{&same}, `SELECT count(*) FROM metrics WHERE id = ?`, m.ID[:]); err != nil {
-		return err
-	}
-	if same > 0 || m.Name == nil {
-		return &ObjectError{KindMetric, m.ID.String(), ErrExists}
-	}
-	return &ObjectError{KindNamed, *m.Name, ErrExists}
+	return nil
 }
 
 // Metric returns an active metric; ErrNotFound when there is none of that id.
@@ -194,16 +224,14 @@ func (x *Index) Purge(ctx context.Context, ids ...ingest.MetricID) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	ids = append([]ingest.MetricID(nil), ids...)
+	ids = slices.Clone(ids)
 	return x.failed(fmt.Sprintf("cannot purge %d metrics", len(ids)), x.writer.do(ctx, &change{
 		apply: func(ctx context.Context, s session) error {
-			for rest := ids; len(rest) > 0; {
-				n := min(len(rest), metricsPerStatement)
-				in, args := inIDs(rest[:n])
+			for some := range slices.Chunk(ids, metricsPerStatement) {
+				in, args := inIDs(some)
 				if _, err := s.exec(ctx, `DELETE FROM metrics WHERE deleted_at IS NOT NULL AND id `+in, args...); err != nil {
 					return err
 				}
-				rest = rest[n:]
 			}
 			return nil
 		},

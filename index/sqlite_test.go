@@ -2,6 +2,7 @@ package index
 
 import (
 	"bufio"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"millrace/ingest"
 )
@@ -81,6 +84,46 @@ func TestSQLiteIsDurable(t *testing.T) {
 	if _, err := x.database.reads.Exec("DELETE FROM metrics"); err == nil {
 		t.Error("a reading connection writes")
 	}
+}
+
+// TestSQLitePlans checks that no page costs more than the metrics which it looks at:
+// that the database walks an index to where the page begins and sorts nothing.
+func TestSQLitePlans(t *testing.T) {
+	x := withPolicies(t, func(c Config) *Index { return openIndex(t, "sqlite::memory:", c) }, Config{})
+	text := "some"
+	marker := metric("name")
+	plan := func(f Filter, sorts []string, marker *Metric, want ...string) {
+		t.Helper()
+		orders, err := parseSorts(sorts)
+		must(t, err)
+		var got []string
+		for _, part := range parts(orders, marker) {
+			query, args := part.query(f, 10)
+			steps := ""
+			must(t, x.database.reading().rows(t.Context(), func(rows *sql.Rows) error {
+				var step string
+				err := rows.Scan(new(int), new(int), new(int), &step)
+				steps += step + "; "
+				return err
+			}, "EXPLAIN QUERY PLAN "+query, args...))
+			got = append(got, steps)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("filter %+v, sorts %q (-want +got):\n%s", f, sorts, diff)
+		}
+	}
+	const byID = "metrics USING INDEX sqlite_autoindex_metrics_1"
+	plan(Filter{}, nil, nil, "SCAN "+byID+"; ")
+	plan(Filter{}, nil, &marker, "SEARCH "+byID+" (id>?); ")
+	plan(Filter{}, []string{"id:desc"}, &marker, "SEARCH "+byID+" (id<?); ")
+	for _, f := range []Filter{{Policy: &text}, {Creator: &text}, {Unit: &text}, {Project: &text}} {
+		plan(f, nil, &marker, "SEARCH "+byID+" (id>?); ")
+	}
+	plan(Filter{Name: &text}, nil, &marker, "SEARCH metrics USING INDEX metrics_by_name (name=? AND id>?); ")
+	const byName, noName = "SEARCH metrics USING INDEX metrics_by_name (name>?); ", "SEARCH metrics USING INDEX metrics_by_name (name=?); "
+	plan(Filter{}, []string{"name"}, nil, byName, noName)
+	plan(Filter{}, []string{"name"}, &marker, byName, noName)
+	plan(Filter{}, []string{"name:asc-nullsfirst"}, &marker, byName)
 }
 
 const killedURL = "MILLRACE_INDEX_TEST_URL"

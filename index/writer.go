@@ -125,7 +125,9 @@ func (w *writer) commit(group []*change) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, rollback(tx))
+			if failed := tx.Rollback(); failed != nil && !errors.Is(failed, sql.ErrTxDone) {
+				err = errors.Join(err, failed)
+			}
 		}
 	}()
 	s := session{tx, w.database.dialect}
@@ -134,7 +136,12 @@ func (w *writer) commit(group []*change) (err error) {
 		if c.err = c.ctx.Err(); c.err != nil {
 			continue
 		}
-		if err := c.applyIn(ctx, s); err != nil {
+		if len(group) == 1 { // Fast path: the transaction is its savepoint.
+			err = c.apply(ctx, s)
+		} else {
+			err = c.applyInSavepoint(ctx, s)
+		}
+		if err != nil {
 			return err
 		}
 		policies = policies || c.policies && c.err == nil
@@ -153,9 +160,9 @@ func (w *writer) commit(group []*change) (err error) {
 	return nil
 }
 
-// applyIn applies a change in a savepoint and leaves its error in c.err. The
+// applyInSavepoint applies a change in a savepoint and leaves its error in c.err. The
 // error that it returns has ruined the whole transaction.
-func (c *change) applyIn(ctx context.Context, s session) error {
+func (c *change) applyInSavepoint(ctx context.Context, s session) error {
 	if _, err := s.exec(ctx, "SAVEPOINT one_change"); err != nil {
 		return err
 	}
@@ -166,12 +173,4 @@ func (c *change) applyIn(ctx context.Context, s session) error {
 	}
 	_, err := s.exec(ctx, "RELEASE SAVEPOINT one_change")
 	return err
-}
-
-// rollback gives up a transaction that may have ended already.
-func rollback(tx *sql.Tx) error {
-	if err := tx.Rollback(); !errors.Is(err, sql.ErrTxDone) {
-		return err
-	}
-	return nil
 }
