@@ -208,7 +208,7 @@ func (s *suite) rateOverHoles(t *testing.T) {
 func (s *suite) oddGranularities(t *testing.T) {
 	h := s.start(t, policy("p", 0, rated(), keep(7*time.Second, 0), keep(10*time.Second, 0))).history(0)
 	m := h.metric("p")
-	for i := range time.Duration(50) {
+	for i := range time.Duration(140) {
 		h.measure(m, at(i*time.Second, float64(i)))
 		h.apply()
 		h.flush()
