@@ -9,6 +9,7 @@ import (
 // A database is an open SQL database: connections to read from, and one to write
 // with. In a transaction of the latter nobody else writes.
 type database struct {
+	name    string // for errors: its URL without secrets
 	dialect *dialect
 	reads   *sql.DB
 	writes  *sql.DB // may be reads itself

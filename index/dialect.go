@@ -1,12 +1,11 @@
 package index
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 	"net/url"
 	"strings"
-
-	"database/sql"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -44,9 +43,9 @@ func openDatabase(address string, readers int) (*database, error) {
 	d := sqliteDialect()
 	reads, writes, err := d.open(place, readers)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open index: %w", err)
+		return nil, fmt.Errorf("cannot open index %s: %w", address, err)
 	}
-	return &database{dialect: d, reads: reads, writes: writes}, nil
+	return &database{name: address, dialect: d, reads: reads, writes: writes}, nil
 }
 
 func sqliteDialect() *dialect {
@@ -79,7 +78,7 @@ func openSQLite(place string, readers int) (reads, writes *sql.DB, err error) {
 	}
 	path := strings.TrimPrefix(place, "//")
 	if path == "" || strings.ContainsRune(path, '?') {
-		return nil, nil, fmt.Errorf("sqlite:%s names no file", place)
+		return nil, nil, errors.New("its URL names no file")
 	}
 	name := "file:" + (&url.URL{Path: path}).EscapedPath()
 	options.Set("_journal_mode", "wal")

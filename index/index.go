@@ -30,9 +30,9 @@ type Index struct {
 }
 
 // Open opens the index that url names, creates it when there is none, and brings
-// its tables up to date. The URL sqlite:PATH is an SQLite database in a file whose folder
-// exists; sqlite::memory: is one that ends with Close. An error that is ErrNewer
-// says that a newer version of this program has changed the tables.
+// its tables up to date. The URL sqlite:PATH is an SQLite database in a file whose
+// folder exists; sqlite::memory: is one that ends with Close. An error that is
+// ErrNewer says that a newer version of this program has changed the tables.
 func Open(ctx context.Context, url string, config Config) (*Index, error) {
 	config = config.withDefaults()
 	db, err := openDatabase(url, config.Readers)
@@ -41,7 +41,7 @@ func Open(ctx context.Context, url string, config Config) (*Index, error) {
 	}
 	x := &Index{config: config, database: db, cache: newCache(config.CacheMetrics, config.CacheMissing)}
 	if err := x.start(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot open index: %w", err), db.close())
+		return nil, errors.Join(fmt.Errorf("cannot open index %s: %w", db.name, err), db.close())
 	}
 	return x, nil
 }

@@ -95,7 +95,7 @@ func testPages(t *testing.T, open opener) {
 			listings = append(listings, []string{key + direction})
 		}
 	}
-	for range 40 {
+	for range 25 {
 		sorts := make([]string, random.IntN(4))
 		for i := range sorts {
 			sorts[i] = keys[random.IntN(len(keys))] + directions[random.IntN(len(directions))]

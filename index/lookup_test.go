@@ -54,7 +54,7 @@ func testLookup(t *testing.T, open opener) {
 // whoever has created one finds it, and whoever has deleted one doesn't.
 func testLookupSeesChanges(t *testing.T, open opener) {
 	x, ctx := withPolicies(t, open, Config{CacheMissing: time.Hour}), t.Context()
-	metrics := make([]Metric, 64)
+	metrics := make([]Metric, 32)
 	for i := range metrics {
 		metrics[i] = metric("")
 	}
@@ -79,7 +79,7 @@ func testLookupSeesChanges(t *testing.T, open opener) {
 				}
 				return infos[0].Found
 			}
-			for range 5 {
+			for range 3 {
 				if err := x.CreateMetric(ctx, metrics[i]); err != nil || !found() {
 					t.Errorf("metric %d isn't found once created: %v", i, err)
 				}
