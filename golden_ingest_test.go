@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"millrace/drivers/carbonara"
 	"millrace/drivers/naive"
 	"millrace/ingest"
 )
@@ -21,6 +22,8 @@ var runs = []struct {
 }{
 	{"naive", openNaive, false},
 	{"naive disturbed", openNaive, true},
+	{"carbonara", openCarbonara(openMemory, carbonara.Config{}), false},
+	{"carbonara disturbed", openCarbonara(openMemory, carbonara.Config{SealRows: 1, SealEvery: 1, MergeWidth: 2}), true},
 }
 
 func openNaive(_ *testing.T, policies ingest.Policies) ingest.Driver { return naive.New(policies) }
@@ -107,8 +110,8 @@ func TestGoldenIngest(t *testing.T) {
 			golden(t, "ingest", func(t *testing.T, in ingestInput, _ ingestOp) ingestAnswer {
 				policies := &onePolicy{}
 				s := &session{t: t, policies: policies, driver: run.open(t, policies), disturbed: run.disturbed, metric: ingest.NewMetricID()}
-				defer s.close()
 				s.open()
+				defer s.close()
 				return walk(s, in)
 			}, func(in ingestInput, _ ingestOp) ingestAnswer {
 				return walk(&rules{history: history{}}, in)

@@ -1,6 +1,7 @@
 // Package millrace_test holds the whole against what the original program
 // answers: the golden vectors of carbonara, kind by kind. Where Millrace means to
-// answer otherwise, differences says so, with the rule and our answer.
+// answer otherwise, differences says so, with the rule and our answer. Another file of
+// the same schema is run with MILLRACE_GOLDEN=<file>.
 package millrace_test
 
 import (

@@ -33,6 +33,34 @@ func between(rows []ingest.Measure, from, to int64) []ingest.Measure {
 	return rows[:Search(rows, to)]
 }
 
+// Cover widens [from, to) to whole buckets of every (> 0), the last instants of
+// time excepted. It is what must be read for a [Resample] of which
+// Range(rows, every, from, to) is wanted, so that its outer buckets are whole too.
+func Cover(every time.Duration, from, to int64) (int64, int64) {
+	from = ingest.Floor(from, every)
+	if to <= from {
+		return from, from
+	}
+	last := lastOfBucket(to-1, every)
+	if last == ingest.MaxTime {
+		return from, ingest.MaxTime
+	}
+	return from, last + 1
+}
+
+// CoverCalendar is Cover for [ResampleCalendar].
+func CoverCalendar(c Calendar, from, to int64) (int64, int64) {
+	from = c.Floor(from)
+	if to <= from {
+		return from, from
+	}
+	_, last := c.group(to - 1)
+	if last == ingest.MaxTime {
+		return from, ingest.MaxTime
+	}
+	return from, last + 1
+}
+
 // Oldest returns the earliest time that a row may have when the newest row is at
 // newest and rows are kept for a timespan: newest − timespan itself is too early.
 // A timespan of 0 keeps rows for ever.

@@ -84,3 +84,38 @@ func TestOldest(t *testing.T) {
 	f(ingest.MinTime+1, 1, ingest.MinTime+1)
 	f(ingest.MaxTime, time.Duration(ingest.MaxTime), 1)
 }
+
+func TestCover(t *testing.T) {
+	f := func(from, to, wantFrom, wantTo int64) {
+		t.Helper()
+		if gotFrom, gotTo := Cover(60, from, to); gotFrom != wantFrom || gotTo != wantTo {
+			t.Errorf("Cover(60, %d, %d) = %d, %d, want %d, %d", from, to, gotFrom, gotTo, wantFrom, wantTo)
+		}
+	}
+	f(0, 60, 0, 60)
+	f(1, 61, 0, 120)
+	f(59, 59, 0, 60) // an empty interval inside a bucket asks for it
+	f(60, 60, 60, 60)
+	f(180, 60, 180, 180)
+	f(-1, 1, -60, 60)
+	f(ingest.MinTime, ingest.MaxTime, ingest.MinTime, ingest.MaxTime)
+	f(ingest.MinTime, ingest.MinTime, ingest.MinTime, ingest.MinTime)
+}
+
+func TestCoverCalendar(t *testing.T) {
+	date := func(year int, month time.Month, day int) int64 {
+		return time.Date(year, month, day, 0, 0, 0, 0, time.UTC).UnixNano()
+	}
+	f := func(c Calendar, from, to, wantFrom, wantTo int64) {
+		t.Helper()
+		if gotFrom, gotTo := CoverCalendar(c, from, to); gotFrom != wantFrom || gotTo != wantTo {
+			t.Errorf("CoverCalendar(%v, %d, %d) = %d, %d, want %d, %d", c, from, to, gotFrom, gotTo, wantFrom, wantTo)
+		}
+	}
+	f(Month, date(2015, 3, 6), date(2015, 3, 7), date(2015, 3, 1), date(2015, 4, 1))
+	f(Month, date(2015, 3, 1), date(2015, 4, 1), date(2015, 3, 1), date(2015, 4, 1))
+	f(Half, date(2015, 12, 31), date(2016, 1, 1)+1, date(2015, 7, 1), date(2016, 7, 1))
+	f(Week, date(2015, 3, 6), date(2015, 3, 6), date(2015, 3, 1), date(2015, 3, 8))
+	f(Year, date(2015, 1, 1), date(2014, 1, 1), date(2015, 1, 1), date(2015, 1, 1))
+	f(Year, ingest.MinTime, ingest.MaxTime, ingest.MinTime, ingest.MaxTime)
+}
