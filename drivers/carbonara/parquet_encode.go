@@ -156,7 +156,6 @@ type sealedEncoder struct {
 	span             *dictWriter[int64]
 	times            *intWriter
 	values           []*doubleWriter // one per method
-	derived          []bool
 	seen             description
 }
 

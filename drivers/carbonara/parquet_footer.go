@@ -11,10 +11,12 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// About what a chunk and a page of it take in page index and footer, in bytes.
+// About what things take in page index and footer, in bytes, rather too much.
 const (
-	footerPerChunk = 160
-	footerPerPage  = 12
+	footerFixed     = 512
+	footerPerColumn = 48 // in the schema and in the metadata
+	footerPerChunk  = 192
+	footerPerPage   = 16
 )
 
 // A footerWriter appends what comes after the pages: the page index and the

@@ -63,20 +63,19 @@ func parsePageHeader(src []byte) (h pageHeader, rest []byte, err error) {
 	h.uncompressed = int(p.next())
 	h.compressed = int(p.next())
 	h.sum = uint32(p.next())
-	switch p.byte() {
-	case dictionaryField:
-		p.bad = p.bad || h.kind != format.DictionaryPage
+	if h.kind == format.DictionaryPage {
+		p.expect(dictionaryField)
 		h.values = int(p.next())
 		h.encoding = format.Encoding(p.next())
-	case dataField:
-		p.bad = p.bad || h.kind != format.DataPage
+	} else {
+		p.expect(dataField)
 		h.values = int(p.next())
 		h.encoding = format.Encoding(p.next())
-		p.bad = p.next() != int64(format.RLE) || p.next() != int64(format.RLE) || p.bad
-	default:
-		p.bad = true
+		definitions, repetitions := p.next(), p.next()
+		p.bad = p.bad || h.kind != format.DataPage || definitions != int64(format.RLE) || repetitions != int64(format.RLE)
 	}
-	p.bad = p.byte() != thriftStop || p.byte() != thriftStop || p.bad
+	p.expect(thriftStop)
+	p.expect(thriftStop)
 	if p.bad || h.uncompressed < 0 || h.compressed < 0 || h.values < 0 {
 		return pageHeader{}, nil, errPageHeader
 	}
@@ -89,19 +88,17 @@ type thriftInts struct {
 	bad bool
 }
 
-func (p *thriftInts) byte() byte {
-	if p.bad || len(p.src) == 0 {
+func (p *thriftInts) expect(b byte) {
+	if p.bad || len(p.src) == 0 || p.src[0] != b {
 		p.bad = true
-		return 0xff
+		return
 	}
-	b := p.src[0]
 	p.src = p.src[1:]
-	return b
 }
 
 func (p *thriftInts) next() int64 {
-	if p.byte() != intField {
-		p.bad = true
+	p.expect(intField)
+	if p.bad {
 		return 0
 	}
 	v, n := binary.Varint(p.src)

@@ -144,14 +144,15 @@ func TestRawRoundTrip(t *testing.T) {
 func TestRawFind(t *testing.T) {
 	for _, most := range []int{1, 20, 300, 30_000} {
 		t.Run(fmt.Sprint(most), func(t *testing.T) {
+			t.Parallel()
 			rng := rand.New(rand.NewPCG(3, uint64(most)))
-			runs := someRuns(rng, 200_000/most, most)
+			runs := someRuns(rng, 90_000/most, most)
 			e := newRawEncoder()
 			for _, run := range runs {
 				e.add(run)
 			}
 			f, d := finished(t, e)
-			for range 50 {
+			for range 25 {
 				from := d.MinTime + rng.Int64N(d.MaxTime-d.MinTime+1)
 				to := from + rng.Int64N(d.MaxTime-from+1)
 				if rng.IntN(2) == 0 {

@@ -14,9 +14,9 @@ type segmentWriter struct {
 	schema  []column
 	columns []columnWriter // one per column of the schema
 	out     []byte
-	inPage  int // rows of the open page
-	inGroup int // rows of the open row group, without the open page
-	rows    int64
+	inPage  int   // rows of the open page
+	inGroup int   // rows of the open row group, without the open page
+	closed  int64 // about the bytes of closed row groups, with what the footer says of them
 	groups  []writtenGroup
 	footer  footerWriter
 }
@@ -46,7 +46,7 @@ func newSegmentWriter(k kind, schema []column, columns []columnWriter) *segmentW
 }
 
 func (w *segmentWriter) reset() {
-	w.inPage, w.inGroup, w.rows = 0, 0, 0
+	w.inPage, w.inGroup, w.closed = 0, 0, 0
 	w.groups = w.groups[:0]
 	for _, c := range w.columns {
 		c.reset()
@@ -59,7 +59,6 @@ func (w *segmentWriter) room() int { return pageRows - w.inPage }
 // advance counts n rows, at most room, that every column has got.
 func (w *segmentWriter) advance(n int) {
 	w.inPage += n
-	w.rows += int64(n)
 	if w.inPage == pageRows {
 		w.closePage()
 	}
@@ -93,6 +92,7 @@ func (w *segmentWriter) closeGroup() {
 		} else {
 			w.out = append(w.out, chunk.data...)
 		}
+		w.closed += int64(len(chunk.data) + 3*len(chunk.bounds) + footerPerChunk + footerPerPage*len(chunk.starts))
 		chunk.reset()
 	}
 	w.groups = append(w.groups, g)
@@ -101,13 +101,7 @@ func (w *segmentWriter) closeGroup() {
 
 // size is about how long the file would be now, rather too much.
 func (w *segmentWriter) size() int64 {
-	n := int64(len(w.out)) + 1024
-	for _, g := range w.groups {
-		n += int64(len(g.chunks)) * footerPerChunk
-		for i := range g.chunks {
-			n += int64(len(g.chunks[i].held) + len(g.chunks[i].bounds) + footerPerPage*len(g.chunks[i].starts))
-		}
-	}
+	n := int64(len(parquetMagic)+footerFixed) + int64(len(w.columns))*footerPerColumn + w.closed
 	if w.inPage+w.inGroup > 0 {
 		n += int64(len(w.columns)) * (footerPerChunk + groupRows/pageRows*footerPerPage)
 		for _, c := range w.columns {

@@ -1,0 +1,103 @@
+package carbonara
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"millrace/ingest"
+)
+
+// Requests are what S3 charges for, and what a lookup waits for.
+func TestRequests(t *testing.T) {
+	rng := rand.New(rand.NewPCG(13, 13))
+	e := newRawEncoder()
+	runs := someRuns(rng, 2000, 200)
+	for _, run := range runs {
+		e.add(run)
+	}
+	f, _ := finished(t, e)
+	store := f.store.(*objectStore)
+	expect := func(what string, want int64, do func()) {
+		t.Helper()
+		store.reads.Store(0)
+		do()
+		if got := store.reads.Load(); got != want {
+			t.Errorf("%s: %d reads, want %d", what, got, want)
+		}
+	}
+	find := func(metrics ...ingest.MetricID) {
+		t.Helper()
+		err := f.findRaw(t.Context(), metrics, ingest.MinTime, ingest.MaxTime, func(int, []ingest.Measure, string) error { return nil })
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	inner := f.groups[1].metrics[3][0] // of one row group
+	expect("open", 1, func() {
+		if _, err := openSegment(t.Context(), store, f.name, f.size); err != nil {
+			t.Error(err)
+		}
+	})
+	expect("scan", int64(len(f.groups)), func() { scannedRaw(t, f) })
+	expect("find one metric", 1, func() { find(inner) })
+	expect("find one in each of two row groups", 2, func() { find(runs[0].Metric, inner) })
+	expect("find nothing", 0, func() { find(ingest.MetricID{0: 0xff}) })
+	expect("find at another time", 0, func() {
+		err := f.findRaw(t.Context(), []ingest.MetricID{inner}, -2, -1, func(int, []ingest.Measure, string) error { return nil })
+		if err != nil {
+			t.Error(err)
+		}
+	})
+
+	for _, run := range runs[:100] {
+		e.add(rawRun{run.Metric, run.Policy, run.Measures[:1]})
+	}
+	small, _ := finished(t, e)
+	store = small.store.(*objectStore)
+	expect("a small segment is read when it is opened", 0, func() {
+		if n := len(scannedRaw(t, small)); n != 100 {
+			t.Errorf("%d runs", n)
+		}
+	})
+}
+
+func TestConcurrentReaders(t *testing.T) {
+	rng := rand.New(rand.NewPCG(17, 17))
+	e := newRawEncoder()
+	runs := someRuns(rng, 5000, 30)
+	for _, run := range runs {
+		e.add(run)
+	}
+	f, d := finished(t, e)
+	var readers sync.WaitGroup
+	for worker := range 8 {
+		readers.Go(func() {
+			rng := rand.New(rand.NewPCG(17, uint64(worker)))
+			if worker == 0 {
+				if err := f.verify(t.Context(), d); err != nil {
+					t.Error(err)
+				}
+			}
+			for range 50 {
+				run := runs[rng.IntN(len(runs))]
+				rows := 0
+				err := f.findRaw(t.Context(), []ingest.MetricID{run.Metric}, ingest.MinTime, ingest.MaxTime,
+					func(_ int, measures []ingest.Measure, policy string) error {
+						for _, m := range measures {
+							if !sameMeasure(m, run.Measures[rows]) || policy != run.Policy {
+								return fmt.Errorf("row %d is %v of %s, not %v of %s", rows, m, policy, run.Measures[rows], run.Policy)
+							}
+							rows++
+						}
+						return nil
+					})
+				if err != nil || rows != len(run.Measures) {
+					t.Errorf("%d of %d rows, %v", rows, len(run.Measures), err)
+				}
+			}
+		})
+	}
+	readers.Wait()
+}
