@@ -198,6 +198,11 @@ func (p *parser) take(n int, what string) []byte {
 }
 
 func (p *parser) uvarint(what string) uint64 {
+	if len(p.data) > 0 && p.data[0] < 0x80 { // Fast path.
+		v := uint64(p.data[0])
+		p.data = p.data[1:]
+		return v
+	}
 	v, n := binary.Uvarint(p.data)
 	if n <= 0 {
 		p.failf("%s: a number is cut off or too long", what)

@@ -237,7 +237,7 @@ func (l *Log) buildIndex(seg *segment, size int64) (*segmentIndex, error) {
 		return nil, err
 	}
 	defer file.Close()
-	scan, err := newScanner(file, seg.name, size)
+	scan, err := newScanner(file, seg.name, l.sacks, size)
 	if err != nil {
 		return nil, err
 	}

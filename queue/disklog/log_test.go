@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/metric/noop"
 
 	"millrace/disk"
+	"millrace/disk/diskfault"
 	"millrace/queue/queuetest"
 )
 
@@ -37,17 +38,21 @@ func (r reopenable) Reopen(t *testing.T) queuetest.Queue {
 	return r
 }
 
+// TestQueue runs the suite on a real disk, and then on one in memory, where files
+// and memory change hands all the time.
 func TestQueue(t *testing.T) {
-	f := func(name string, config Config) {
+	f := func(name string, config Config, disks func() disk.FS) {
 		t.Run(name, func(t *testing.T) {
 			queuetest.Run(t, func(t *testing.T, sacks int) queuetest.Queue {
-				l := openLog(t, disk.OS{}, filepath.Join(t.TempDir(), "log"), sacks, config)
-				return reopenable{l, disk.OS{}, config}
+				fs := disks()
+				l := openLog(t, fs, filepath.Join(t.TempDir(), "log"), sacks, config)
+				return reopenable{l, fs, config}
 			})
 		})
 	}
-	f("defaults", Config{})
-	f("tiny segments", Config{SegmentBytes: 1000})
-	f("no memory", Config{TailBytes: 1})
-	f("tiny segments and no memory", Config{SegmentBytes: 1000, TailBytes: 1})
+	memory := func() disk.FS { return diskfault.New() }
+	f("defaults", Config{}, func() disk.FS { return disk.OS{} })
+	f("tiny segments", Config{SegmentBytes: 1000}, memory)
+	f("no memory", Config{TailBytes: 1}, memory)
+	f("tiny segments and no memory", Config{SegmentBytes: 1000, TailBytes: 1}, memory)
 }

@@ -17,13 +17,14 @@ import (
 	"millrace/ingest"
 )
 
-// The names of a log's files: the manifest, the one that becomes it, the lock.
-// Segments are named after their base: 16 hexadecimal digits and segmentSuffix.
+// The names of a log's files: the manifest and the lock. Segments are named after
+// their base: 16 hexadecimal digits and segmentSuffix. A file that is to replace
+// another has newSuffix until it is durable.
 const (
 	manifestName  = "log.json"
-	manifestNew   = "log.json.new"
 	lockName      = "lock"
 	segmentSuffix = ".log"
+	newSuffix     = ".new"
 )
 
 // A manifest says which segments the log consists of. A rename replaces it: what
@@ -90,9 +91,14 @@ func parseManifest(data []byte) (*manifest, error) {
 	return m, nil
 }
 
-// readManifest returns fs.ErrNotExist when there is none.
+// readManifest returns fs.ErrNotExist when there is no log.
 func readManifest(fsys disk.FS, dir string) (*manifest, error) {
 	file, err := fsys.Open(filepath.Join(dir, manifestName))
+	if isMissing(err) {
+		if bases, listErr := listSegments(fsys, dir); listErr == nil && len(bases) > 0 {
+			return nil, &DamageError{manifestName, -1, fmt.Sprintf("it is missing, and there are %d segments", len(bases))}
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the log's manifest: %w", err)
 	}
@@ -116,18 +122,22 @@ func readManifest(fsys disk.FS, dir string) (*manifest, error) {
 // write makes the manifest durable. After an error either the old or the new one
 // is in force.
 func (m *manifest) write(fsys disk.FS, dir string) error {
-	temp := filepath.Join(dir, manifestNew)
-	err := writeFile(fsys, temp, m.append(nil))
-	if err == nil {
-		err = fsys.Rename(temp, filepath.Join(dir, manifestName))
-	}
-	if err == nil {
-		err = fsys.SyncDir(dir)
-	}
-	if err != nil {
+	if err := replaceFile(fsys, dir, manifestName, m.append(nil)); err != nil {
 		return fmt.Errorf("cannot write the log's manifest: %w", err)
 	}
 	return nil
+}
+
+// replaceFile makes a file durable at once: it is the old one or the new.
+func replaceFile(fsys disk.FS, dir, name string, data []byte) error {
+	path := filepath.Join(dir, name)
+	if err := writeFile(fsys, path+newSuffix, data); err != nil {
+		return err
+	}
+	if err := fsys.Rename(path+newSuffix, path); err != nil {
+		return err
+	}
+	return fsys.SyncDir(dir)
 }
 
 func writeFile(fsys disk.FS, name string, data []byte) error {

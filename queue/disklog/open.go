@@ -3,11 +3,11 @@ package disklog
 import (
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -55,13 +55,10 @@ func Open(fsys disk.FS, dir string, sacks int, config Config, log *slog.Logger, 
 }
 
 func (l *Log) open(meter metric.Meter) error {
-	if err := l.fs.MkdirAll(l.dir, 0o750); err != nil {
+	err := makeFolder(l.fs, l.dir)
+	if err != nil {
 		return err
 	}
-	if err := l.fs.SyncDir(filepath.Dir(l.dir)); err != nil {
-		return err
-	}
-	var err error
 	if l.lock, err = l.fs.Lock(filepath.Join(l.dir, lockName)); err != nil {
 		return fmt.Errorf("cannot lock it: %w", err)
 	}
@@ -77,22 +74,26 @@ func (l *Log) open(meter metric.Meter) error {
 	if err := l.sweep(m); err != nil {
 		return err
 	}
-	cut := false
-	for _, listed := range m.Segments {
-		seg, err := l.recover(listed)
+	for _, listed := range m.Segments { // the one to settle is the last: by then the others are known to be sound
+		parts, err := l.settle(listed)
 		if err != nil {
 			return err
 		}
-		if seg != nil {
-			l.adopt(seg)
+		for _, part := range parts {
+			seg, err := l.recover(part)
+			if err != nil {
+				return err
+			}
+			if seg != nil {
+				l.adopt(seg)
+			}
 		}
-		cut = cut || listed.Bytes == 0
 	}
 	for s := range l.tail.sacks {
 		l.tail.sacks[s].before = l.last[s] - 1
 	}
-	if cut || len(l.segments) != len(m.Segments) {
-		if err := l.manifest().write(l.fs, l.dir); err != nil {
+	if now := l.manifest(); !slices.Equal(now.Segments, m.Segments) {
+		if err := now.write(l.fs, l.dir); err != nil {
 			return err
 		}
 	}
@@ -100,52 +101,66 @@ func (l *Log) open(meter metric.Meter) error {
 	return err
 }
 
-// readManifest reads the manifest or, in an empty folder, writes the first one.
-func (l *Log) readManifest() (*manifest, error) {
-	m, err := readManifest(l.fs, l.dir)
-	if err == nil || !isMissing(err) && !l.config.SkipMissing {
-		return m, err
-	}
-	bases, listErr := listSegments(l.fs, l.dir)
-	if listErr != nil {
-		return nil, listErr
-	}
-	if isMissing(err) && len(bases) > 0 {
-		err = &DamageError{manifestName, -1, fmt.Sprintf("it is missing, and there are %d segments", len(bases))}
-	}
-	fresh := &manifest{Format: formatVersion, Sacks: l.sacks, Origin: time.Now().UnixNano(), Forgotten: make([]ingest.Offset, l.sacks)}
-	if len(bases) > 0 {
-		if !l.config.SkipMissing {
-			return nil, err
-		}
-		l.log.Error("making a new manifest of the log from the segments that are there", "err", err)
-		fresh.Origin = bases[0] - 1
-		for _, base := range bases {
-			fresh.Segments = append(fresh.Segments, listedSegment{File: segmentName(base)})
-		}
-		return fresh, nil
-	}
-	return fresh, fresh.write(l.fs, l.dir)
-}
-
-// sweep removes what a crash has left between the steps of a change of the list:
-// segments that it no longer, or not yet, lists.
-func (l *Log) sweep(m *manifest) error {
-	bases, err := listSegments(l.fs, l.dir)
-	if err != nil {
+// makeFolder makes a folder durable, with those above it: whoever made these may
+// have been killed before he synced them. Where we may not, others made them.
+func makeFolder(fsys disk.FS, dir string) error {
+	if err := fsys.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
-	newest := m.Origin
-	if n := len(m.Segments); n > 0 {
-		newest, _ = segmentBase(m.Segments[n-1].File)
+	for above := filepath.Dir(dir); ; above = filepath.Dir(above) {
+		if err := fsys.SyncDir(above); errors.Is(err, fs.ErrPermission) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if above == filepath.Dir(above) {
+			return nil
+		}
+	}
+}
+
+// readManifest reads the manifest or, in an empty folder, writes the first one.
+// With SkipMissing it makes one from the segments if it must.
+func (l *Log) readManifest() (*manifest, error) {
+	m, err := readManifest(l.fs, l.dir)
+	if err == nil {
+		return m, nil
+	}
+	fresh := &manifest{Format: formatVersion, Sacks: l.sacks, Origin: time.Now().UnixNano(), Forgotten: make([]ingest.Offset, l.sacks)}
+	if isMissing(err) {
+		return fresh, fresh.write(l.fs, l.dir)
+	}
+	if _, ok := errors.AsType[*DamageError](err); !ok || !l.config.SkipMissing {
+		return nil, err
+	}
+	l.log.Error("making a new manifest of the log from the segments that are there", "err", err)
+	bases, err := listSegments(l.fs, l.dir)
+	if err != nil {
+		return nil, err
 	}
 	for _, base := range bases {
-		name := segmentName(base)
-		if slices.ContainsFunc(m.Segments, func(s listedSegment) bool { return s.File == name }) {
+		fresh.Origin = min(fresh.Origin, base-1)
+		fresh.Segments = append(fresh.Segments, listedSegment{File: segmentName(base)})
+	}
+	return fresh, nil
+}
+
+// sweep removes what a crash has left between the steps of a change: files that the
+// manifest no longer, or not yet, lists.
+func (l *Log) sweep(m *manifest) error {
+	entries, err := l.fs.ReadDir(l.dir)
+	if err != nil {
+		return fmt.Errorf("cannot list the log's folder: %w", err)
+	}
+	for _, e := range entries {
+		name := e.Name()
+		base, ok := segmentBase(name)
+		if !ok && !strings.HasSuffix(name, newSuffix) ||
+			slices.ContainsFunc(m.Segments, func(s listedSegment) bool { return s.File == name }) {
 			continue
 		}
-		if base > newest { // made and not yet listed: then nothing was appended to it
-			if err := l.mustBeEmpty(name); err != nil {
+		if ok {
+			if err := l.mustBeUnused(name, base, m); err != nil {
 				return err
 			}
 		}
@@ -157,128 +172,41 @@ func (l *Log) sweep(m *manifest) error {
 	return nil
 }
 
-func (l *Log) mustBeEmpty(name string) error {
+// mustBeUnused says whether a segment that is not listed can have been left by a
+// crash. It can when it is older than one that is; when it is the copy of the end
+// of the last one, which settle made; when nothing was appended to it.
+func (l *Log) mustBeUnused(name string, base int64, m *manifest) error {
+	end := m.Origin
+	if n := len(m.Segments); n > 0 {
+		last := m.Segments[n-1].File
+		size, err := l.sizeOf(last)
+		if err != nil && !isMissing(err) {
+			return err
+		}
+		newest, _ := segmentBase(last)
+		end = newest + size
+	}
+	if base < end {
+		return nil
+	}
+	size, err := l.sizeOf(name)
+	if err == nil && size > fileHeaderLen {
+		err = &DamageError{manifestName, -1, fmt.Sprintf("it is older than segment %s, which it does not list", name)}
+	}
+	return err
+}
+
+func (l *Log) sizeOf(name string) (int64, error) {
 	file, err := l.fs.Open(filepath.Join(l.dir, name))
 	if err != nil {
-		return fmt.Errorf("cannot read log file %s: %w", name, err)
+		return 0, fmt.Errorf("cannot open log file %s: %w", name, err)
 	}
 	defer file.Close()
 	size, err := file.Size()
 	if err != nil {
-		return fmt.Errorf("cannot read log file %s: %w", name, err)
+		return 0, fmt.Errorf("cannot read log file %s: %w", name, err)
 	}
-	if size > fileHeaderLen {
-		return &DamageError{manifestName, -1, fmt.Sprintf("it is older than segment %s, which it does not list", name)}
-	}
-	return nil
-}
-
-// recover reads a listed segment. It returns nil for one that is to be skipped.
-func (l *Log) recover(listed listedSegment) (*segment, error) {
-	seg, err := l.load(listed)
-	damage, ok := errors.AsType[*DamageError](err)
-	if !ok || !l.config.SkipMissing {
-		return seg, err
-	}
-	l.log.Error("going on without a segment of the log", "err", damage)
-	from := filepath.Join(l.dir, listed.File)
-	if err := l.fs.Rename(from, from+".damaged"); err != nil && !isMissing(err) {
-		return nil, fmt.Errorf("cannot put log file %s aside: %w", listed.File, err)
-	}
-	return nil, nil
-}
-
-func (l *Log) load(listed listedSegment) (*segment, error) {
-	open := listed.Bytes == 0
-	flag, end := os.O_RDONLY, listed.Bytes
-	if open {
-		flag, end = os.O_RDWR, -1
-	}
-	file, err := l.fs.OpenFile(filepath.Join(l.dir, listed.File), flag, 0)
-	if isMissing(err) {
-		return nil, &DamageError{listed.File, -1, "it is missing"}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot open log file %s: %w", listed.File, err)
-	}
-	defer file.Close()
-	scan, err := newScanner(file, listed.File, end)
-	if err != nil {
-		return nil, err
-	}
-	if base, _ := segmentBase(listed.File); scan.header.base != base || scan.header.sacks != l.sacks {
-		return nil, &DamageError{listed.File, 0, fmt.Sprintf("it says that it begins at %d and has %d sacks", scan.header.base, scan.header.sacks)}
-	}
-	seg := newSegment(listed.File, scan.header)
-	group, err := l.scan(scan, seg, open)
-	if err != nil {
-		return nil, err
-	}
-	if open {
-		err = l.settle(file, seg, group)
-	}
-	return seg, err
-}
-
-// scan reads the frames into the segment, and returns where the last group
-// begins. The end of an open one may be torn.
-func (l *Log) scan(scan *scanner, seg *segment, open bool) (group int64, err error) {
-	group = fileHeaderLen
-	for {
-		f, err := scan.next()
-		if errors.Is(err, io.EOF) {
-			seg.size = scan.at
-			return group, nil
-		}
-		damage, ok := errors.AsType[*DamageError](err)
-		if err != nil && !ok {
-			return 0, err
-		}
-		if ok {
-			torn := false
-			if open {
-				if torn, err = scan.torn(); err != nil {
-					return 0, err
-				}
-			}
-			switch {
-			case torn:
-				l.log.Warn("cutting off the end of the log: an append that was never acknowledged", "file", scan.name,
-					"at", scan.at, "bytes", scan.end-scan.at, "position", scan.header.base+scan.at)
-				seg.size = scan.at
-				return group, nil
-			case !l.config.SkipMissing:
-				return 0, damage
-			}
-			at := scan.at
-			if err := scan.skip(); err != nil {
-				return 0, err
-			}
-			l.log.Error("skipping a damaged part of the log", "file", scan.name, "at", at, "bytes", scan.at-at, "err", damage)
-			continue
-		}
-		group = f.at - int64(f.back)
-		seg.note(ingest.Sack(f.sack), f.at, int(f.length))
-	}
-}
-
-// settle makes sure that the last group of a segment is durable. Nobody knows
-// whether it was synced, and after a failed sync the memory of the operating
-// system can show what the disk does not have. So it is written once more, the
-// same bytes, and synced: before a reader sees what a crash could still undo.
-func (l *Log) settle(file disk.File, seg *segment, group int64) error {
-	b := make([]byte, seg.size-group)
-	err := readAt(file, b, group)
-	if err == nil && len(b) > 0 {
-		_, err = file.WriteAt(b, group)
-	}
-	if err == nil {
-		err = file.Sync()
-	}
-	if err != nil {
-		return fmt.Errorf("cannot settle the end of log file %s: %w", seg.name, err)
-	}
-	return nil
+	return size, nil
 }
 
 // adopt takes a segment that was read into the log. Its index stays when there is room.

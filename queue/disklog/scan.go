@@ -46,9 +46,10 @@ type scanner struct {
 
 const scanWindow = 2 << 20 // at least one frame
 
-// newScanner reads the file header. The frames are those before end, or before
+// newScanner reads the file header, which must be that of the segment of this name
+// in a log of that many sacks. The frames are those before end, or before
 // the file's end if end is negative.
-func newScanner(file disk.File, name string, end int64) (*scanner, error) {
+func newScanner(file disk.File, name string, sacks int, end int64) (*scanner, error) {
 	size, err := file.Size()
 	if err != nil {
 		return nil, fmt.Errorf("cannot read log file %s: %w", name, err)
@@ -67,6 +68,9 @@ func newScanner(file disk.File, name string, end int64) (*scanner, error) {
 	header, wrong := parseFileHeader(b)
 	if wrong != "" {
 		return nil, &DamageError{name, 0, wrong}
+	}
+	if base, _ := segmentBase(name); header.base != base || header.sacks != sacks {
+		return nil, &DamageError{name, 0, fmt.Sprintf("it says that it begins at %d and has %d sacks", header.base, header.sacks)}
 	}
 	s.header, s.seed = header, header.seed()
 	return s, nil

@@ -130,7 +130,7 @@ func (s *segment) verify(fsys disk.FS, dir string) error {
 		return fmt.Errorf("cannot read log file %s back: %w", s.name, err)
 	}
 	defer file.Close()
-	scan, err := newScanner(file, s.name, s.size)
+	scan, err := newScanner(file, s.name, s.header.sacks, s.size)
 	for err == nil {
 		_, err = scan.next()
 	}

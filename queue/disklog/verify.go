@@ -69,7 +69,7 @@ func (v *verifier) segment(ctx context.Context, listed listedSegment) error {
 	if end == 0 {
 		end = -1
 	}
-	scan, err := newScanner(file, listed.File, end)
+	scan, err := newScanner(file, listed.File, v.Sacks, end)
 	if err != nil {
 		return err
 	}
