@@ -26,7 +26,8 @@ import (
 //	(*segmentFile).verify(ctx, segment) error      against its description
 //
 // Scans give the whole segment in order and hold one row group in memory; a run is
-// valid until the next call of next. find* take metrics (wants) ascending and
+// valid until the next call of next. The rows of a metric (sealed: of a metric and
+// granularity) may come in several runs, cut anywhere. find* take metrics (wants) ascending and
 // unique and call visit in that order, zero or more times for each, with rows
 // ascending in time; what visit gets is valid until it returns.
 

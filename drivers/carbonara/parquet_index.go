@@ -36,7 +36,8 @@ func (f *segmentFile) parse(tail []byte) error {
 	var protocol thrift.CompactProtocol
 	reader := protocol.NewReaderFromBytes(footer)
 	var meta format.FileMetaData
-	if err := thrift.NewDecoder(reader).Decode(&meta); err != nil {
+	decoder := thrift.NewDecoder(reader)
+	if err := decoder.Decode(&meta); err != nil {
 		return fmt.Errorf("malformed footer: %w", err)
 	}
 	if err := f.parseMetadata(meta.KeyValueMetadata); err != nil {
@@ -45,7 +46,7 @@ func (f *segmentFile) parse(tail []byte) error {
 	if err := f.checkSchema(meta.Schema); err != nil {
 		return err
 	}
-	pages := &pageIndex{data: index, at: f.size - footerEnd - int64(len(footer)) - sum.index, reader: reader}
+	pages := &pageIndex{data: index, at: f.size - footerEnd - int64(len(footer)) - sum.index, reader: reader, decoder: decoder}
 	f.groups = make([]rowGroup, len(meta.RowGroups))
 	for i := range meta.RowGroups {
 		if err := f.groups[i].parse(&meta.RowGroups[i], f.schema, pages); err != nil {
@@ -128,9 +129,12 @@ func (f *segmentFile) checkSchema(elements []format.SchemaElement) error {
 
 // A pageIndex is the part of a file that has the column and offset indexes.
 type pageIndex struct {
-	data   []byte
-	at     int64 // where it begins in the file
-	reader thrift.BytesReader
+	data    []byte
+	at      int64 // where it begins in the file
+	reader  thrift.BytesReader
+	decoder *thrift.Decoder
+	offsets format.OffsetIndex // the last decoded
+	bounds  format.ColumnIndex
 }
 
 func (x *pageIndex) decode(offset int64, length int32, v any) error {
@@ -142,7 +146,7 @@ func (x *pageIndex) decode(offset int64, length int32, v any) error {
 		return err
 	}
 	x.reader.ResetBytes(x.data[begin:][:length])
-	return thrift.NewDecoder(x.reader).Decode(v)
+	return x.decoder.Decode(v)
 }
 
 func (g *rowGroup) parse(meta *format.RowGroup, schema []column, pages *pageIndex) error {
@@ -163,8 +167,9 @@ func (g *rowGroup) parse(meta *format.RowGroup, schema []column, pages *pageInde
 }
 
 func (g *rowGroup) parseChunk(i int, c column, meta *format.ColumnChunk, pages *pageIndex) error {
-	var index format.OffsetIndex
-	if err := pages.decode(meta.OffsetIndexOffset, meta.OffsetIndexLength, &index); err != nil {
+	index := &pages.offsets
+	index.Reset()
+	if err := pages.decode(meta.OffsetIndexOffset, meta.OffsetIndexLength, index); err != nil {
 		return err
 	}
 	if i == 0 {
@@ -179,11 +184,11 @@ func (g *rowGroup) parseChunk(i int, c column, meta *format.ColumnChunk, pages *
 	if !c.bounded() {
 		return nil
 	}
-	var bounds format.ColumnIndex
-	if err := pages.decode(meta.ColumnIndexOffset, meta.ColumnIndexLength, &bounds); err != nil {
+	pages.bounds.Reset()
+	if err := pages.decode(meta.ColumnIndexOffset, meta.ColumnIndexLength, &pages.bounds); err != nil {
 		return err
 	}
-	return g.parseBounds(c, bounds)
+	return g.parseBounds(c, &pages.bounds)
 }
 
 // cutPages takes over where pages begin, in rows.
@@ -246,7 +251,7 @@ func (k *fileChunk) parse(meta *format.ColumnMetaData, g *rowGroup, locations []
 	return nil
 }
 
-func (g *rowGroup) parseBounds(c column, index format.ColumnIndex) error {
+func (g *rowGroup) parseBounds(c column, index *format.ColumnIndex) error {
 	pages := len(g.starts) - 1
 	if len(index.MinValues) != pages || len(index.MaxValues) != pages {
 		return fmt.Errorf("bounds of %d and %d pages, not %d", len(index.MinValues), len(index.MaxValues), pages)

@@ -73,6 +73,9 @@ func (f *segmentFile) failed(err error) error {
 }
 
 func (f *segmentFile) open(ctx context.Context) error {
+	if f.size < footerEnd {
+		return errNotParquet
+	}
 	var tail []byte
 	for need := min(f.size, max(minTail, min(f.size/256, maxTail))); need > int64(len(tail)); {
 		var err error
@@ -103,14 +106,17 @@ func (f *segmentFile) readTail(ctx context.Context, n int64) ([]byte, error) {
 	return contents.Data[0], nil
 }
 
-var errShortRead = errors.New("store returned less than was asked for")
+var (
+	errNotParquet = errors.New("not a Parquet file")
+	errShortRead  = errors.New("store returned less than was asked for")
+)
 
 // tailLength says how much of the end of a file is page index and footer; tail is
 // some of it. As long as the footer isn't whole it answers with a guess.
 func tailLength(tail []byte, size int64) (int64, error) {
 	end := len(tail) - footerEnd
 	if end < 0 || string(tail[end+4:]) != parquetMagic {
-		return 0, errors.New("not a Parquet file")
+		return 0, errNotParquet
 	}
 	footer := int64(binary.LittleEndian.Uint32(tail[end:]))
 	if footer > size-footerEnd {

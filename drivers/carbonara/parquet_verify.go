@@ -30,7 +30,7 @@ func (f *segmentFile) check(ctx context.Context, want segment) error {
 		return err
 	}
 	if len(contents.Data) != 1 || !bytes.Equal(contents.Data[0], []byte(parquetMagic)) {
-		return errors.New("not a Parquet file")
+		return errNotParquet
 	}
 	if _, err := f.lates(); err != nil {
 		return err
