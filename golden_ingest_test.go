@@ -23,6 +23,7 @@ var runs = []struct {
 	{"naive", openNaive, false},
 	{"naive disturbed", openNaive, true},
 	{"carbonara", openCarbonara(openMemory, carbonara.Config{}), false},
+	{"carbonara on files", openCarbonara(openFiles, carbonara.Config{}), false},
 	{"carbonara disturbed", openCarbonara(openMemory, carbonara.Config{SealRows: 1, SealEvery: 1, MergeWidth: 2}), true},
 }
 

@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"millrace/disk"
 	"millrace/drivers/carbonara"
+	"millrace/drivers/carbonara/filestore"
 	"millrace/ingest"
 )
 
@@ -35,6 +37,16 @@ func openCarbonara(open func(t *testing.T) carbonara.Store, config carbonara.Con
 
 func openMemory(*testing.T) carbonara.Store {
 	return &memory{objects: map[string]carbonara.Contents{}}
+}
+
+// openFiles opens a store of files, as a deployment has it.
+func openFiles(t *testing.T) carbonara.Store {
+	s, err := filestore.Open(disk.OS{}, t.TempDir(), filestore.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
 }
 
 // A memory is a carbonara.Store that never fails: what is tested here is not the store.
