@@ -208,7 +208,7 @@ func TestDamage(t *testing.T) {
 		flipAll(t, files, name, 0, len(files[name]))
 	})
 	t.Run("earlier segment", func(t *testing.T) {
-		files, _, _ := groups(t, false, Config{SegmentBytes: 200}, 2, 2, 1)
+		files, _, _ := groups(t, false, Config{SegmentBytes: 220}, 2, 2, 1)
 		name := files.segments()[0]
 		flipAll(t, files, name, 0, len(files[name]))
 	})
@@ -224,7 +224,7 @@ func TestDamage(t *testing.T) {
 		}
 	})
 	t.Run("missing segment", func(t *testing.T) {
-		files, _, _ := groups(t, false, Config{SegmentBytes: 200}, 2, 2, 1)
+		files, _, _ := groups(t, false, Config{SegmentBytes: 220}, 2, 2, 1)
 		if len(files.segments()) != 3 {
 			t.Fatalf("there are %d segments", len(files.segments()))
 		}
@@ -271,7 +271,7 @@ func TestSkipMissing(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	files, acked, _ := groups(t, false, Config{SegmentBytes: 200}, 2, 2, 2)
+	files, acked, _ := groups(t, false, Config{SegmentBytes: 220}, 2, 2, 2)
 	names := files.segments()
 	t.Run("segment", func(t *testing.T) {
 		check(t, files.with(t, names[1], nil), slices.Concat(acked[:2], acked[4:]))

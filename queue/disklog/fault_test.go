@@ -119,7 +119,7 @@ func TestEveryoneWaitingIsTold(t *testing.T) {
 	for range 5 {
 		go appendOne()
 	}
-	for l.intake.size() < 5*80 {
+	for l.intake.size() < 5*88 {
 		time.Sleep(time.Millisecond)
 	}
 	close(release)
@@ -163,7 +163,7 @@ func TestSlowSync(t *testing.T) {
 			}
 		})
 	}
-	for l.intake.size() < 20*80 {
+	for l.intake.size() < 20*88 {
 		time.Sleep(time.Millisecond)
 	}
 	large := numbered(0)
@@ -233,4 +233,40 @@ func TestCloseWhileSick(t *testing.T) {
 	for _, mode := range diskfault.Modes(9) {
 		checkAcked(t, fs.Crash(mode), acked)
 	}
+}
+
+// TestFullDisk: a disk that fills up refuses, keeps what it has, and goes on when
+// there is room again, without files piling up meanwhile.
+func TestFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := diskfault.New()
+		fs.SetFree(minFree + 10_000)
+		l := openLog(t, fs, "data/log", crashSacks, Config{})
+		big := numbered(0)
+		big.Entries[0].Measures = slices.Repeat(big.Entries[0].Measures, 30_000)
+		n := 0
+		for ; l.Append(t.Context(), []ingest.Outgoing{{Record: big}}) == nil; n++ {
+		}
+		if _, free := l.Room(); n == 0 || free > 1<<20 {
+			t.Errorf("%d records fit, and %d bytes are free", n, free)
+		}
+		time.Sleep(time.Hour)
+		if _, err := appendTo(l, 0, 1, 1); !errors.Is(err, ingest.ErrUnavailable) {
+			t.Errorf("Append on a full disk returned %v, want ErrUnavailable", err)
+		}
+		if files, err := listSegments(fs, "data/log"); err != nil || len(files) != 1 {
+			t.Errorf("%d files after an hour, %v", len(files), err)
+		}
+		fs.SetFree(100 << 20)
+		time.Sleep(5 * time.Second)
+		if _, err := appendTo(l, 0, 1, 1); err != nil {
+			t.Errorf("with room again Append returned %v", err)
+		}
+		if records, _ := l.Backlog(0, 0); records != int64(n+1) {
+			t.Errorf("there are %d records, want %d", records, n+1)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -73,7 +73,7 @@ func TestForget(t *testing.T) {
 		if files, err := listSegments(fs, "log"); err != nil || len(files) != 2 {
 			t.Errorf("%d files, %v", len(files), err)
 		}
-		if used, _ := l.Room(); used > 2*(fileHeaderLen+80) {
+		if used, _ := l.Room(); used > 2*(fileHeaderLen+88) {
 			t.Errorf("%d bytes are used", used)
 		}
 		if err := l.Close(); err != nil {

@@ -11,11 +11,9 @@ import (
 // bytes. FORMAT.md has the tables.
 const (
 	fileHeaderLen  = 40
-	frameHeaderLen = 24
+	frameHeaderLen = 32
 	alignment      = 8
 	formatVersion  = 1
-	// maxFrameLen is the longest frame.
-	maxFrameLen = frameHeaderLen + ingest.MaxRecord
 )
 
 var (
@@ -87,29 +85,31 @@ func (h frameHeader) put(b []byte, seed uint32, position int64) {
 	binary.LittleEndian.PutUint32(b[4:], h.sum)
 	binary.LittleEndian.PutUint32(b[8:], h.length)
 	binary.LittleEndian.PutUint32(b[12:], h.back)
-	binary.LittleEndian.PutUint32(b[16:], h.sack)
-	binary.LittleEndian.PutUint32(b[20:], 0)
-	binary.LittleEndian.PutUint32(b, headerSum(b, seed, position))
+	binary.LittleEndian.PutUint64(b[16:], uint64(position))
+	binary.LittleEndian.PutUint32(b[24:], h.sack)
+	binary.LittleEndian.PutUint32(b[28:], 0)
+	binary.LittleEndian.PutUint32(b, headerSum(b, seed))
 }
 
-func headerSum(b []byte, seed uint32, position int64) uint32 {
-	var p [8]byte
-	binary.LittleEndian.PutUint64(p[:], uint64(position))
-	return crc32.Update(crc32.Update(seed, castagnoli, p[:]), castagnoli, b[4:frameHeaderLen])
+func headerSum(b []byte, seed uint32) uint32 {
+	return crc32.Update(seed, castagnoli, b[4:frameHeaderLen])
 }
 
 // parseFrameHeader reads the header of a frame at position; ok is false when there
 // is none. The cheap checks come first: a search tries it everywhere.
 func parseFrameHeader(b []byte, file fileHeader, seed uint32, position int64) (h frameHeader, ok bool) {
+	if int64(binary.LittleEndian.Uint64(b[16:])) != position { // Fast path.
+		return h, false
+	}
 	h = frameHeader{
 		sum:    binary.LittleEndian.Uint32(b[4:]),
 		length: binary.LittleEndian.Uint32(b[8:]),
 		back:   binary.LittleEndian.Uint32(b[12:]),
-		sack:   binary.LittleEndian.Uint32(b[16:]),
+		sack:   binary.LittleEndian.Uint32(b[24:]),
 	}
 	ok = h.length > 0 && h.length <= ingest.MaxRecord && int64(h.sack) < int64(file.sacks) &&
-		int64(h.back) <= position-file.base-fileHeaderLen && binary.LittleEndian.Uint32(b[20:]) == 0 &&
-		binary.LittleEndian.Uint32(b) == headerSum(b, seed, position)
+		int64(h.back) <= position-file.base-fileHeaderLen && binary.LittleEndian.Uint32(b[28:]) == 0 &&
+		binary.LittleEndian.Uint32(b) == headerSum(b, seed)
 	return h, ok
 }
 

@@ -17,12 +17,11 @@ const minFree = 1 << 20
 
 // A writer is the one goroutine that writes to segments.
 type writer struct {
-	log     *Log
-	file    disk.File // of the active segment; nil before the first group
-	seed    uint32
-	broken  bool // the file has failed: it is only to be read
-	group   []*appendRequest
-	started time.Time
+	log    *Log
+	file   disk.File // of the active segment; nil before the first group
+	seed   uint32
+	broken bool // the file has failed: it is only to be read
+	group  []*appendRequest
 }
 
 // run writes one group after the other until the intake is closed and empty.
