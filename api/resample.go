@@ -39,49 +39,13 @@ func parseResample(values url.Values) (resample, error) {
 // bounds widens a range so that it covers whole the first and the last of the
 // resampled buckets that it touches.
 func (r resample) bounds(start, stop int64) (from, to int64) {
-	if start != ingest.MinTime {
-		start = r.floor(start)
-	}
-	if stop != ingest.MaxTime && stop != ingest.MinTime {
-		stop = r.after(stop - 1)
-	}
-	return start, stop
-}
-
-func (r resample) floor(t int64) int64 {
 	switch {
 	case r.calendar != 0:
-		return r.calendar.Floor(t)
-	case r.every != 0 && t >= ingest.MinTime+int64(r.every):
-		return ingest.Floor(t, r.every)
+		return aggregate.CoverCalendar(r.calendar, start, stop)
+	case r.every != 0:
+		return aggregate.Cover(r.every, start, stop)
 	}
-	return t
-}
-
-// after returns the first instant after t that is in another bucket.
-func (r resample) after(t int64) int64 {
-	if r.calendar == 0 {
-		if r.every == 0 {
-			return t + 1
-		}
-		if first := r.floor(t); first <= ingest.MaxTime-int64(r.every) {
-			return first + int64(r.every)
-		}
-		return ingest.MaxTime
-	}
-	first := r.calendar.Floor(t)
-	// A little more than a week, a month, a quarter, a half and a year: the first
-	// that leaves the group ends in the next one.
-	for _, days := range [...]time.Duration{8, 32, 95, 190, 370} {
-		step := int64(days * 24 * time.Hour)
-		if first > ingest.MaxTime-step {
-			break
-		}
-		if next := r.calendar.Floor(first + step); next > first {
-			return next
-		}
-	}
-	return ingest.MaxTime
+	return start, stop
 }
 
 // apply resamples rows and cuts the result to the range asked for: the bucket of
