@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"millrace/ingest"
@@ -67,13 +66,10 @@ func (k rowKey) after(b rowKey) bool {
 }
 
 // checkRows reads all rows and describes them.
-//
-// What a run of rows has in common is compared once per row all the same: verify is
-// for when nobody trusts anything.
 func (f *segmentFile) checkRows(ctx context.Context) (segment, error) {
 	scan := newGroupScan(ctx, f)
 	var seen description
-	last := rowKey{time: math.MinInt64}
+	var last rowKey
 	var metric, span runCursor
 	for scan.nextPage() {
 		columns := scan.reader.columns
