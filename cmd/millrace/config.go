@@ -66,9 +66,10 @@ type workerConfig struct {
 }
 
 type queueConfig struct {
-	Driver   string        `koanf:"driver" help:"the log: disklog (embedded)"`
-	Retain   time.Duration `koanf:"retain" help:"how long the log keeps what has been applied"`
-	MaxBytes size          `koanf:"max_bytes" help:"how large the log may grow; 0: as the disk allows"`
+	Driver      string        `koanf:"driver" help:"the log: disklog (embedded)"`
+	Retain      time.Duration `koanf:"retain" help:"how long the log keeps what has been applied"`
+	MaxBytes    size          `koanf:"max_bytes" help:"how large the log may grow; 0: as the disk allows"`
+	SkipMissing bool          `koanf:"skip_missing" help:"start without what is missing or damaged in the log, for one start, instead of refusing to"`
 }
 
 type storageConfig struct {

@@ -118,7 +118,7 @@ func openQueue(c *config, log *slog.Logger, t *telemetry) (queueLog, error) {
 	switch c.Queue.Driver {
 	case "disklog":
 		return disklog.Open(disk.OS{}, filepath.Join(c.DataDir, "log"), c.Sacks,
-			disklog.Config{Retain: c.Queue.Retain, MaxBytes: int64(c.Queue.MaxBytes)}, log, t.meter)
+			disklog.Config{Retain: c.Queue.Retain, MaxBytes: int64(c.Queue.MaxBytes), SkipMissing: c.Queue.SkipMissing}, log, t.meter)
 	}
 	return nil, fmt.Errorf("there is no queue driver %q", c.Queue.Driver)
 }
