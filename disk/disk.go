@@ -45,6 +45,25 @@ type File interface {
 // ErrLocked says that another process holds a lock.
 var ErrLocked = errors.New("locked by another process")
 
+// MakeDir makes a folder and those above it, and makes them durable, also where
+// an earlier process made them and died.
+func MakeDir(fsys FS, name string) error {
+	if err := fsys.MkdirAll(name, 0o750); err != nil {
+		return err
+	}
+	for at := filepath.Clean(name); filepath.Dir(at) != at; {
+		at = filepath.Dir(at)
+		err := fsys.SyncDir(at)
+		if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EINVAL) {
+			return nil // not ours to read, so not made by us; or not a device's
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // OS is the operating system's file system.
 type OS struct{}
 
