@@ -161,10 +161,10 @@ func TestSealedRoundTrip(t *testing.T) {
 	some := []ingest.Method{ingest.Max, ingest.Percentile(95).OfRate(), ingest.Last}
 	f("one row", some, asTheyAre, 1, 1)
 	f("small", some, asTheyAre, 20, 5)
-	f("large", some, asTheyAre, 300, 500)
+	f("large", some, asTheyAre, 160, 500)
 	f("no methods", nil, asTheyAre, 5, 5)
 	f("mean without a count", []ingest.Method{ingest.Mean, ingest.Sum}, asTheyAre, 20, 50)
-	f("means that are quotients", defaultMethods(), func(runs []sealedRun) { divideMeans(runs, defaultMethods()) }, 150, 500)
+	f("means that are quotients", defaultMethods(), func(runs []sealedRun) { divideMeans(runs, defaultMethods()) }, 40, 500)
 	f("a method that comes late", some, func(runs []sealedRun) {
 		for _, run := range runs[:len(runs)-1] {
 			run.Values[2], run.Present[2] = nil, nil
@@ -172,7 +172,7 @@ func TestSealedRoundTrip(t *testing.T) {
 		last := runs[len(runs)-1]
 		last.Values[2], last.Present[2] = make([]float64, len(last.Times)), make([]bool, len(last.Times))
 		last.Present[2][len(last.Times)-1] = true
-	}, 200, 500)
+	}, 160, 500)
 	all := ingest.AllMethods()
 	f("all methods", all.List(), func(runs []sealedRun) { divideMeans(runs, all.List()) }, 3, 30)
 }
@@ -229,14 +229,14 @@ func TestSealedFind(t *testing.T) {
 	methods := append(defaultMethods(), ingest.Percentile(95))
 	for _, most := range []int{3, 40, 2000} {
 		rng := rand.New(rand.NewPCG(11, uint64(most)))
-		runs := someSealed(rng, max(3, 10_000/most), most, methods)
+		runs := someSealed(rng, max(3, 6_000/most), most, methods)
 		divideMeans(runs, methods)
 		e := newSealedEncoder(methods)
 		for _, run := range runs {
 			e.add(run)
 		}
 		f, d := finished(t, e)
-		for range 25 {
+		for range 15 {
 			checkFindSealed(t, f, d, runs, methods, rng)
 		}
 	}
