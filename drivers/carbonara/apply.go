@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"millrace/ingest"
 )
@@ -136,19 +135,23 @@ func (w *writer) bury(d *ingest.Delivery) {
 
 // Buffered says how many bytes await the next Flush, roughly.
 func (w *writer) Buffered() int64 {
+	w.mu.Lock() // Maintain may find out that the last flush has happened, or that we are fenced
+	defer w.mu.Unlock()
 	return int64(len(w.table.buffer))*bufferedSize + int64(len(w.table.counted)+len(w.buried))*bufferedSize
 }
 
 // encodeBuffer writes the buffer into raw segments, cut by metric where they
 // would be larger than the store takes.
 func (w *writer) encodeBuffer(ctx context.Context) ([]segment, error) {
-	t := w.table
+	w.mu.Lock()
+	t, from := w.table, w.manifest.Applied
+	w.mu.Unlock()
 	if len(t.touched) == 0 && len(t.counted) == 0 {
 		return nil, nil
 	}
 	enc := w.rawEncoder
-	out := w.newSink(enc, segment{Kind: kindRaw, From: w.current().Applied, To: w.next})
-	enc.late(w.lateTotals())
+	out := w.newSink(enc, segment{Kind: kindRaw, From: from, To: w.next})
+	enc.late(t.lateTotals())
 	for _, i := range t.ordered() {
 		w.scratch = t.run(i, w.scratch)
 		s := &t.metrics[i]
@@ -163,15 +166,4 @@ func (w *writer) encodeBuffer(ctx context.Context) ([]segment, error) {
 		out.segments[n-1].Measures = t.flushed
 	}
 	return out.segments, nil
-}
-
-// lateTotals lists the late counts that have changed, ascending by metric.
-func (w *writer) lateTotals() []lateTotal {
-	t := w.table
-	totals := make([]lateTotal, 0, len(t.counted))
-	for _, i := range t.counted {
-		totals = append(totals, lateTotal{t.metrics[i].id, t.metrics[i].late})
-	}
-	slices.SortFunc(totals, func(a, b lateTotal) int { return compareMetrics(a.Metric, b.Metric) })
-	return totals
 }

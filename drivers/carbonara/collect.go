@@ -29,7 +29,7 @@ func (w *writer) collect(ctx context.Context) error {
 		many := len(w.collected) > maxCollected
 		w.mu.Unlock()
 		if many { // a sack that is not written to would keep the names for ever
-			if err := w.commit(ctx, func(*manifest) {}, nil); err != nil {
+			if err := w.commit(ctx, func(*manifest) error { return nil }, nil); err != nil {
 				return err
 			}
 		}
@@ -165,8 +165,9 @@ func (w *writer) purge(ctx context.Context, m *manifest) (did bool, err error) {
 	if err := w.sealNow(ctx); err != nil { // rewrites all raw and state segments without them
 		return false, err
 	}
-	return true, w.commit(ctx, func(m *manifest) {
+	return true, w.commit(ctx, func(m *manifest) error {
 		m.Tombstones = slices.DeleteFunc(m.Tombstones, func(t tombstone) bool { _, ok := due[t.Metric]; return ok })
+		return nil
 	}, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()

@@ -8,113 +8,128 @@ import (
 	"millrace/ingest"
 )
 
-// An attempt is a swap of the manifest that was tried.
+// An attempt is a swap of the manifest whose outcome is not known yet.
 type attempt struct {
-	manifest *manifest
-	done     func() // what follows once it is known to have happened
+	version uint64 // of the manifest that it would make the stored one
+	done    func() // what follows once it is known to have happened; may be nil
 }
 
 // commit makes a change visible: it swaps the manifest for a changed clone of the
 // present one. When it returns nil, done has been called. On ErrFenced the sack is
 // somebody else's. On another error the outcome is unknown: the next commit, or
 // settle, finds it out, and calls done then if the swap did happen.
-func (w *writer) commit(ctx context.Context, change func(m *manifest), done func()) error {
+func (w *writer) commit(ctx context.Context, change func(m *manifest) error, done func()) error {
 	w.committing.Lock()
 	defer w.committing.Unlock()
-	if _, err := w.settleLocked(ctx); err != nil {
+	if err := w.settleLocked(ctx); err != nil {
 		return err
 	}
 	if err := w.usable(ctx); err != nil {
 		return err
 	}
 	m := w.manifest.clone()
-	change(m)
-	w.dropCollected(m)
-	w.attempts++
-	m.Version = w.attempts
-	return w.swap(ctx, &attempt{m, done})
-}
-
-// swap tries one swap and knows its outcome, or leaves it open.
-func (w *writer) swap(ctx context.Context, a *attempt) error {
-	name := manifestName(w.sack)
-	w.open = append(w.open, a)
-	w.unsettled = true
-	version, err := w.driver.store.Swap(ctx, name, w.version, a.manifest.encode())
-	if err == nil {
-		w.adopt(a, version)
-		return nil
-	}
-	if !errors.Is(err, ErrChanged) {
-		return fmt.Errorf("cannot swap %s: %w", name, err)
-	}
-	// Somebody else has opened the sack; or an earlier swap of ours, whose answer was
-	// lost, or this one, tried twice below us, has arrived.
-	adopted, err := w.settleLocked(ctx)
-	if err != nil || adopted == a {
+	if err := change(m); err != nil {
 		return err
 	}
-	return fmt.Errorf("cannot swap %s: an earlier swap of ours has arrived late", name)
+	w.dropCollected(m)
+	m.Version = w.nextVersion()
+	a := &attempt{m.Version, done}
+	w.open = a
+	version, err := w.driver.store.Swap(ctx, manifestName(w.sack), w.version, m.encode())
+	switch {
+	case err == nil:
+		w.adopt(m, version)
+		return nil
+	case !errors.Is(err, ErrChanged):
+		return fmt.Errorf("cannot swap %s: %w", manifestName(w.sack), err)
+	}
+	// Somebody else has opened the sack; or this swap, tried twice below us, has arrived.
+	if err := w.settleLocked(ctx); err != nil {
+		return err
+	}
+	if w.manifest.Version != a.version {
+		return fmt.Errorf("cannot swap %s: it was refused, for no reason that can be seen", manifestName(w.sack))
+	}
+	return nil
 }
 
 // settle finds out what became of a swap whose answer was lost, if there is one.
+// When it returns nil, no earlier swap can happen any more.
 func (w *writer) settle(ctx context.Context) error {
 	w.committing.Lock()
 	defer w.committing.Unlock()
-	_, err := w.settleLocked(ctx)
-	return err
+	return w.settleLocked(ctx)
 }
 
-// settleLocked is settle, and returns the attempt that turned out to have happened.
-// Every attempt since the last adopted one stays a candidate: all of them name the
-// same old version, so that one of them at most can happen, however late.
-func (w *writer) settleLocked(ctx context.Context) (*attempt, error) {
-	if !w.unsettled {
-		return nil, nil
-	}
-	m, version, err := readManifest(ctx, w.driver.store, w.sack)
-	if err != nil {
-		return nil, err
-	}
-	if m.Epoch == w.manifest.Epoch {
-		if m.Version == w.manifest.Version {
-			w.version = version
-			w.unsettled = false
-			return nil, nil
+// settleTries bounds how often settle looks again because an idle swap was refused:
+// once, when the open attempt has arrived in between.
+const settleTries = 3
+
+// settleLocked is settle. It isn't enough to see that the attempt has not happened:
+// it may be on its way still, and arrive when the buffer that it speaks of has
+// changed. So a swap that changes nothing takes its place.
+func (w *writer) settleLocked(ctx context.Context) error {
+	for range settleTries {
+		if w.open == nil {
+			return nil
 		}
-		for _, a := range w.open {
-			if m.Version == a.manifest.Version {
-				w.adopt(a, version)
-				return a, nil
-			}
+		m, version, err := readManifest(ctx, w.driver.store, w.sack)
+		if err != nil {
+			return err
+		}
+		switch {
+		case m.Epoch != w.manifest.Epoch:
+			w.fence()
+			return fmt.Errorf("sack %d is at epoch %d, ours is %d: %w", w.sack, m.Epoch, w.manifest.Epoch, ingest.ErrFenced)
+		case m.Version != w.manifest.Version: // ours: the attempt, or an idle swap after it
+			w.adopt(m, version)
+			return nil
+		}
+		idle := w.manifest.clone()
+		idle.Version = w.nextVersion()
+		version, err = w.driver.store.Swap(ctx, manifestName(w.sack), version, idle.encode())
+		switch {
+		case err == nil:
+			w.adopt(idle, version)
+		case !errors.Is(err, ErrChanged):
+			return fmt.Errorf("cannot swap %s: %w", manifestName(w.sack), err)
 		}
 	}
-	w.fence()
-	return nil, fmt.Errorf("sack %d is at epoch %d, ours is %d: %w", w.sack, m.Epoch, w.manifest.Epoch, ingest.ErrFenced)
+	if w.open != nil {
+		return fmt.Errorf("cannot swap %s: it changes all the time", manifestName(w.sack))
+	}
+	return nil
 }
 
-// adopt makes a swap that has happened the present state.
-func (w *writer) adopt(a *attempt, version Version) {
-	w.open, w.unsettled = nil, false
-	w.version = version
+// nextVersion numbers a swap. Those that failed have used their numbers up.
+func (w *writer) nextVersion() uint64 {
+	w.attempts++
+	return w.attempts
+}
+
+// adopt makes a manifest that is stored the present state. It ends the open
+// attempt, whether it is the one that happened or can't happen any more.
+func (w *writer) adopt(m *manifest, version Version) {
+	a := w.open
+	w.open, w.version = nil, version
+	w.driver.views[w.sack].replace(w.manifest, m)
 	w.mu.Lock()
-	w.manifest = a.manifest
+	w.manifest = m
 	w.mu.Unlock()
-	w.driver.views[w.sack].publish(a.manifest)
-	if a.done != nil {
+	if a != nil && a.version == m.Version && a.done != nil {
 		a.done()
 	}
 }
 
 // fence gives up: somebody else owns the sack, and what is in memory is worth nothing.
 func (w *writer) fence() {
+	w.open = nil
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.fenced = true
-	w.open, w.unsettled = nil, false
 	w.table = newTable()
 	w.buried = nil
-	w.driver.views[w.sack].owned.CompareAndSwap(w.manifest, nil)
+	w.driver.views[w.sack].replace(w.manifest, nil)
 }
 
 // current is the manifest as it was last committed.

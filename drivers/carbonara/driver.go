@@ -73,12 +73,12 @@ var ErrClosed = errors.New("carbonara is closed")
 
 // Stats counts what a Driver has done since it was made.
 type Stats struct {
-	Flushes, Merges, Seals      uint64 // that were committed
-	FlushedBytes                uint64 // of segments written by each
-	MergedBytes, SealedBytes    uint64
-	MergeSeconds, SealSeconds   float64
-	SegmentsRead, CacheBytes    uint64
-	Segments, Bytes, Rows       int64 // of the sacks that this process owns
+	Flushes, Merges, Seals         uint64 // that were committed
+	FlushedBytes                   uint64 // of segments written by each
+	MergedBytes, SealedBytes       uint64
+	MergeSeconds, SealSeconds      float64
+	SegmentsRead, CacheBytes       uint64
+	Segments, Bytes, Rows          int64 // of the sacks that this process owns
 	OrphansDeleted, GarbageDeleted uint64
 }
 

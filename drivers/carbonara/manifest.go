@@ -79,8 +79,8 @@ func (m *manifest) rawRows() int64 {
 }
 
 // replace takes segments out, puts others in the place of the first of them, and
-// remembers the old ones as garbage.
-func (m *manifest) replace(old, new []segment, now time.Time) {
+// remembers the old ones as garbage. It fails if one of the old ones is not there.
+func (m *manifest) replace(old, new []segment, now time.Time) error {
 	gone := make(map[string]bool, len(old))
 	for _, s := range old {
 		gone[s.Name] = true
@@ -100,7 +100,11 @@ func (m *manifest) replace(old, new []segment, now time.Time) {
 	if !placed {
 		kept = append(kept, new...)
 	}
+	if len(m.Segments)-len(old) != len(kept)-len(new) {
+		return errors.New("BUG: segments to be replaced have been replaced before")
+	}
 	m.Segments = kept
+	return nil
 }
 
 func (m *manifest) encode() []byte {

@@ -107,11 +107,16 @@ func (s *seal) commit(ctx context.Context, raw, state []segment) error {
 	for _, seg := range s.raw.segments {
 		rows += seg.Rows
 	}
-	return w.commit(ctx, func(m *manifest) {
-		m.replace(raw, s.raw.segments, now)
-		m.replace(state, s.state.segments, now)
+	return w.commit(ctx, func(m *manifest) error {
+		if err := m.replace(raw, s.raw.segments, now); err != nil {
+			return err
+		}
+		if err := m.replace(state, s.state.segments, now); err != nil {
+			return err
+		}
 		m.Segments = append(m.Segments, s.sealed.segments...)
 		m.LastSeal = lastSeal{At: now, RawRows: rows}
+		return nil
 	}, func() {
 		w.mu.Lock()
 		for _, k := range s.marks {

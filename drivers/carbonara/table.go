@@ -205,6 +205,16 @@ func (t *table) ordered() []uint32 {
 	return t.touched
 }
 
+// lateTotals lists the late counts that have changed, ascending by metric.
+func (t *table) lateTotals() []lateTotal {
+	totals := make([]lateTotal, 0, len(t.counted))
+	for _, i := range t.counted {
+		totals = append(totals, lateTotal{t.metrics[i].id, t.metrics[i].late})
+	}
+	slices.SortFunc(totals, func(a, b lateTotal) int { return compareMetrics(a.Metric, b.Metric) })
+	return totals
+}
+
 // keepBuffer bounds the memory that an empty buffer keeps, in measures.
 const keepBuffer = 1 << 19
 

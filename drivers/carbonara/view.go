@@ -18,7 +18,9 @@ type viewSlot struct {
 	last *view
 }
 
-func (s *viewSlot) publish(m *manifest) { s.owned.Store(m) }
+// replace puts a writer's next manifest, or nil, in the place of its last one; not
+// in that of another writer, who has opened the sack since.
+func (s *viewSlot) replace(last, next *manifest) { s.owned.CompareAndSwap(last, next) }
 
 // A view is one state of a sack, for reading.
 type view struct {

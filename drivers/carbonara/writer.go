@@ -27,10 +27,9 @@ type writer struct {
 	collectors chores
 
 	committing sync.Mutex // held while the manifest is swapped; before mu
-	version    Version    // of the stored manifest; guarded by committing, as are the next three
+	version    Version    // of the stored manifest; guarded by committing, as are the next two
 	attempts   uint64     // the highest manifest version tried
-	open       []*attempt // since the last one that is known to have happened
-	unsettled  bool       // the last attempt's outcome is unknown
+	open       *attempt   // the last swap, while its outcome is unknown
 
 	mu        sync.Mutex
 	manifest  *manifest // as committed; changes with both locks held
@@ -69,7 +68,7 @@ func (d *Driver) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWriter,
 	if err := w.remember(ctx); err != nil {
 		return nil, 0, fmt.Errorf("cannot open sack %d: %w", sack, err)
 	}
-	d.views[sack].publish(m)
+	d.views[sack].owned.Store(m)
 	return w, m.Applied, nil
 }
 
@@ -193,10 +192,11 @@ func (w *writer) Flush(ctx context.Context) (ingest.Offset, error) {
 	w.mu.Lock()
 	next, buried := w.next, w.buried
 	w.mu.Unlock()
-	err = w.commit(ctx, func(m *manifest) {
+	err = w.commit(ctx, func(m *manifest) error {
 		m.Applied = next
 		m.Segments = append(m.Segments, segments...)
 		m.Tombstones = append(m.Tombstones, buried...)
+		return nil
 	}, func() {
 		w.mu.Lock()
 		w.table.drained()
@@ -225,7 +225,7 @@ func (w *writer) Close() error {
 	defer w.chores.Unlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.driver.views[w.sack].owned.CompareAndSwap(w.manifest, nil)
+	w.driver.views[w.sack].replace(w.manifest, nil)
 	w.closed = true
 	w.table = newTable()
 	return nil
