@@ -19,13 +19,18 @@ func newCheck(source *configSource) *cobra.Command {
 		Use:   "check",
 		Short: "Read and verify every segment and the log",
 		Long: `Check reads every segment of the storage and all of the log, and verifies checksums, order, counts and what
-the manifests say of them. It changes nothing. The server must be stopped, as it holds the data's lock.`,
+the manifests say of them. It changes nothing. The server must be stopped: check takes the data directory into use.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, _, err := source.load()
 			if err != nil {
 				return err
 			}
+			lock, err := lockDataDir(c.DataDir)
+			if err != nil {
+				return err
+			}
+			defer lock.Close()
 			err = errors.Join(checkLog(cmd, &c), checkStorage(cmd, &c))
 			if err == nil {
 				fmt.Fprintln(cmd.OutOrStdout(), "all is sound")

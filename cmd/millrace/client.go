@@ -3,12 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -35,23 +39,57 @@ func (f *clientFlags) add(flags *pflag.FlagSet) {
 
 // client returns a client for the server that the flags, or else the settings, name.
 func (f *clientFlags) client(source *configSource) (*client, error) {
+	c := &client{user: f.user, http: &http.Client{Timeout: time.Minute}}
 	address := f.url
 	if address == "" {
-		c, _, err := source.load()
+		settings, _, err := source.load()
 		if err != nil {
 			return nil, err
 		}
-		scheme := "http"
-		if c.API.TLSCert != "" {
-			scheme = "https"
+		address = settings.API.address()
+		if err := c.trust(settings.API.TLSCert); err != nil {
+			return nil, err
 		}
-		address = scheme + "://" + c.API.Listen + c.API.Prefix
 	}
-	base, err := url.Parse(strings.TrimRight(address, "/"))
-	if err != nil || base.Host == "" {
+	var err error
+	if c.base, err = url.Parse(strings.TrimRight(address, "/")); err != nil || c.base.Host == "" {
 		return nil, fmt.Errorf("--url: %q is not an address such as http://127.0.0.1:8041", address)
 	}
-	return &client{base: base, user: f.user, http: &http.Client{Timeout: time.Minute}}, nil
+	return c, nil
+}
+
+// address is where a server with these settings is found from this machine.
+func (c *apiConfig) address() string {
+	host, port, err := net.SplitHostPort(c.Listen)
+	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
+		host = "localhost" // it listens on all addresses
+	}
+	at := url.URL{Scheme: "http", Host: net.JoinHostPort(host, port)}
+	if c.TLSCert != "" {
+		at.Scheme = "https"
+	}
+	return at.JoinPath(c.Prefix).String()
+}
+
+// trust makes the client believe a server that shows this certificate, or one that
+// it has signed, beside those that everybody believes.
+func (c *client) trust(certificate string) error {
+	if certificate == "" {
+		return nil
+	}
+	data, err := os.ReadFile(certificate)
+	if err != nil {
+		return fmt.Errorf("cannot read api.tls_cert: %w", err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	pool.AppendCertsFromPEM(data)
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	c.http.Transport = transport
+	return nil
 }
 
 // An apiError is an answer that is no success.
@@ -113,12 +151,12 @@ func (c *client) prefer(ctx context.Context, preference, method, path string, qu
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("cannot reach the server: %w", err)
+		return nil, &unreachableError{fmt.Errorf("cannot reach the server: %w", err)}
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, 1<<30))
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the server's answer: %w", err)
+		return nil, &unreachableError{fmt.Errorf("cannot read the server's answer: %w", err)}
 	}
 	if resp.StatusCode >= 300 {
 		return resp.Header, newAPIError(resp, data)
@@ -150,6 +188,17 @@ func newAPIError(resp *http.Response, data []byte) *apiError {
 		e.retryAfter = time.Duration(s) * time.Second
 	}
 	return e
+}
+
+// An unreachableError says that there was no answer: what became of the request is
+// not known.
+type unreachableError struct{ error }
+
+func (e *unreachableError) Unwrap() error { return e.error }
+
+func isUnreachable(err error) bool {
+	_, ok := errors.AsType[*unreachableError](err)
+	return ok
 }
 
 // isStatus says whether err is an answer of that status.

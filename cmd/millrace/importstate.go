@@ -9,21 +9,22 @@ import (
 )
 
 // importState is what an import remembers, so that it can be run again after it was
-// interrupted: which metrics it made, and how many rows of each file the server
-// has acknowledged.
+// interrupted: which metrics it made, and how much of each file the server has
+// acknowledged.
 type importState struct {
-	path    string
-	Server  string                 `json:"server"`
-	Metrics map[string]string      `json:"metrics"` // name → id
-	Files   map[string]*fileImport `json:"files"`   // by path
+	path     string
+	Server   string                 `json:"server"`
+	Metrics  map[string]string      `json:"metrics"`            // name → id
+	Creating []string               `json:"creating,omitempty"` // names that may have been created or not
+	Files    map[string]*fileImport `json:"files"`              // by path, absolute
 }
 
 // fileImport is how far one file has been imported.
 type fileImport struct {
-	Rows     int64 `json:"rows"` // acknowledged or found bad, from the start
-	Accepted int64 `json:"accepted"`
-	Refused  int64 `json:"refused"`
-	Done     bool  `json:"done"`
+	Bytes    int64  `json:"bytes"`  // acknowledged or found bad, from the start
+	SHA256   string `json:"sha256"` // of those bytes: another file of this name is not taken for it
+	Accepted int64  `json:"accepted"`
+	Refused  int64  `json:"refused"`
 }
 
 // loadImportState reads the state of an earlier run against the same server.
@@ -34,10 +35,10 @@ func loadImportState(path, server string) (*importState, error) {
 		return s, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("cannot read --state: %w", err)
 	}
-	if err := json.Unmarshal(data, s); err != nil {
-		return nil, fmt.Errorf("%s is not the state of an import: %w", path, err)
+	if err := json.Unmarshal(data, s); err != nil || s.Metrics == nil || s.Files == nil {
+		return nil, fmt.Errorf("%s is not the state of an import: choose another --state", path)
 	}
 	if s.Server != server {
 		return nil, fmt.Errorf("%s is the state of an import into %s: choose another --state, or remove it", path, s.Server)
@@ -48,20 +49,37 @@ func loadImportState(path, server string) (*importState, error) {
 // save replaces the file, whole.
 func (s *importState) save() error {
 	data, err := json.MarshalIndent(s, "", "  ")
+	if err == nil {
+		err = os.WriteFile(s.path+".new", append(data, '\n'), 0o600)
+	}
+	if err == nil {
+		err = os.Rename(s.path+".new", s.path)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("cannot save --state: %w", err)
 	}
-	if err := os.WriteFile(s.path+".new", append(data, '\n'), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(s.path+".new", s.path)
+	return nil
 }
 
+// file is how far the file of a path has been imported.
 func (s *importState) file(path string) *fileImport {
+	path = absolute(path)
 	f := s.Files[path]
 	if f == nil {
 		f = &fileImport{}
 		s.Files[path] = f
 	}
 	return f
+}
+
+// sum adds up what became of the rows of files.
+func (s *importState) sum(files []importFile) fileImport {
+	var sum fileImport
+	for _, f := range files {
+		if one := s.Files[absolute(f.path)]; one != nil {
+			sum.Accepted += one.Accepted
+			sum.Refused += one.Refused
+		}
+	}
+	return sum
 }

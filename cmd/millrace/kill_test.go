@@ -38,9 +38,9 @@ func TestKill(t *testing.T) {
 	t.Logf("MILLRACE_TEST_SEED=%d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	dir := t.TempDir()
-	settings := []string{"MILLRACE_SACKS=3", "MILLRACE_WORKER_FLUSH_INTERVAL=50ms"}
+	settings := []string{"MILLRACE_WORKER_FLUSH_INTERVAL=50ms"}
 	p := start(t, dir, settings...)
-	oracles := newOracles(t, p, seed)
+	oracles := newOracles(t, &p.server, seed)
 	kills := map[string]int{}
 	for cycle := range cycles {
 		stop, cancel := context.WithCancel(t.Context())
@@ -83,16 +83,11 @@ func TestKill(t *testing.T) {
 	if err := p.terminate(); err != nil {
 		t.Fatal(err)
 	}
-	var out, errOut outBuffer
-	if code := run(t.Context(), []string{"check"}, []string{"MILLRACE_DATA_DIR=" + dir, "MILLRACE_SACKS=3"}, &out, &errOut); code != 0 {
+	if out, errOut, code := command(t, []string{"MILLRACE_DATA_DIR=" + dir}, "check"); code != 0 {
 		t.Errorf("check: %s%s", out, errOut)
 	}
 	t.Logf("suite: ack oracle under kill -9: %d cycles (%v), %d measures acknowledged, %d of unknown outcome, all as promised", cycles, kills, total, unknown)
 }
-
-type outBuffer []byte
-
-func (b *outBuffer) Write(p []byte) (int, error) { *b = append(*b, p...); return len(p), nil }
 
 // An oracle writes to metrics of its own and knows what must be there.
 type oracle struct {
@@ -111,7 +106,7 @@ const (
 	oracleStart   = 1_700_000_000
 )
 
-func newOracles(t *testing.T, p *process, seed uint64) []*oracle {
+func newOracles(t *testing.T, p *server, seed uint64) []*oracle {
 	t.Helper()
 	ctx := t.Context()
 	policy := map[string]any{

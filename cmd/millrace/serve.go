@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,18 +18,24 @@ import (
 
 // newServe is the command that runs the server.
 func newServe(source *configSource) *cobra.Command {
-	var roles []string
+	var names []string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
-		Long:  "Serve runs everything in one process: HTTP API, log, worker and storage.\n\nSettings and their defaults:\n\n" + settingsHelp(),
-		Args:  cobra.NoArgs,
+		Long: `Serve runs everything in one process: HTTP API, log, worker and storage. SIGTERM or SIGINT stops it: requests
+that are being answered are answered, and what they brought is applied. A second signal ends it at once, which
+loses nothing that was acknowledged either.
+
+Settings and their defaults:
+
+` + settingsHelp(),
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, strange, err := source.load()
 			if err != nil {
 				return err
 			}
-			r, err := parseRoles(roles)
+			r, err := parseRoles(names)
 			if err != nil {
 				return err
 			}
@@ -42,7 +49,7 @@ func newServe(source *configSource) *cobra.Command {
 			return serve(cmd.Context(), &c, r, log)
 		},
 	}
-	cmd.Flags().StringSliceVar(&roles, "roles", []string{"api", "worker"}, "what this process does: api (accept and answer), worker (apply)")
+	cmd.Flags().StringSliceVar(&names, "roles", []string{"api", "worker"}, "what this process does: api (accept and answer), worker (apply)")
 	return cmd
 }
 
@@ -69,21 +76,45 @@ func parseRoles(names []string) (roles, error) {
 	return r, nil
 }
 
-// stopTimeout bounds how long requests that are being answered may hold up a stop.
-const stopTimeout = 10 * time.Second
+func (r roles) String() string {
+	var names []string
+	if r.api {
+		names = append(names, "api")
+	}
+	if r.worker {
+		names = append(names, "worker")
+	}
+	return strings.Join(names, ",")
+}
+
+// How long a stop may take: until requests have been answered, until the worker has
+// caught up with the log (what it does not get done, the next start does), and until
+// telemetry has been sent. Together with what the worker itself needs to stop they
+// stay below the 30 s that orchestrators give.
+const (
+	answerTimeout    = 10 * time.Second
+	catchUpTimeout   = 5 * time.Second
+	telemetryTimeout = 3 * time.Second
+)
 
 // serve runs until ctx ends. Parts stop in the reverse order of their start: first
-// nothing new is accepted, then the worker flushes what it holds, then all is closed.
+// nothing new is accepted, then the worker applies what is left, then all is closed.
 func serve(ctx context.Context, c *config, r roles, log *slog.Logger) (err error) {
 	began := time.Now()
-	t, err := newTelemetry(ctx, c.Telemetry)
+	secure, err := c.API.tls()
+	if err != nil {
+		return err
+	}
+	t, err := newTelemetry(ctx, c.Telemetry, log)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), telemetryTimeout)
 		defer cancel()
-		err = errors.Join(err, t.stop(late))
+		if err := t.stop(late); err != nil {
+			log.Warn("cannot send the last of the telemetry", "err", err)
+		}
 	}()
 	p, err := build(ctx, c, log, t)
 	if err != nil {
@@ -92,63 +123,81 @@ func serve(ctx context.Context, c *config, r roles, log *slog.Logger) (err error
 	defer func() { err = errors.Join(err, p.close()) }()
 	listener, err := net.Listen("tcp", c.API.Listen)
 	if err != nil {
-		return fmt.Errorf("cannot listen: %w", err)
+		return fmt.Errorf("cannot listen on api.listen: %w", err)
 	}
 	server := &http.Server{
-		Handler:           p.handler(r, t),
+		Handler:           p.handler(r, c.API.Prefix, t),
+		TLSConfig:         secure,
 		ReadHeaderTimeout: api.ReadHeaderTimeout, ReadTimeout: api.ReadTimeout,
 		WriteTimeout: api.WriteTimeout, IdleTimeout: api.IdleTimeout,
 		MaxHeaderBytes: api.MaxHeaderBytes,
 		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	log.Info("millrace is up", "listen", listener.Addr().String(), "prefix", c.API.Prefix, "data_dir", c.DataDir,
-		"roles", fmt.Sprintf("%+v", r), "sacks", c.Sacks, "version", versionString(), "took", time.Since(began).Round(time.Millisecond))
+	log.Info("millrace is up", "listen", listener.Addr().String(), "tls", secure != nil, "prefix", c.API.Prefix, "roles", r.String(),
+		"data_dir", c.DataDir, "sacks", c.Sacks, "version", versionString(), "took", time.Since(began).Round(time.Millisecond))
+	if !r.worker {
+		log.Warn("no worker in this process: what is accepted waits in the log")
+	}
+	return p.run(ctx, r, server, listener, log)
+}
 
+// run has the parts work until ctx ends or the listener fails, and stops them.
+func (p *parts) run(ctx context.Context, r roles, server *http.Server, listener net.Listener, log *slog.Logger) error {
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWorking()
 	group, running := errgroup.WithContext(ctx)
 	if r.worker {
 		group.Go(func() error { return p.worker.Run(working) })
-	} else {
-		log.Warn("no worker in this process: what is accepted waits in the log")
 	}
-	group.Go(func() error { return serveHTTP(server, listener, c) })
-	group.Go(func() error {
-		if !r.api {
-			return nil
-		}
-		if err := p.api.ResendDeletes(running); err != nil && running.Err() == nil {
-			log.Error("cannot send deletions of metrics again; the next start will", "err", err)
-		}
-		return nil
-	})
+	if r.api {
+		group.Go(func() error { p.resendDeletes(running, log); return nil })
+	}
+	group.Go(func() error { return listen(server, listener) })
 	group.Go(func() error {
 		<-running.Done()
 		log.Info("stopping: no new requests")
-		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-		defer cancel()
-		err := server.Shutdown(late)
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = server.Close()
+		err := shutdown(context.WithoutCancel(ctx), server)
+		if r.worker {
+			log.Info("stopping: applying what is left")
+			p.catchUp(working, log)
 		}
-		log.Info("stopping: applying what is left")
 		stopWorking()
 		return err
 	})
-	err = group.Wait()
+	err := group.Wait()
 	log.Info("stopped")
 	return err
 }
 
-func serveHTTP(server *http.Server, listener net.Listener, c *config) error {
-	var err error
-	if c.API.TLSCert != "" {
-		err = server.ServeTLS(listener, c.API.TLSCert, c.API.TLSKey)
-	} else {
-		err = server.Serve(listener)
+// resendInterval is how often the deletions of metrics are looked for that the log
+// could not take at the time.
+const resendInterval = time.Minute
+
+// resendDeletes sends them until ctx ends, beginning at once.
+func (p *parts) resendDeletes(ctx context.Context, log *slog.Logger) {
+	ticker := time.NewTicker(resendInterval)
+	defer ticker.Stop()
+	for {
+		if err := p.api.ResendDeletes(ctx); err != nil && ctx.Err() == nil {
+			log.Warn("cannot pass on deletions of metrics; trying again", "err", err, "pause", resendInterval)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
 	}
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
+}
+
+// catchUp waits for the worker to apply the rest of the log.
+func (p *parts) catchUp(ctx context.Context, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
+	defer cancel()
+	end, err := p.log.End(ctx)
+	if err == nil {
+		err = p.progress.Wait(ctx, end)
 	}
-	return err
+	if err != nil {
+		log.Info("not all has been applied; the next start goes on with it", "err", err)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -17,13 +18,12 @@ import (
 	"time"
 )
 
+// binaryDir is where binary builds; TestMain makes and removes it.
+var binaryDir string
+
 // binary builds the command once for all tests that need a process to kill.
 var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "millrace-test-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "millrace")
+	path := filepath.Join(binaryDir, "millrace")
 	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
@@ -32,10 +32,12 @@ var binary = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if path, err := binary(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
+	var err error
+	if binaryDir, err = os.MkdirTemp("", "millrace-test-"); err != nil {
+		panic(err)
 	}
+	code := m.Run()
+	os.RemoveAll(binaryDir)
 	os.Exit(code)
 }
 
@@ -68,12 +70,53 @@ func shared(t *testing.T, parts ...string) string {
 	return path
 }
 
-// A process is a running server.
-type process struct {
+// A server is a running server, and a client of it.
+type server struct {
 	*client
+	log *output
+}
+
+// newServer returns a server that listens on an address, or will.
+func newServer(t *testing.T, listen string) server {
+	t.Helper()
+	f := clientFlags{url: "http://" + listen, user: "admin"}
+	c, err := f.client(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return server{client: c, log: new(output)}
+}
+
+// An output keeps what is written to it, from whichever goroutine.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// A process is a server in a process of its own, which can be killed.
+type process struct {
+	server
 	cmd    *exec.Cmd
-	log    *bytes.Buffer
 	exited chan error
+}
+
+// A thread is a server in this process, which the race detector sees.
+type thread struct {
+	server
+	stop   context.CancelFunc // as SIGTERM does
+	exited chan int
 }
 
 func freePort(t *testing.T) int {
@@ -86,6 +129,17 @@ func freePort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
+// listenOf is the address that settings name, or a free one.
+func listenOf(t *testing.T, settings []string) string {
+	t.Helper()
+	for _, s := range settings {
+		if address, ok := strings.CutPrefix(s, "MILLRACE_API_LISTEN="); ok {
+			return address
+		}
+	}
+	return fmt.Sprintf("127.0.0.1:%d", freePort(t))
+}
+
 // launch starts the server on a data directory and doesn't wait.
 func launch(t *testing.T, dir string, settings ...string) *process {
 	t.Helper()
@@ -93,20 +147,23 @@ func launch(t *testing.T, dir string, settings ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listen := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	p := &process{cmd: exec.Command(path, "serve"), log: new(bytes.Buffer), exited: make(chan error, 1)}
-	p.cmd.Env = append(os.Environ(), append(settings, "MILLRACE_DATA_DIR="+dir, "MILLRACE_API_LISTEN="+listen)...)
+	listen := listenOf(t, settings)
+	p := &process{server: newServer(t, listen), cmd: exec.Command(path, "serve"), exited: make(chan error, 1)}
+	p.cmd.Env = append(os.Environ(), serverSettings(dir, listen, settings)...)
 	p.cmd.Stderr = p.log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	go func() { p.exited <- p.cmd.Wait() }()
-	f := clientFlags{url: "http://" + listen, user: "admin"}
-	if p.client, err = f.client(nil); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(p.kill)
 	return p
+}
+
+// serverSettings are those of a server that tests start; the ones given win.
+func serverSettings(dir, listen string, settings []string) []string {
+	return append([]string{
+		"MILLRACE_DATA_DIR=" + dir, "MILLRACE_API_LISTEN=" + listen, "MILLRACE_SACKS=3", "MILLRACE_INDEX_CREATE_DEFAULTS=true", "MILLRACE_LOG_LEVEL=warn",
+	}, settings...)
 }
 
 // start launches a server and waits until it answers.
@@ -117,16 +174,47 @@ func start(t *testing.T, dir string, settings ...string) *process {
 	return p
 }
 
+// startHere starts a server in this process, with the roles given (none: all), and
+// waits until it answers.
+func startHere(t *testing.T, dir, roles string, settings ...string) *thread {
+	t.Helper()
+	listen := listenOf(t, settings)
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &thread{server: newServer(t, listen), stop: cancel, exited: make(chan int, 1)}
+	args := []string{"serve"}
+	if roles != "" {
+		args = append(args, "--roles", roles)
+	}
+	go func() { p.exited <- run(ctx, args, serverSettings(dir, listen, settings), io.Discard, p.log) }()
+	t.Cleanup(func() { p.terminate() })
+	awaitUp(t, &p.server, p.exited)
+	return p
+}
+
+// terminate asks the server to stop, and returns its status when it has.
+func (p *thread) terminate() int {
+	p.stop()
+	code := <-p.exited
+	p.exited <- code
+	return code
+}
+
 // startTimeout is how long a start may take on a busy machine.
 const startTimeout = time.Minute
 
 func (p *process) awaitUp(t *testing.T) {
 	t.Helper()
+	awaitUp(t, &p.server, p.exited)
+}
+
+// awaitUp waits until a server answers. What it ends with, should it, is in exited.
+func awaitUp[T any](t *testing.T, p *server, exited chan T) {
+	t.Helper()
 	for deadline := time.Now().Add(startTimeout); ; time.Sleep(5 * time.Millisecond) {
 		select {
-		case err := <-p.exited:
-			p.exited <- err
-			t.Fatalf("the server has ended by itself: %v\n%s", err, p.log)
+		case end := <-exited:
+			exited <- end
+			t.Fatalf("the server has ended by itself: %v\n%s", end, p.log)
 		default:
 		}
 		resp, err := http.Get(p.base.String() + "/healthcheck")
@@ -135,7 +223,6 @@ func (p *process) awaitUp(t *testing.T) {
 			return
 		}
 		if time.Now().After(deadline) {
-			p.kill()
 			t.Fatalf("the server does not answer\n%s", p.log)
 		}
 	}
@@ -159,14 +246,30 @@ func (p *process) wait() error {
 	return err
 }
 
-// command runs a command of ours against the server, in this process.
-func (p *process) command(t *testing.T, args ...string) string {
+// command runs a command of ours in this process.
+func command(t *testing.T, environ []string, args ...string) (out, errOut string, code int) {
 	t.Helper()
-	var out, errOut bytes.Buffer
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	var stdout, stderr bytes.Buffer
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()
-	if code := run(ctx, append(args, "--url", p.base.String()), nil, &out, &errOut); code != 0 {
-		t.Fatalf("millrace %s: status %d\n%s", strings.Join(args, " "), code, errOut.String())
+	code = run(ctx, args, environ, &stdout, &stderr)
+	return stdout.String(), stderr.String(), code
+}
+
+const commandTimeout = 2 * time.Minute
+
+// command runs a command of ours against the server, which must succeed.
+func (p *server) command(t *testing.T, args ...string) string {
+	t.Helper()
+	out, errOut, code := command(t, nil, append(args, "--url", p.base.String())...)
+	if code != 0 {
+		t.Fatalf("millrace %s: status %d\n%s%s", strings.Join(args, " "), code, out, errOut)
 	}
-	return out.String()
+	return out
+}
+
+// commandOf runs a command in a process of its own, which is killed when ctx ends.
+func commandOf(ctx context.Context, path string, args ...string) (output string, err error) {
+	out, err := exec.CommandContext(ctx, path, args...).CombinedOutput()
+	return string(out), err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
@@ -32,8 +33,10 @@ type telemetry struct {
 	stop    func(context.Context) error
 }
 
-// newTelemetry starts the exporters that the settings ask for.
-func newTelemetry(ctx context.Context, c telemetryConfig) (*telemetry, error) {
+// newTelemetry starts the exporters that the settings ask for. Their troubles go to
+// the log: the SDK has one handler of errors per process.
+func newTelemetry(ctx context.Context, c telemetryConfig, log *slog.Logger) (*telemetry, error) {
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("trouble with telemetry", "err", err) }))
 	about := resource.NewSchemaless(attribute.String("service.name", "millrace"), attribute.String("service.version", versionString()))
 	t := &telemetry{tracer: noop.NewTracerProvider().Tracer("millrace")}
 	var stops []func(context.Context) error

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"path/filepath"
 
 	"millrace/api"
@@ -40,11 +39,6 @@ type queueLog interface {
 	io.Closer
 }
 
-// closerFunc makes an io.Closer of a function.
-type closerFunc func() error
-
-func (f closerFunc) Close() error { return f() }
-
 // build makes the parts and joins them. What was opened is closed again on an error.
 func build(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (_ *parts, err error) {
 	p := new(parts)
@@ -53,9 +47,11 @@ func build(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (_ *p
 			err = errors.Join(err, p.close())
 		}
 	}()
-	if err := c.makeDataDir(); err != nil {
+	lock, err := takeDataDir(c.DataDir)
+	if err != nil {
 		return nil, err
 	}
+	p.closers = append(p.closers, lock)
 	if err := p.openIndex(ctx, c, log); err != nil {
 		return nil, err
 	}
@@ -151,23 +147,4 @@ func (p *parts) close() error {
 	}
 	p.closers = nil
 	return errors.Join(errs...)
-}
-
-// handler answers requests: the API, if this process has that role, and /metrics
-// beside it, outside of its prefix. (Not a ServeMux: that would clean the API's paths.)
-func (p *parts) handler(r roles, t *telemetry) http.Handler {
-	var answer http.Handler = http.NotFoundHandler()
-	if r.api {
-		answer = p.api
-	}
-	if t.metrics == nil {
-		return answer
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/metrics" && r.Method == http.MethodGet {
-			t.metrics.ServeHTTP(w, r)
-			return
-		}
-		answer.ServeHTTP(w, r)
-	})
 }

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// configFile writes a configuration and returns its path.
+func configFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "millrace.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func loadConfig(t *testing.T, text string, environ ...string) (config, []string, error) {
+	t.Helper()
+	source := configSource{environ: environ}
+	if text != "" {
+		source.file = configFile(t, text)
+	}
+	return source.load()
+}
+
+func TestConfig(t *testing.T) {
+	f := func(text string, environ []string, change func(*config)) {
+		t.Helper()
+		want := defaults()
+		want.Index.URL = "sqlite:millrace-data/index.db"
+		change(&want)
+		got, _, err := loadConfig(t, text, environ...)
+		if err != nil {
+			t.Errorf("%s %q: %v", text, environ, err)
+		}
+		type values config // without methods: secrets are compared as they are
+		if diff := cmp.Diff(values(want), values(got)); diff != "" {
+			t.Errorf("%s %q (-want +got):\n%s", text, environ, diff)
+		}
+	}
+	f("", nil, func(c *config) {})
+	f("# nothing but a comment\n", nil, func(c *config) {})
+	f("api:\n", nil, func(c *config) {})
+	f("api:\n  listen: null\n", nil, func(c *config) {})
+	f("data_dir: /srv/millrace\nsacks: 4\n", nil, func(c *config) {
+		c.DataDir, c.Sacks, c.Index.URL = "/srv/millrace", 4, "sqlite:/srv/millrace/index.db"
+	})
+	f("api: {listen: 'localhost:1', max_body: 1MiB, wait_cap: 1s500ms, cors_allowed_origins: [http://a, http://b]}", nil, func(c *config) {
+		c.API.Listen, c.API.MaxBody, c.API.WaitCap = "localhost:1", 1<<20, 1500*time.Millisecond
+		c.API.CORSAllowedOrigins = []string{"http://a", "http://b"}
+	})
+	f("ingest: &i {max_future: 0, project_quota: 2.5}\nworker: {flush_bytes: 1000}", nil, func(c *config) {
+		c.Ingest.MaxFuture, c.Ingest.ProjectQuota, c.Worker.FlushBytes = 0, 2.5, 1000
+	})
+	f("worker: {flush_bytes: &b 2MB}\nstorage: {cache_bytes: *b}", nil, func(c *config) {
+		c.Worker.FlushBytes, c.Storage.CacheBytes = 2_000_000, 2_000_000
+	})
+	f("telemetry: {prometheus: false, otlp_headers: {authorization: Bearer x, a.b: 'c'}}", nil, func(c *config) {
+		c.Telemetry.Prometheus, c.Telemetry.Headers = false, map[string]secret{"authorization": "Bearer x", "a.b": "c"}
+	})
+
+	// The environment wins.
+	f("sacks: 4\nlog: {level: warn, format: json}", []string{"MILLRACE_SACKS=8", "MILLRACE_LOG_LEVEL=debug"}, func(c *config) {
+		c.Sacks, c.Log.Level, c.Log.Format = 8, "debug", "json"
+	})
+	f("telemetry: {otlp_headers: {a: b}}", []string{"MILLRACE_TELEMETRY_OTLP_HEADERS=c=d=, e = f"}, func(c *config) {
+		c.Telemetry.Headers = map[string]secret{"c": "d=", "e": "f"}
+	})
+	f("", []string{
+		"PATH=/bin", "MILLRACE_TEST_REQUIRE=shared", "MILLRACE_API_CORS_ALLOWED_ORIGINS=http://a, http://b,", "MILLRACE_API_TRUST_PROXY_HEADERS=true",
+		"MILLRACE_API_INSECURE=1", "MILLRACE_API_LISTEN=:80", "MILLRACE_QUEUE_MAX_BYTES=1 GiB", "MILLRACE_QUEUE_RETAIN=15m", "MILLRACE_TELEMETRY_TRACE_RATIO=1",
+	}, func(c *config) {
+		c.API.CORSAllowedOrigins, c.API.TrustProxyHeaders = []string{"http://a", "http://b"}, true
+		c.API.Insecure, c.API.Listen = true, ":80"
+		c.Queue.MaxBytes, c.Queue.Retain, c.Telemetry.TraceRatio = 1<<30, 15*time.Minute, 1
+	})
+	f("", []string{"MILLRACE_INDEX_URL=sqlite:/elsewhere/i.db"}, func(c *config) { c.Index.URL = "sqlite:/elsewhere/i.db" })
+	for _, listen := range []string{"127.0.0.1:0", "127.9.9.9:1", "[::1]:8041", "localhost:8041"} {
+		f("", []string{"MILLRACE_API_LISTEN=" + listen}, func(c *config) { c.API.Listen = listen })
+	}
+}
+
+func TestConfigErrors(t *testing.T) {
+	f := func(text string, environ []string, want ...string) {
+		t.Helper()
+		_, _, err := loadConfig(t, text, environ...)
+		if err == nil {
+			t.Errorf("%s %q: no error", text, environ)
+			return
+		}
+		for _, w := range want {
+			if !strings.Contains(err.Error(), w) {
+				t.Errorf("%s %q: %q does not say %q", text, environ, err, w)
+			}
+		}
+	}
+	f("apis: {listen: x}", nil, `millrace.yaml:1: there is no setting "apis"`)
+	f("api:\n  listne: x\nsack: 3\n", nil, `millrace.yaml:2: there is no setting "api.listne"`, `millrace.yaml:3: there is no setting "sack"`)
+	f("api: {listen: {a: b}}", nil, "millrace.yaml:1: api.listen: must be a single value")
+	f("api: 3", nil, `millrace.yaml:1: "api" must have settings below it`)
+	f("- a", nil, "must have settings below it")
+	f("a: [", nil, "millrace.yaml is not YAML")
+	f("sacks: 1\nsacks: 2", nil, "millrace.yaml:2: sacks is set twice")
+	f("sacks: many", nil, `millrace.yaml:1: sacks: "many" is not a whole number`)
+	f("sacks: 1.5", nil, "is not a whole number")
+	f("api: {insecure: perhaps}", nil, `api.insecure: "perhaps" is neither true nor false`)
+	f("api: {timeout: 5}", nil, `api.timeout: "5" is not a duration such as 90s`)
+	f("api: {max_body: big}", nil, `api.max_body: "big" is not a size such as 64MiB`)
+	f("api: {max_body: -1}", nil, "is not a size")
+	f("api: {cors_allowed_origins: [[a]]}", nil, "must be a list of texts")
+	f("telemetry: {otlp_headers: {a: [b]}}", nil, "must be a map of names to texts")
+	f("", []string{"MILLRACE_SACKS=x", "MILLRACE_API_TIMEOUT=y"}, "MILLRACE_SACKS: ", "MILLRACE_API_TIMEOUT: ")
+	f("", []string{"MILLRACE_TELEMETRY_OTLP_HEADERS=hunter2"}, "MILLRACE_TELEMETRY_OTLP_HEADERS: not of the form name=value")
+
+	f("", []string{"MILLRACE_SACKS=0", "MILLRACE_LOG_FORMAT=xml"}, "sacks must be between 1 and 65535, not 0", `log.format "xml" is not known: want text, json`)
+	f("data_dir: ''", nil, "data_dir must not be empty")
+	f("api: {auth: none}", nil, `api.auth "none" is not known: want basic`)
+	f("api: {max_limit: 0}", nil, "api.max_limit must be at least 1, not 0")
+	f("api: {max_body: 0}", nil, "api.max_body must be positive")
+	f("api: {wait_cap: 0}", nil, "api.wait_cap must be positive, not 0s")
+	f("api: {timeout: -1s}", nil, "api.timeout must be positive")
+	f("api: {ready_lag: 0}", nil, "api.ready_lag must be positive")
+	f("api: {prefix: 'a?b'}", nil, "api.prefix")
+	f("api: {tls_cert: x}", nil, "api.tls_cert and api.tls_key belong together")
+	f("api: {listen: nowhere}", nil, "api.listen: ", "missing port")
+	for _, listen := range []string{":8041", "0.0.0.0:8041", "[::]:8041", "192.0.2.1:8041", "example.org:8041"} {
+		f("", []string{"MILLRACE_API_LISTEN=" + listen}, "api.listen "+listen+" can be reached from other machines", "set api.insecure to true")
+	}
+	f("ingest: {max_future: -1s}", nil, "ingest.max_future must not be negative")
+	f("ingest: {max_age: 0}", nil, "ingest.max_age must be positive")
+	f("ingest: {max_in_flight: 0}", nil, "ingest.max_in_flight must be positive")
+	f("ingest: {min_room: 0}", nil, "ingest.min_room must be positive")
+	f("ingest: {project_quota: -1}", nil, "ingest.project_quota must not be negative")
+	f("worker: {flush_interval: 0}", nil, "worker.flush_interval must be positive")
+	f("worker: {flush_bytes: 0}", nil, "worker.flush_bytes must be positive")
+	f("worker: {maintainers: 0}", nil, "worker.maintainers must be at least 1")
+	f("queue: {driver: kafka}", nil, `queue.driver "kafka" is not known: want disklog`)
+	f("queue: {retain: -1s}", nil, "queue.retain must not be negative")
+	f("queue: {max_bytes: 1MiB}", nil, "queue.max_bytes (1.0MiB) must be more than ingest.min_room (64MiB)")
+	f("storage: {driver: s3}", nil, `storage.driver "s3" is not known: want file`)
+	f("storage: {cache_bytes: 0}", nil, "storage.cache_bytes must be positive")
+	f("index: {url: postgres://x}", nil, "index.url must start with sqlite:")
+	f("index: {cache_metrics: 0}", nil, "index.cache_metrics must be at least 1")
+	f("log: {level: loud}", nil, `log.level "loud" is not known: want debug, info, warn, error`)
+	f("telemetry: {trace_ratio: 2}", nil, "telemetry.trace_ratio must be between 0 and 1")
+
+	source := configSource{file: filepath.Join(t.TempDir(), "none.yaml")}
+	if _, _, err := source.load(); err == nil || !strings.Contains(err.Error(), "cannot read the configuration: open "+source.file) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+}
+
+// Variables that are no settings are told, not refused.
+func TestConfigStrangeVariables(t *testing.T) {
+	_, strange, err := loadConfig(t, "", "MILLRACE_SERVICE_HOST=10.0.0.1", "MILLRACE_TEST_SEED=1", "MILLRACE_SACKS=2")
+	if err != nil || !slices.Equal(strange, []string{"MILLRACE_SERVICE_HOST"}) {
+		t.Errorf("%q, %v", strange, err)
+	}
+}
+
+// Nothing that prints a configuration prints its secrets.
+func TestConfigSecrets(t *testing.T) {
+	c, _, err := loadConfig(t, "telemetry: {otlp_headers: {authorization: hunter2}}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var printed bytes.Buffer
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		fmt.Fprintf(&printed, verb+"\n", c)
+		fmt.Fprintf(&printed, verb+"\n", c.Telemetry.Headers["authorization"])
+	}
+	for _, handler := range []slog.Handler{slog.NewTextHandler(&printed, nil), slog.NewJSONHandler(&printed, nil)} {
+		slog.New(handler).Info("settings", "all", c, "telemetry", c.Telemetry, "header", c.Telemetry.Headers["authorization"])
+	}
+	if err := json.NewEncoder(&printed).Encode(c); err != nil {
+		t.Fatal(err)
+	}
+	for _, leak := range []string{"hunter2", "68756e74657232"} {
+		if strings.Contains(printed.String(), leak) {
+			t.Errorf("%s", printed.String())
+		}
+	}
+	if c.Telemetry.Headers["authorization"] != "hunter2" {
+		t.Error("the secret itself is lost")
+	}
+}
+
+func TestSize(t *testing.T) {
+	f := func(text string, want size, printed string) {
+		t.Helper()
+		var got size
+		if err := got.UnmarshalText([]byte(text)); err != nil || got != want || got.String() != printed {
+			t.Errorf("%s: %d (%s), %v; want %d (%s)", text, got, got, err, want, printed)
+		}
+	}
+	f("0", 0, "0")
+	f("1", 1, "1B")
+	f("64MiB", 64<<20, "64MiB")
+	f("1.5 KiB", 1536, "1.5KiB")
+	f("2GB", 2_000_000_000, "1.9GiB")
+	var s size
+	for _, bad := range []string{"", "x", "-1", "1ZiBB", "8EiB"} {
+		if err := s.UnmarshalText([]byte(bad)); err == nil {
+			t.Errorf("%q is taken for %d", bad, s)
+		}
+	}
+}
+
+// The help of serve has every setting, and the names that other tools rely on stay.
+func TestServeHelp(t *testing.T) {
+	out, errOut, code := command(t, nil, "serve", "--help")
+	if code != 0 || errOut != "" {
+		t.Fatalf("status %d: %s", code, errOut)
+	}
+	c := defaults()
+	all := c.settings()
+	if len(all) < 30 {
+		t.Fatalf("only %d settings", len(all))
+	}
+	for _, s := range all {
+		if !strings.Contains(out, "\n  "+s.key+" ") {
+			t.Errorf("--help doesn't list %s", s.key)
+		}
+	}
+	for _, key := range []string{
+		"data_dir", "sacks", "api.listen", "api.prefix", "api.auth", "api.insecure", "api.max_limit", "api.cors_allowed_origins",
+		"api.trust_proxy_headers", "ingest.max_future", "queue.driver", "queue.retain", "storage.driver", "index.url",
+	} {
+		if !slices.ContainsFunc(all, func(s setting) bool { return s.key == key }) {
+			t.Errorf("there is no setting %s", key)
+		}
+	}
+	for _, line := range []string{"[127.0.0.1:8041]", "[64MiB]", "[sqlite:<data_dir>/index.db]", "--roles"} {
+		if !strings.Contains(out, line) {
+			t.Errorf("--help doesn't say %s", line)
+		}
+	}
+}
+
+// What is wrong with the settings ends a command with status 1 and says where.
+func TestConfigErrorsEndCommands(t *testing.T) {
+	file := configFile(t, "api:\n  lsiten: x\n")
+	for _, args := range [][]string{{"serve"}, {"status"}, {"check"}, {"dead-letters", "list"}, {"bench"}} {
+		_, errOut, code := command(t, nil, append(args, "--config", file)...)
+		if want := "millrace: " + file + `:2: there is no setting "api.lsiten"` + "\n"; code != 1 || errOut != want {
+			t.Errorf("%q: status %d, %q, want %q", args, code, errOut, want)
+		}
+	}
+}

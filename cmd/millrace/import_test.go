@@ -1,0 +1,316 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// folder writes files and returns the folder that they are in.
+func folder(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// metrics returns the ids of the metrics by name. A name that is there twice is an error.
+func (p *server) metrics(t *testing.T) map[string]string {
+	t.Helper()
+	var list []struct{ ID, Name string }
+	if _, err := p.do(t.Context(), "GET", "/metric", nil, nil, &list); err != nil {
+		t.Fatal(err)
+	}
+	ids := make(map[string]string)
+	for _, m := range list {
+		if ids[m.Name] != "" {
+			t.Errorf("there are two metrics called %s", m.Name)
+		}
+		ids[m.Name] = m.ID
+	}
+	return ids
+}
+
+// A row is a bucket of a series as the API writes it.
+type row struct {
+	at    time.Time
+	value float64
+}
+
+func (r *row) UnmarshalJSON(data []byte) error {
+	var granularity float64
+	return json.Unmarshal(data, &[]any{&r.at, &granularity, &r.value})
+}
+
+// series reads one aggregated series, once all has been applied, as "time value" texts.
+func (p *server) series(t *testing.T, id, query string) []string {
+	t.Helper()
+	var rows []row
+	if _, err := p.do(t.Context(), "GET", "/metric/"+id+"/measures?refresh=true&"+query, nil, nil, &rows); err != nil {
+		t.Fatalf("%v\n%s", err, p.log)
+	}
+	texts := make([]string, len(rows))
+	for i, r := range rows {
+		texts[i] = fmt.Sprintf("%s %v", r.at.Format("2006-01-02T15:04:05"), r.value)
+	}
+	return texts
+}
+
+// Whatever the columns are called and wherever they are.
+func TestImport(t *testing.T) {
+	p := startHere(t, t.TempDir(), "")
+	f := func(name, text string, flags []string, summary, complaints string, want map[string][]string) {
+		t.Helper()
+		dir := folder(t, map[string]string{name: text})
+		args := append([]string{"import", dir, "--policy", "high", "--url", p.base.String(), "--state", filepath.Join(t.TempDir(), "state.json")}, flags...)
+		out, errOut, code := command(t, nil, args...)
+		if code != 0 || !strings.Contains(out, summary) {
+			t.Errorf("%s: status %d: %s%s", name, code, out, errOut)
+		}
+		if want := strings.ReplaceAll(complaints, "FILE", filepath.Join(dir, name)); errOut != want {
+			t.Errorf("%s: complaints %q, want %q", name, errOut, want)
+		}
+		ids := p.metrics(t)
+		got := make(map[string][]string)
+		for name := range want {
+			got[name] = p.series(t, ids[name], "aggregation=sum&granularity=1")
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	two := []string{"2014-03-01T00:00:01 1.5", "2014-03-01T00:00:02 -2"}
+	f("plain.csv", "timestamp,value\n2014-03-01 00:00:01,1.5\n2014-03-01T00:00:02Z,-2\n", nil,
+		"1 files, 1 metrics: 2 measures accepted and durable", "", map[string][]string{"plain": two})
+	f("bare.csv", "2014-03-01 00:00:01,1.5\r\n2014-03-01 01:00:02+01:00,-2", nil,
+		"2 measures accepted", "", map[string][]string{"bare": two})
+	f("order.csv", "\ufeffunit,Value,host, TIMESTAMP \nkW,1.5,a,1393632001\nkW,-2,a,1393632002.0\n", nil,
+		"2 measures accepted", "", map[string][]string{"order": two})
+	f("below/a b/c.csv", "timestamp,value\n2014-03-01 00:00:01,1.5\n2014-03-01 00:00:02,-2\n", nil,
+		"2 measures accepted", "", map[string][]string{"below.a b.c": two})
+	f("many.csv", "timestamp,metric,value\n2014-03-01 00:00:01,x,1.5\n2014-03-01 00:00:01,y.z,3\n2014-03-01 00:00:02,x,-2\n", []string{"--metric-column", "Metric", "--batch", "1"},
+		"1 files, 2 metrics: 3 measures accepted", "", map[string][]string{"x": two, "y.z": {"2014-03-01T00:00:01 3"}})
+	f("bad.csv", "timestamp,value\n2014-03-01 00:00:01,1.5\nyesterday?,1\n2014-03-01 00:00:03,much\n\n2014-03-01\n\"2014-03-01 00:00:02\",-2\n2014-03-01 00:00:0\"4,1\n", nil,
+		"2 measures accepted and durable", `FILE:3: timestamp "yesterday?": Unable to convert timestamps
+FILE:4: value "much" is not a number
+FILE:6: 1 columns, want at least 2
+FILE:8: bare " in non-quoted-field
+`, map[string][]string{"bad": two})
+	f("same.csv", "timestamp,value\n2014-03-01 00:00:01,9\n2014-03-01 00:00:01,1.5\n2014-03-01 00:00:02,-2\n", nil,
+		"3 measures accepted", "", map[string][]string{"same": two})
+	f("late.csv", "timestamp,value\n2014-03-01 00:00:01,1.5\n2014-03-01 00:00:02,-2\n2014-02-28 23:59:59,7\n2014-02-28 23:00:00,7\n", []string{"--batch", "2"},
+		"2 measures came too late and were dropped", "", map[string][]string{"late": two})
+	f("future.csv", "timestamp,value\n2014-03-01 00:00:01,1.5\n2114-03-01 00:00:01,7\n2014-03-01 00:00:02,-2\n", nil,
+		"2 measures accepted", "the server refuses a measure of metric future: timestamp 2114-03-01T00:00:01Z is more than 24h0m0s in the future\n", map[string][]string{"future": two})
+	f("extreme.csv", "timestamp,value\n2014-03-01 00:00:01,NaN\n2014-03-01 00:00:01,1.5\n2014-03-01 00:00:02,-2e0\n2014-03-01 00:00:03,1e999\n2014-03-01 00:00:04,-inf\n", nil,
+		"5 measures accepted", "", map[string][]string{})
+	f("empty.csv", "", nil, "1 files, 0 metrics: 0 measures accepted", "", map[string][]string{})
+	f("header.csv", "timestamp,value\n", nil, "1 files, 0 metrics: 0 measures accepted", "", map[string][]string{})
+}
+
+func TestImportErrors(t *testing.T) {
+	p := startHere(t, t.TempDir(), "")
+	dir := folder(t, map[string]string{
+		"half.csv": "timestamp,val\n", "columns.csv": "timestamp,value\n", "bare.csv": "2014-03-01 00:00:01,1\n",
+		"notes.txt": "", "sub/none.txt": "", "state.json": "[]", "other.json": `{"server":"http://192.0.2.1","metrics":{},"files":{}}`,
+	})
+	f := func(want string, args ...string) {
+		t.Helper()
+		for i, a := range args {
+			args[i] = strings.ReplaceAll(a, "DIR", dir)
+		}
+		_, errOut, code := command(t, nil, append([]string{"import", "--url", p.base.String(), "--state", filepath.Join(t.TempDir(), "s.json")}, args...)...)
+		if code != 1 || !strings.Contains(errOut, want) {
+			t.Errorf("%q: status %d, %q does not say %q", args, code, errOut, want)
+		}
+	}
+	f("requires at least 1 arg")
+	f("no such file", "DIR/nothing.csv")
+	f("there are no .csv files", "DIR/sub")
+	f(`half.csv: the header "timestamp,val" does not name both timestamp and value`, "DIR/half.csv")
+	f(`columns.csv: the header "timestamp,value" does not name the metric column host`, "DIR/columns.csv", "--metric-column", "host")
+	f("bare.csv: there is no header", "DIR/bare.csv", "--metric-column", "host")
+	f("--batch must be at least 1", "DIR/bare.csv", "--batch", "0")
+	f("state.json is not the state of an import", "DIR/bare.csv", "--state", "DIR/state.json")
+	f("is the state of an import into http://192.0.2.1", "DIR/bare.csv", "--state", "DIR/other.json")
+	f("cannot create metric bare: the server answers 400 Bad Request: Archive policy golden does not exist", "DIR/bare.csv", "--policy", "golden")
+	f("cannot reach the server", "DIR/bare.csv", "--url", "http://127.0.0.1:1")
+	f("is not an address such as http://127.0.0.1:8041", "DIR/bare.csv", "--url", "nowhere")
+}
+
+// An import that has been done is not done again; what is appended is; another file
+// of the same name, or a metric that is gone, is told.
+func TestImportAgain(t *testing.T) {
+	p := startHere(t, t.TempDir(), "")
+	dir := folder(t, map[string]string{"a.csv": "timestamp,value\n2014-03-01 00:00:01,1\nbad,1\n", "b.csv": "2014-03-01 00:00:01,1\n"})
+	args := []string{"import", dir, "--policy", "high", "--state", filepath.Join(t.TempDir(), "state.json")}
+	f := func(want string) {
+		t.Helper()
+		if out := p.command(t, args...); !strings.Contains(out, want) {
+			t.Errorf("%q does not say %q", out, want)
+		}
+	}
+	f("2 files, 2 metrics: 2 measures accepted and durable in ")
+	f(" 0 measures accepted and durable in ")
+	f("; 3 rows are known from an earlier run")
+	for _, name := range []string{"a.csv", "b.csv"} {
+		file, err := os.OpenFile(filepath.Join(dir, name), os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(file, "2014-03-01 00:00:02,2\n2014-03-01 00:00:03,3\nworse,\n")
+		file.Close()
+	}
+	_, errOut, code := command(t, nil, append(args, "--url", p.base.String())...)
+	if want := filepath.Join(dir, "a.csv") + ":6: timestamp \"worse\""; code != 0 || !strings.Contains(errOut, want) {
+		t.Errorf("status %d: %q does not say %q", code, errOut, want)
+	}
+	f(" 0 measures accepted and durable in ")
+	ids := p.metrics(t)
+	want := []string{"2014-03-01T00:00:01 1", "2014-03-01T00:00:02 1", "2014-03-01T00:00:03 1"}
+	for _, name := range []string{"a", "b"} {
+		if diff := cmp.Diff(want, p.series(t, ids[name], "aggregation=count&granularity=1")); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+
+	if err := os.WriteFile(filepath.Join(dir, "a.csv"), []byte("2015-03-01 00:00:01,1\n2015-03-01 00:00:02,1\n2015-03-01 00:00:03,1\n2015-03-01 00:00:04,1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, errOut, code = command(t, nil, append(args, "--url", p.base.String())...)
+	if want := "a.csv is not the file any more that was imported up to byte "; code != 1 || !strings.Contains(errOut, want) {
+		t.Errorf("status %d: %q does not say %q", code, errOut, want)
+	}
+	if err := os.Remove(filepath.Join(dir, "a.csv")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.do(t.Context(), "DELETE", "/metric/"+ids["b"], nil, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	_, errOut, code = command(t, nil, append(args, "--url", p.base.String())...)
+	if want := "metric b, which " + args[5] + " says was created, does not exist any more"; code != 1 || !strings.Contains(errOut, want) {
+		t.Errorf("status %d: %q does not say %q", code, errOut, want)
+	}
+}
+
+// A refusal to come back from, and an answer that is lost, are tried again.
+func TestImportTriesAgain(t *testing.T) {
+	p := startHere(t, t.TempDir(), "")
+	var posts atomic.Int64
+	proxy := httputil.NewSingleHostReverseProxy(p.base)
+	proxy.ErrorLog = nil
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			proxy.ServeHTTP(w, r)
+			return
+		}
+		switch posts.Add(1) { // metrics a and b are created in some order, then there are two batches
+		case 1, 4:
+			w.Header().Set("Retry-After", "0")
+			http.Error(w, `{"code": 503, "title": "Service Unavailable", "description": "not now"}`, http.StatusServiceUnavailable)
+		case 3, 5, 7: // taken, and the answer is lost
+			proxy.ServeHTTP(httptest.NewRecorder(), r)
+			panic(http.ErrAbortHandler)
+		default:
+			proxy.ServeHTTP(w, r)
+		}
+	}))
+	defer front.Close()
+	dir := folder(t, map[string]string{"all.csv": "timestamp,metric,value\n2014-03-01 00:00:01,a,1\n2014-03-01 00:00:01,b,2\n2014-03-01 00:00:02,a,3\n"})
+	state := filepath.Join(t.TempDir(), "state.json")
+	out, errOut, code := command(t, nil, "import", dir, "--policy", "high", "--metric-column", "metric", "--batch", "2", "--state", state, "--url", front.URL)
+	if code != 0 || !strings.Contains(out, "2 metrics: 3 measures accepted") {
+		t.Errorf("status %d: %s%s", code, out, errOut)
+	}
+	ids := p.metrics(t)
+	want := []string{"2014-03-01T00:00:01 1", "2014-03-01T00:00:02 3"}
+	if diff := cmp.Diff(want, p.series(t, ids["a"], "aggregation=sum&granularity=1")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if n := posts.Load(); n < 7 {
+		t.Errorf("%d posts: what was lost was not sent again", n)
+	}
+}
+
+// An import is killed again and again, and so is the server; run again until it gets
+// to its end, it has imported every row once.
+func TestImportIsKilled(t *testing.T) {
+	const files, rows = 4, 3000
+	texts := make(map[string]string)
+	for i := range files {
+		var b strings.Builder
+		b.WriteString("timestamp,value\n")
+		for s := range rows {
+			fmt.Fprintf(&b, "%s,%d\n", time.Unix(1_700_000_000+int64(s), 0).UTC().Format(time.DateTime), s+i)
+		}
+		texts[fmt.Sprintf("m%d.csv", i)] = b.String()
+	}
+	dir, data, state := folder(t, texts), t.TempDir(), filepath.Join(t.TempDir(), "state.json")
+	listen := "MILLRACE_API_LISTEN=" + fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	p := start(t, data, listen)
+	policy := map[string]any{"name": "all", "aggregation_methods": []string{"count", "sum", "last"},
+		"definition": []any{map[string]any{"granularity": 1}, map[string]any{"granularity": 3600}}}
+	if _, err := p.do(t.Context(), "POST", "/archive_policy", nil, policy, nil); err != nil {
+		t.Fatal(err)
+	}
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kills, done := 0, false
+	for attempt := 1; !done; attempt++ {
+		if attempt > 200 {
+			t.Fatal("the import does not get to its end")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(10*attempt)*time.Millisecond) // kills it
+		out, runErr := commandOf(ctx, path, "import", dir, "--policy", "all", "--batch", "100", "--state", state, "--url", p.base.String())
+		done = runErr == nil
+		killed := ctx.Err() != nil
+		cancel()
+		if !done && !killed {
+			t.Fatalf("the import fails: %v\n%s", runErr, out)
+		}
+		if killed {
+			kills++
+		}
+		if attempt%5 == 0 && !done {
+			p.kill()
+			p = start(t, data, listen)
+		}
+	}
+	ids := p.metrics(t)
+	for i := range files {
+		id := ids[fmt.Sprintf("m%d", i)]
+		counts := p.series(t, id, "aggregation=count&granularity=1")
+		sums := p.series(t, id, "aggregation=sum&granularity=1")
+		if len(counts) != rows || len(sums) != rows {
+			t.Fatalf("m%d has %d rows and %d sums, want %d", i, len(counts), len(sums), rows)
+		}
+		for s := range rows {
+			at := time.Unix(1_700_000_000+int64(s), 0).UTC().Format("2006-01-02T15:04:05")
+			if want := fmt.Sprintf("%s %d", at, s+i); sums[s] != want || counts[s] != at+" 1" {
+				t.Fatalf("m%d: %s (%s), want %s, once", i, sums[s], counts[s], want)
+			}
+		}
+	}
+	t.Logf("suite: import killed %d times, the server as well: %d rows imported once each", kills, files*rows)
+}
