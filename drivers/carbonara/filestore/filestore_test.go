@@ -14,7 +14,9 @@ func TestStore(t *testing.T) {
 }
 
 func TestStoreInMemory(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) carbonara.Store { return open(t, diskfault.New(), "store", Config{MaxObject: 2 << 20}) })
+	storetest.Run(t, func(t *testing.T) carbonara.Store {
+		return open(t, diskfault.New(), "store", Config{MaxObject: 2 << 20})
+	})
 }
 
 func open(t testing.TB, fs disk.FS, dir string, config Config) *Store {

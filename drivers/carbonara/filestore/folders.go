@@ -33,8 +33,9 @@ func (f *folders) sync(dir string) error {
 	settled, failed := f.settled[dir], f.failed
 	f.mu.RUnlock()
 	err := f.fs.SyncDir(dir)
-	if err == nil && !settled && dir != f.root {
-		err = f.settle(filepath.Dir(dir))
+	for at := dir; err == nil && !settled && at != f.root; { // it may be new, and so may those above it
+		at = filepath.Dir(at)
+		err = f.fs.SyncDir(at)
 	}
 	if err != nil {
 		f.forget(dir)
