@@ -1,28 +1,25 @@
 package main
 
 import (
-	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"millrace/benchmarks"
-	"millrace/ingest"
 )
 
 // benchOptions are the flags of bench that a load doesn't have.
 type benchOptions struct {
-	metrics        int
-	policy, ids    string
-	start          string
-	asJSON, accept bool
+	metrics     int
+	policy, ids string // of the metrics to create; file that keeps their ids
+	start       string
+	asJSON      bool
+	acceptOnly  bool
 }
 
 func newBench(source *configSource) *cobra.Command {
@@ -65,139 +62,33 @@ latencies and, from the server's /metrics, the CPU time that it took. Measures a
 	f.Float64Var(&load.Rate, "rate", 0, "measures per second to hold to; 0: as fast as the answers come")
 	f.StringVar(&o.start, "start", time.Now().UTC().Add(-12*time.Hour).Truncate(time.Hour).Format(time.RFC3339), "time of the first measures")
 	f.DurationVar(&load.Step, "step", time.Second, "time from one measure of a metric to its next")
-	f.BoolVar(&o.accept, "accept-only", false, "don't wait until everything has been applied")
+	f.BoolVar(&o.acceptOnly, "accept-only", false, "don't wait until everything has been applied")
 	f.BoolVar(&o.asJSON, "json", false, "print the result as JSON")
 	return cmd
 }
 
-// newBenchRead measures reads.
-func newBenchRead(source *configSource, flags *clientFlags) *cobra.Command {
-	var reads benchmarks.Reads
-	var o benchOptions
-	points := 0
-	cmd := &cobra.Command{
-		Use:   "read",
-		Short: "Read series of metrics chosen at random",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := flags.client(source)
-			if err != nil {
-				return err
-			}
-			reads.URL, reads.User = c.base.String(), c.user
-			if reads.Start, err = time.Parse(time.RFC3339, o.start); err != nil {
-				return fmt.Errorf("--start: %w", err)
-			}
-			reads.Stop = reads.Start.Add(time.Duration(points) * reads.Granularity)
-			if reads.Metrics, err = benchMetrics(cmd.Context(), c, &o, cmd.ErrOrStderr()); err != nil {
-				return err
-			}
-			result, err := benchmarks.Read(cmd.Context(), reads)
-			if err != nil {
-				return err
-			}
-			return json.NewEncoder(cmd.OutOrStdout()).Encode(result)
-		},
-	}
-	f := cmd.Flags()
-	f.IntVar(&o.metrics, "metrics", 1000, "metrics to choose from")
-	f.StringVar(&o.ids, "ids", "", "file that has the metrics' ids")
-	f.StringVar(&reads.Aggregation, "aggregation", "mean", "aggregation method")
-	f.DurationVar(&reads.Granularity, "granularity", time.Minute, "granularity")
-	f.StringVar(&o.start, "start", time.Now().UTC().Add(-24*time.Hour).Format(time.RFC3339), "start of the range")
-	f.IntVar(&points, "points", 1440, "length of the range, in buckets")
-	f.IntVar(&reads.Clients, "clients", 1, "requests at the same time")
-	f.Int64Var(&reads.Requests, "requests", 1000, "how many requests")
-	return cmd
-}
-
-// newBenchFreshness measures the time from acknowledged to readable.
-func newBenchFreshness(source *configSource, flags *clientFlags) *cobra.Command {
-	var load benchmarks.Load
-	var o benchOptions
-	writes, interval, nudge := 0, time.Duration(0), false
-	cmd := &cobra.Command{
-		Use:   "freshness",
-		Short: "Measure the time from a measure's acknowledgement until it can be read",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := flags.client(source)
-			if err != nil {
-				return err
-			}
-			load.URL, load.User, load.Start = c.base.String(), c.user, time.Now()
-			if load.Metrics, err = benchMetrics(cmd.Context(), c, &o, cmd.ErrOrStderr()); err != nil {
-				return err
-			}
-			result, err := benchmarks.MeasureFreshness(cmd.Context(), load, writes, interval, nudge)
-			if err != nil {
-				return err
-			}
-			return json.NewEncoder(cmd.OutOrStdout()).Encode(result)
-		},
-	}
-	f := cmd.Flags()
-	f.IntVar(&o.metrics, "metrics", 100, "metrics to write to")
-	f.StringVar(&o.policy, "policy", "low", "archive policy of the metrics that are created")
-	f.StringVar(&o.ids, "ids", "", "file that keeps the metrics' ids")
-	f.IntVar(&writes, "writes", 500, "how many measures")
-	f.DurationVar(&interval, "interval", 20*time.Millisecond, "time from one write to the next")
-	f.BoolVar(&nudge, "nudge", false, "ask the server to wait, which makes it hurry")
-	return cmd
-}
-
-// benchMetrics returns the metrics of an earlier run, or creates them.
-func benchMetrics(ctx context.Context, c *client, o *benchOptions, errOut io.Writer) ([]ingest.MetricID, error) {
-	var ids []ingest.MetricID
-	if o.ids != "" {
-		file, err := os.Open(o.ids)
-		if err == nil {
-			defer file.Close()
-			for lines := bufio.NewScanner(file); lines.Scan(); {
-				id, err := ingest.ParseMetricID(lines.Text())
-				if err != nil {
-					return nil, fmt.Errorf("%s: %w", o.ids, err)
-				}
-				ids = append(ids, id)
-			}
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-	}
-	if len(ids) >= o.metrics {
-		return ids[:o.metrics], nil
-	}
-	made, err := benchmarks.CreateMetrics(ctx, c.base.String(), c.user, o.policy, o.metrics-len(ids), func(n int) {
-		fmt.Fprintf(errOut, "\r%d metrics created", n)
-	})
-	if err != nil {
-		return nil, err
-	}
-	fmt.Fprint(errOut, "\r\033[K")
-	ids = append(ids, made...)
-	if o.ids != "" {
-		var text []byte
-		for _, id := range ids {
-			text = append(id.AppendText(text), '\n')
-		}
-		return ids, os.WriteFile(o.ids, text, 0o600)
-	}
-	return ids, nil
-}
-
+// runBench sends a load and says what it took. A server without /metrics tells
+// nothing of its CPU time.
 func runBench(ctx context.Context, load benchmarks.Load, o *benchOptions, out, errOut io.Writer) error {
+	show := func(string, ...any) {}
+	if isTerminal(errOut) {
+		show = func(format string, args ...any) { fmt.Fprintf(errOut, "\r\033[K"+format, args...) }
+	}
 	before, usageErr := benchmarks.MeasureUsage(ctx, load.URL)
 	began := time.Now()
 	last := benchmarks.Live{}
 	result, err := benchmarks.Run(ctx, load, func(l benchmarks.Live) {
 		rate := float64(l.Measures-last.Measures) / (l.Elapsed - last.Elapsed).Seconds()
-		fmt.Fprintf(errOut, "\r\033[K%6.1fs %12d measures %10.0f/s  p50 %s p99 %s  %d refused", l.Elapsed.Seconds(), l.Measures, rate,
+		show("%6.1fs %12d measures %10.0f/s  p50 %s p99 %s  %d refused", l.Elapsed.Seconds(), l.Measures, rate,
 			l.P50.Round(10*time.Microsecond), l.P99.Round(10*time.Microsecond), l.Refused)
 		last = l
 	})
-	fmt.Fprint(errOut, "\r\033[K")
+	show("")
 	if err != nil {
 		return err
+	}
+	if result.Accepted == 0 {
+		return fmt.Errorf("nothing was accepted: %s", cmp.Or(result.Refusal, "there was no time for a request"))
 	}
 	million := float64(result.Accepted) / 1e6
 	if usageErr == nil {
@@ -208,7 +99,7 @@ func runBench(ctx context.Context, load benchmarks.Load, o *benchOptions, out, e
 		result.AcceptCPU, result.Resident = after.CPU-before.CPU, after.Resident
 		result.AcceptPerM = result.AcceptCPU / million
 	}
-	if !o.accept {
+	if !o.acceptOnly {
 		if err := benchmarks.AwaitApplied(ctx, load.URL, load.User); err != nil {
 			return err
 		}

@@ -281,8 +281,8 @@ func TestImportIsKilled(t *testing.T) {
 		if attempt > 200 {
 			t.Fatal("the import does not get to its end")
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(10*attempt)*time.Millisecond) // kills it
-		out, runErr := commandOf(ctx, path, "import", dir, "--policy", "all", "--batch", "100", "--state", state, "--url", p.base.String())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(20+2*attempt)*time.Millisecond) // kills it
+		out, runErr := commandOf(ctx, path, "import", dir, "--policy", "all", "--batch", "50", "--state", state, "--url", p.base.String())
 		done = runErr == nil
 		killed := ctx.Err() != nil
 		cancel()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 )
 
 // importState is what an import remembers, so that it can be run again after it was
@@ -82,4 +83,11 @@ func (s *importState) sum(files []importFile) fileImport {
 		}
 	}
 	return sum
+}
+
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }

@@ -128,7 +128,11 @@ func (p *parts) openDriver(ctx context.Context, c *config, t *telemetry) error {
 			return err
 		}
 		p.closers = append(p.closers, store)
-		d, err := carbonara.New(ctx, store, p.index, c.Sacks, carbonara.Config{CacheBytes: int64(c.Storage.CacheBytes)})
+		observed, err := observeStore(store, t.meter)
+		if err != nil {
+			return err
+		}
+		d, err := carbonara.New(ctx, observed, p.index, c.Sacks, carbonara.Config{CacheBytes: int64(c.Storage.CacheBytes)})
 		if err != nil {
 			return err
 		}

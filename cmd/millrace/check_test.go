@@ -1,0 +1,122 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// check runs it on a data directory.
+func check(t *testing.T, dir string) (out, errOut string, code int) {
+	t.Helper()
+	return command(t, []string{"MILLRACE_DATA_DIR=" + dir}, "check")
+}
+
+// What is sound is said to be; one flipped byte, wherever, is found and its file named.
+func TestCheck(t *testing.T) {
+	dir := t.TempDir()
+	p := startHere(t, dir, "", "MILLRACE_QUEUE_RETAIN=1h")
+	for i := range 3 {
+		id := p.newMetric(t, fmt.Sprint(i), "high")
+		for hour := range 5 {
+			p.post(t, id, fmt.Sprintf(`[{"timestamp": "2024-05-05T%02d:05:05", "value": 1}, {"timestamp": "2024-05-05T%02d:05:06", "value": 2}]`, hour, hour))
+		}
+		p.series(t, id, "")
+	}
+	if _, errOut, code := check(t, dir); code != 1 || !strings.Contains(errOut, "the data directory "+dir+" is in use by another millrace process") {
+		t.Errorf("beside the server: status %d, %s", code, errOut)
+	}
+	if code := p.terminate(); code != 0 {
+		t.Fatalf("status %d\n%s", code, p.log)
+	}
+	sound := regexp.MustCompile(`^log: \d+ segments, 15 records, \S+B
+storage: \d+ segments, \d+ rows, \S+B; 0 orphans waiting to be collected
+all is sound
+$`)
+	if out, errOut, code := check(t, dir); code != 0 || errOut != "" || !sound.MatchString(out) {
+		t.Errorf("status %d: %q %s", code, out, errOut)
+	}
+
+	logs, err := filepath.Glob(filepath.Join(dir, "log", "*.*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := slices.Concat(liveSegments(t, dir), logs)
+	if len(files) < 5 {
+		t.Errorf("only %q: is the layout another?", files)
+	}
+	for _, path := range files {
+		restore := flip(t, path)
+		out, errOut, code := check(t, dir)
+		if code != 1 || !strings.Contains(errOut, filepath.Base(path)) || strings.Contains(out, "sound") {
+			t.Errorf("a byte of %s is flipped: status %d, %q %s", path, code, errOut, out)
+		}
+		restore()
+		hidden := path + ".hidden"
+		if err := os.Rename(path, hidden); err != nil {
+			t.Fatal(err)
+		}
+		if _, errOut, code := check(t, dir); code != 1 || !strings.Contains(errOut, filepath.Base(path)) {
+			t.Errorf("%s is missing: status %d, %q", path, code, errOut)
+		}
+		if err := os.Rename(hidden, path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, errOut, code := check(t, dir); code != 0 {
+		t.Errorf("restored: status %d: %q %s", code, out, errOut)
+	}
+	if _, errOut, code := check(t, filepath.Join(dir, "none")); code != 1 || !strings.Contains(errOut, "there is no data directory") {
+		t.Errorf("no directory: status %d: %s", code, errOut)
+	}
+	if entries, err := filepath.Glob(filepath.Join(dir, "none")); err != nil || len(entries) > 0 {
+		t.Errorf("check has made a directory: %q, %v", entries, err)
+	}
+}
+
+// liveSegments are the segments that the manifests of a storage name.
+func liveSegments(t *testing.T, dir string) []string {
+	t.Helper()
+	manifests, err := filepath.Glob(filepath.Join(dir, "storage", "sack", "*", "manifest.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var paths []string
+	for _, path := range manifests {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m struct{ Segments []struct{ Name string } }
+		if err := json.Unmarshal(data, &m); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		for _, s := range m.Segments {
+			paths = append(paths, filepath.Join(filepath.Dir(path), s.Name))
+		}
+	}
+	return paths
+}
+
+// flip turns one bit in the middle of a file around, and returns what undoes that.
+func flip(t *testing.T, path string) (restore func()) {
+	t.Helper()
+	sound, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := append([]byte(nil), sound...)
+	damaged[len(damaged)/2] ^= 1
+	write := func(data []byte) {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(damaged)
+	return func() { write(sound) }
+}
