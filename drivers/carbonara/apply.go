@@ -140,17 +140,27 @@ func (w *writer) Buffered() int64 {
 	return int64(len(w.table.buffer))*bufferedSize + int64(len(w.table.counted)+len(w.buried))*bufferedSize
 }
 
+// protect keeps a segment that a flush is about to write from being collected as an
+// orphan before a manifest names it.
+func (w *writer) protect(name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.flushing = append(w.flushing, name)
+}
+
 // encodeBuffer writes the buffer into raw segments, cut by metric where they
 // would be larger than the store takes.
 func (w *writer) encodeBuffer(ctx context.Context) ([]segment, error) {
 	w.mu.Lock()
 	t, from := w.table, w.manifest.Applied
+	w.flushing = nil
 	w.mu.Unlock()
 	if len(t.touched) == 0 && len(t.counted) == 0 {
 		return nil, nil
 	}
 	enc := w.rawEncoder
 	out := w.newSink(enc, segment{Kind: kindRaw, From: from, To: w.next})
+	out.naming = w.protect
 	enc.late(t.lateTotals())
 	for _, i := range t.ordered() {
 		w.scratch = t.run(i, w.scratch)

@@ -95,7 +95,9 @@ func (w *writer) delete(ctx context.Context, names []string) error {
 }
 
 // collectOrphans deletes old objects of the sack that the manifest doesn't name. Only
-// the owner of the present epoch may: it alone knows what is about to be named.
+// the owner of the present epoch may: it alone knows what is about to be named. That
+// it is the owner is seen after the list was made, so nothing in the list is a later
+// owner's. (Their age is a second line of defence only: clocks differ.)
 func (w *writer) collectOrphans(ctx context.Context) error {
 	objects, err := w.driver.store.List(ctx, sackPrefix(w.sack))
 	if err != nil {
@@ -105,11 +107,16 @@ func (w *writer) collectOrphans(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m := w.current()
+	w.mu.Lock()
+	m, flushing := w.manifest, slices.Clone(w.flushing)
+	w.mu.Unlock()
 	if stored.Epoch != m.Epoch {
 		return fmt.Errorf("sack %d is at epoch %d, ours is %d: %w", w.sack, stored.Epoch, m.Epoch, ingest.ErrFenced)
 	}
 	named := make(map[string]bool)
+	for _, name := range flushing {
+		named[name] = true
+	}
 	for _, of := range []*manifest{stored, m} {
 		for _, s := range of.Segments {
 			named[s.Name] = true

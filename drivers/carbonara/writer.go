@@ -36,6 +36,7 @@ type writer struct {
 	table     *table
 	deleted   map[ingest.MetricID]bool
 	buried    []tombstone // since the last flush
+	flushing  []string    // segments put by the last Flush, which no manifest may name yet
 	collected []string    // garbage that has been deleted and may leave the manifest
 	fenced    bool
 	closed    bool
@@ -237,6 +238,7 @@ type sink struct {
 	enc      encoder
 	template segment // Kind, From, To and Level of each
 	most     int64
+	naming   func(name string) // called before a segment is put; may be nil
 	segments []segment
 }
 
@@ -285,6 +287,9 @@ func (s *sink) put(ctx context.Context) error {
 		return err
 	}
 	seg.Name = newName(s.w.driver.config.now())
+	if s.naming != nil {
+		s.naming(seg.Name)
+	}
 	seg.From, seg.To, seg.Level = s.template.From, s.template.To, s.template.Level
 	if err := s.w.driver.store.Put(ctx, sackPrefix(s.w.sack)+seg.Name, data); err != nil {
 		return fmt.Errorf("cannot put segment %s of %d rows: %w", seg.Name, seg.Rows, err)
