@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -48,17 +47,6 @@ func (p *server) metrics(t *testing.T) map[string]string {
 		ids[m.Name] = m.ID
 	}
 	return ids
-}
-
-// A row is a bucket of a series as the API writes it.
-type row struct {
-	at    time.Time
-	value float64
-}
-
-func (r *row) UnmarshalJSON(data []byte) error {
-	var granularity float64
-	return json.Unmarshal(data, &[]any{&r.at, &granularity, &r.value})
 }
 
 // series reads one aggregated series, once all has been applied, as "time value" texts.

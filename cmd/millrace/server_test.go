@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -272,4 +274,21 @@ func (p *server) command(t *testing.T, args ...string) string {
 func commandOf(ctx context.Context, path string, args ...string) (output string, err error) {
 	out, err := exec.CommandContext(ctx, path, args...).CombinedOutput()
 	return string(out), err
+}
+
+// A row is a bucket of a series as the API writes it: ["2015-03-06T14:33:57+00:00", 60.0, 4.5].
+type row struct {
+	at    time.Time
+	value float64
+}
+
+func (r *row) UnmarshalJSON(data []byte) error {
+	cells := strings.Split(strings.Trim(string(data), "[]"), ",")
+	if len(cells) != 3 {
+		return fmt.Errorf("%s is no row", data)
+	}
+	var err, valueErr error
+	r.at, err = time.Parse(`"`+time.RFC3339+`"`, strings.TrimSpace(cells[0]))
+	r.value, valueErr = strconv.ParseFloat(strings.TrimSpace(cells[2]), 64)
+	return errors.Join(err, valueErr)
 }
