@@ -242,6 +242,7 @@ func TestImportTriesAgain(t *testing.T) {
 // An import is killed again and again, and so is the server; run again until it gets
 // to its end, it has imported every row once.
 func TestImportIsKilled(t *testing.T) {
+	t.Parallel()
 	const files, rows = 4, 3000
 	texts := make(map[string]string)
 	for i := range files {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -31,10 +33,14 @@ func expectations(t *testing.T, folder string, perRequest int) (series map[expec
 	}
 	series = make(map[expectedSeries]map[int64]float64)
 	for line := range strings.Lines(string(out)) {
-		var s expectedSeries
-		var bucket int64
-		var value float64
-		if _, err := fmt.Sscanf(line, "%s %s %s %d %g", &s.metric, &s.granularity, &s.method, &bucket, &value); err != nil {
+		cells := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		if len(cells) != 5 {
+			t.Fatalf("%q", line)
+		}
+		s := expectedSeries{cells[0], cells[1], cells[2]}
+		bucket, err := strconv.ParseInt(cells[3], 10, 64)
+		value, valueErr := strconv.ParseFloat(cells[4], 64)
+		if err := errors.Join(err, valueErr); err != nil {
 			t.Fatalf("%q: %v", line, err)
 		}
 		if s.method == "late" {
@@ -52,6 +58,7 @@ func expectations(t *testing.T, folder string, perRequest int) (series map[expec
 // TestRealMeasures imports real measures under the archive policy high, and compares
 // every aggregate that it keeps with what another program makes of the same files.
 func TestRealMeasures(t *testing.T) {
+	t.Parallel()
 	folder := shared(t, "data", "nab")
 	const perRequest = 1000
 	want, late := expectations(t, folder, perRequest)
@@ -62,9 +69,8 @@ func TestRealMeasures(t *testing.T) {
 	if want := fmt.Sprintf("; %d measures came too late", late); !strings.Contains(out, "31 files, 31 metrics: ") || !strings.Contains(out, want) {
 		t.Errorf("%s does not say %q", out, want)
 	}
-	if got, wantRows := compareSeries(t, &p.server, want), rowsOf(want); got != wantRows {
-		t.Errorf("%d rows, want %d", got, wantRows)
-	}
+	unsealed := p.allSeries(t)
+	compareSeries(t, p.metrics(t), unsealed, want)
 	metricsPage := func() string {
 		_, body := get(t, http.DefaultClient, p.base.String()+"/metrics")
 		return body
@@ -75,10 +81,18 @@ func TestRealMeasures(t *testing.T) {
 			t.Fatal("nothing gets sealed")
 		}
 	}
-	compareSeries(t, &p.server, want)
+	same := func(when string) {
+		t.Helper()
+		for path, body := range p.allSeries(t) {
+			if body != unsealed[path] {
+				t.Errorf("%s, %s is another than before", when, path)
+			}
+		}
+	}
+	same("sealed")
 	p.kill()
 	p = start(t, dir, settings...)
-	compareSeries(t, &p.server, want)
+	same("after a kill -9")
 	if err := p.terminate(); err != nil {
 		t.Errorf("%v\n%s", err, p.log)
 	}
@@ -96,26 +110,43 @@ func rowsOf(series map[expectedSeries]map[int64]float64) (rows int) {
 	return rows
 }
 
-// compareSeries compares all series that a server has with what is expected, row by
-// row, and returns how many rows there are.
-func compareSeries(t *testing.T, p *server, want map[expectedSeries]map[int64]float64) (rows int) {
-	t.Helper()
-	for name, id := range p.metrics(t) {
+// eachSeries calls f for every series of the metrics under the policy high.
+func eachSeries(ids map[string]string, f func(s expectedSeries, path string)) {
+	for name, id := range ids {
 		for _, granularity := range []string{"1", "60", "3600"} {
 			for _, method := range []string{"mean", "min", "max", "sum", "std", "count"} {
-				s := expectedSeries{name, granularity, method}
-				var got []row
-				if _, err := p.do(t.Context(), "GET", "/metric/"+id+"/measures?refresh=true&granularity="+granularity+"&aggregation="+method, nil, nil, &got); err != nil {
-					t.Fatalf("%v: %v", s, err)
-				}
-				if diff := compareRows(got, want[s]); diff != "" {
-					t.Errorf("%v: %s", s, diff)
-				}
-				rows += len(got)
+				f(expectedSeries{name, granularity, method}, "/metric/"+id+"/measures?refresh=true&granularity="+granularity+"&aggregation="+method)
 			}
 		}
 	}
-	return rows
+}
+
+// allSeries reads every series, path → body.
+func (p *server) allSeries(t *testing.T) map[string]string {
+	t.Helper()
+	bodies := make(map[string]string)
+	eachSeries(p.metrics(t), func(s expectedSeries, path string) {
+		a := p.ask(t, "GET", path, "")
+		if a.status != 200 {
+			t.Fatalf("%v: %d %s", s, a.status, a.body)
+		}
+		bodies[path] = a.body
+	})
+	return bodies
+}
+
+// compareSeries compares all series with what is expected, row by row.
+func compareSeries(t *testing.T, ids, bodies map[string]string, want map[expectedSeries]map[int64]float64) {
+	t.Helper()
+	eachSeries(ids, func(s expectedSeries, path string) {
+		var got []row
+		if err := json.Unmarshal([]byte(bodies[path]), &got); err != nil {
+			t.Fatalf("%v: %v", s, err)
+		}
+		if diff := compareRows(got, want[s]); diff != "" {
+			t.Errorf("%v: %s", s, diff)
+		}
+	})
 }
 
 // compareRows returns the first difference between rows and expected buckets.
