@@ -53,7 +53,7 @@ func (f *footerWriter) append(dst []byte, k kind, schema []column, kept []int, g
 		meta.RowGroups = append(meta.RowGroups, rowGroupOf(g, i, columns, kept, sorting))
 	}
 	index := int64(len(dst))
-	if err := f.appendPageIndex(encoder, index, &meta, columns, kept, groups); err != nil {
+	if err := f.appendPageIndex(encoder, index, &meta, columns, kept, groups, k.pageRows()); err != nil {
 		return nil, err
 	}
 	dst = append(dst, f.buf.Bytes()...)
@@ -132,7 +132,7 @@ func pageBounds(c column, bounds []byte) [][2][]byte {
 // appendPageIndex encodes the column indexes of bounded columns and the offset
 // indexes of all, and notes in meta where they are; at is where the first begins.
 func (f *footerWriter) appendPageIndex(encoder *thrift.Encoder, at int64, meta *format.FileMetaData,
-	columns []column, kept []int, groups []writtenGroup) error {
+	columns []column, kept []int, groups []writtenGroup, pageRows int) error {
 	encode := func(v any) (offset int64, length int32, err error) {
 		begin := f.buf.Len()
 		err = encoder.Encode(v)
@@ -153,7 +153,7 @@ func (f *footerWriter) appendPageIndex(encoder *thrift.Encoder, at int64, meta *
 	}
 	for i, g := range groups {
 		for j := range columns {
-			index := offsetIndexOf(&g.chunks[kept[j]])
+			index := offsetIndexOf(&g.chunks[kept[j]], pageRows)
 			into := &meta.RowGroups[i].Columns[j]
 			if into.OffsetIndexOffset, into.OffsetIndexLength, err = encode(&index); err != nil {
 				return err
@@ -176,7 +176,7 @@ func columnIndexOf(c column, bounds []byte) format.ColumnIndex {
 	return index
 }
 
-func offsetIndexOf(c *writtenChunk) format.OffsetIndex {
+func offsetIndexOf(c *writtenChunk, pageRows int) format.OffsetIndex {
 	var index format.OffsetIndex
 	for i, start := range c.starts {
 		end := c.size

@@ -157,7 +157,7 @@ func TestFooter(t *testing.T) {
 	}
 	for i, index := range file.OffsetIndexes() {
 		for p, location := range index.PageLocations {
-			if location.FirstRowIndex != int64(p*pageRows) {
+			if location.FirstRowIndex != int64(p*kindSealed.pageRows()) {
 				t.Errorf("page %d of chunk %d begins at row %d", p, i, location.FirstRowIndex)
 			}
 		}

@@ -54,12 +54,12 @@ func (w *segmentWriter) reset() {
 }
 
 // room is how many rows fit into the open page, at least one.
-func (w *segmentWriter) room() int { return pageRows - w.inPage }
+func (w *segmentWriter) room() int { return w.kind.pageRows() - w.inPage }
 
 // advance counts n rows, at most room, that every column has got.
 func (w *segmentWriter) advance(n int) {
 	w.inPage += n
-	if w.inPage == pageRows {
+	if w.inPage == w.kind.pageRows() {
 		w.closePage()
 	}
 	if w.inGroup == groupRows {
@@ -103,7 +103,7 @@ func (w *segmentWriter) closeGroup() {
 func (w *segmentWriter) size() int64 {
 	n := int64(len(parquetMagic)+footerFixed) + int64(len(w.columns))*footerPerColumn + w.closed
 	if w.inPage+w.inGroup > 0 {
-		n += int64(len(w.columns)) * (footerPerChunk + groupRows/pageRows*footerPerPage)
+		n += int64(len(w.columns)) * (footerPerChunk + groupRows/int64(w.kind.pageRows())*footerPerPage)
 		for _, c := range w.columns {
 			n += c.buffered()
 		}
