@@ -25,7 +25,10 @@ import (
 // A run is one goroutine: what happens at the same time happens inside the store's
 // calls. So a seed repeats it.
 func TestOwnership(t *testing.T) {
-	runs := 120
+	if underRace {
+		t.Skip("it is all in one goroutine")
+	}
+	runs := 200
 	if testing.Short() {
 		runs = 30
 	}
