@@ -91,8 +91,11 @@ func waiting(ctx context.Context, server, user string) (int64, error) {
 			} `json:"lag"`
 		} `json:"ingest"`
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&status); err != nil || resp.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("the server answers %d when asked for its status: %w", resp.StatusCode, err)
+	if resp.StatusCode != http.StatusOK {
+		return 0, fmt.Errorf("the server answers %d when asked for its status", resp.StatusCode)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&status); err != nil {
+		return 0, fmt.Errorf("cannot understand the server's status: %w", err)
 	}
 	return status.Ingest.Lag.Records, nil
 }
