@@ -72,14 +72,10 @@ func parseLetter(b []byte) (ingest.DeadLetter, error) {
 			Time: int64(binary.LittleEndian.Uint64(m)), Value: math.Float64frombits(binary.LittleEndian.Uint64(m[8:]))}
 	}
 	l.Raw = append(l.Raw, p.bytes("raw record")...)
+	if n := len(l.ID); n == 0 || n > maxID {
+		p.failf("an id of %d bytes", n)
+	}
 	return l, p.end()
-}
-
-// parseID reads the id of a letter, and no more.
-func parseID(b []byte) (string, error) {
-	p := parser{data: b}
-	id := p.string("id")
-	return id, p.err
 }
 
 // parseIDs is the inverse of appendIDs.

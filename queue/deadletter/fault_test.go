@@ -99,6 +99,25 @@ func TestNothingIsDoneOnAFileInDoubt(t *testing.T) {
 	}
 }
 
+// TestHealingReadsBack: a disk that has lost what it acknowledged is not gone on with.
+func TestHealingReadsBack(t *testing.T) {
+	fsys := diskfault.New()
+	l := mustOpen(t, fsys, "data/dead", Config{})
+	mustAdd(t, l, 1)
+	fsys.Inject(diskfault.Fault{On: diskfault.Sync, Err: errIO, Many: 1})
+	undo := fsys.Inject(diskfault.Fault{On: diskfault.Read, Flip: true})
+	if err := l.Add(t.Context(), letters(2)); !errors.Is(err, errIO) {
+		t.Errorf("Add returned %v, want the disk's error", err)
+	}
+	err := l.Add(t.Context(), letters(2))
+	if damage, ok := errors.AsType[*DamageError](err); !ok || damage.File != "data/dead/"+firstFile || !errors.Is(err, errIO) {
+		t.Errorf("Add returned %v, want a DamageError and what began it", err)
+	}
+	undo()
+	mustAdd(t, l, 2)
+	checkThere(t, l, 1, 2)
+}
+
 // TestFailedRewrite: the removal before it is done, and the old files are what they were.
 func TestFailedRewrite(t *testing.T) {
 	for _, fault := range []diskfault.Fault{

@@ -262,12 +262,12 @@ func (l *Letters) apply(s *segment, f frame) error {
 		}
 		return nil
 	}
-	id, err := parseID(f.payload)
+	letter, err := parseLetter(f.payload)
 	if err != nil {
 		return &DamageError{s.path, f.at, err.Error()}
 	}
-	l.forget(id) // there when its removal is among what was skipped
-	l.letters.insert(entry{id: id, segment: s, at: f.at, length: f.length})
+	l.forget(letter.ID) // there when its removal is among what was skipped
+	l.letters.insert(entry{id: letter.ID, segment: s, at: f.at, length: f.length})
 	l.bytes += frameLen(f.length)
 	return nil
 }
