@@ -79,14 +79,23 @@ func (x *index) remove(id string) (e entry, found bool) {
 	e = x.blocks[b][i]
 	block := slices.Delete(x.blocks[b], i, i+1)
 	x.blocks[b] = block
-	switch next := b + 1; {
-	case len(block) == 0:
-		x.blocks = slices.Delete(x.blocks, b, next)
-	case next < len(x.blocks) && len(block)+len(x.blocks[next]) <= blockLen/2: // else removals leave many small blocks
-		x.blocks[b] = append(block, x.blocks[next]...)
-		x.blocks = slices.Delete(x.blocks, next, next+1)
+	if len(block) == 0 {
+		x.blocks = slices.Delete(x.blocks, b, b+1)
+	} else if !x.join(b) {
+		x.join(b - 1)
 	}
 	return e, true
+}
+
+// join makes one of a block and the next if they are small: else removals leave
+// many small blocks.
+func (x *index) join(b int) bool {
+	if b < 0 || b+1 >= len(x.blocks) || len(x.blocks[b])+len(x.blocks[b+1]) > blockLen/2 {
+		return false
+	}
+	x.blocks[b] = append(x.blocks[b], x.blocks[b+1]...)
+	x.blocks = slices.Delete(x.blocks, b+1, b+2)
+	return true
 }
 
 // after returns up to limit entries whose ids are after a text.
