@@ -69,6 +69,7 @@ func TestRealMeasures(t *testing.T) {
 	if want := fmt.Sprintf("; %d measures came too late", late); !strings.Contains(out, "31 files, 31 metrics: ") || !strings.Contains(out, want) {
 		t.Errorf("%s does not say %q", out, want)
 	}
+	imported, _, _ := strings.Cut(out, "\n")
 	unsealed := p.allSeries(t)
 	compareSeries(t, p.metrics(t), unsealed, want)
 	metricsPage := func() string {
@@ -100,7 +101,7 @@ func TestRealMeasures(t *testing.T) {
 		t.Errorf("check: %s%s", out, errOut)
 	}
 	t.Logf("suite: real measures (NAB) under the policy high: %s; %d series, %d rows are those of another program, unsealed, sealed and after a kill -9",
-		strings.TrimSpace(strings.Split(out, ";")[0]), len(want), rowsOf(want))
+		imported, len(want), rowsOf(want))
 }
 
 func rowsOf(series map[expectedSeries]map[int64]float64) (rows int) {

@@ -29,6 +29,7 @@ func observeCarbonara(meter metric.Meter, d *carbonara.Driver) error {
 	opened := counter("millrace.carbonara.segments.opened", "{segment}", "segments whose footer had to be read")
 	collected := counter("millrace.carbonara.segments.deleted", "{segment}", "segments deleted after they were replaced")
 	orphans := counter("millrace.carbonara.orphans.deleted", "{segment}", "segments deleted that nothing named")
+	late := counter("millrace.carbonara.late.measures", "{measure}", "measures dropped because they came too late; those of a record that is applied again count again")
 	segments := gauge("millrace.carbonara.segments", "{segment}", "live segments")
 	size := gauge("millrace.carbonara.size", "By", "bytes of the live segments")
 	rows := gauge("millrace.carbonara.rows", "{row}", "rows of the live segments")
@@ -53,11 +54,12 @@ func observeCarbonara(meter metric.Meter, d *carbonara.Driver) error {
 		o.ObserveInt64(opened, int64(s.SegmentsRead))
 		o.ObserveInt64(collected, int64(s.GarbageDeleted))
 		o.ObserveInt64(orphans, int64(s.OrphansDeleted))
+		o.ObserveInt64(late, int64(s.Late))
 		o.ObserveInt64(segments, s.Segments)
 		o.ObserveInt64(size, s.Bytes)
 		o.ObserveInt64(rows, s.Rows)
 		o.ObserveInt64(cache, int64(s.CacheBytes))
 		return nil
-	}, done, written, opened, collected, orphans, segments, size, rows, cache, busy)
+	}, done, written, opened, collected, orphans, late, segments, size, rows, cache, busy)
 	return err
 }

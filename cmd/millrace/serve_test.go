@@ -267,6 +267,10 @@ func TestServeMetrics(t *testing.T) {
 	if got := p.series(t, id, "granularity=1"); len(got) != 2 {
 		t.Errorf("%q", got)
 	}
+	p.post(t, id, `[{"timestamp": "2023-05-05T05:05:05", "value": 5}]`)
+	if got := p.series(t, id, "granularity=1"); len(got) != 2 {
+		t.Errorf("%q", got)
+	}
 	if _, err := p.do(t.Context(), "POST", "/metric/"+id+"/measures", nil, []byte(`[{"timestamp": "soon"}]`), nil); !isStatus(err, 400) {
 		t.Errorf("%v", err)
 	}
@@ -275,13 +279,13 @@ func TestServeMetrics(t *testing.T) {
 		t.Fatalf("%d %s", status, body)
 	}
 	for _, line := range []string{
-		`millrace_accepted_measures_total 2`, `millrace_accepted_batches_total 1`, `millrace_refused_batches_total{reason="invalid"} 1`,
-		`millrace_applied_measures_total 2`, `millrace_applied_records_total 1`, `millrace_dead_letters 0`,
+		`millrace_accepted_measures_total 3`, `millrace_accepted_batches_total 2`, `millrace_refused_batches_total{reason="invalid"} 1`,
+		`millrace_applied_measures_total 3`, `millrace_applied_records_total 2`, `millrace_dead_letters 0`,
 		`millrace_lag_records{sack="0"} 0`, `millrace_lag_age_seconds{sack="2"} 0`,
-		`millrace_carbonara_changes_total{kind="flush"} 1`, `millrace_carbonara_changes_total{kind="merge"} 0`, `millrace_carbonara_changes_total{kind="seal"} 0`,
-		`millrace_carbonara_busy_seconds_total{kind="merge"}`, `millrace_carbonara_written_bytes_total{kind="seal"}`, `millrace_carbonara_rows 2`,
-		`millrace_flush_duration_seconds_count 1`, `millrace_flush_bytes_total`,
-		`http_server_request_duration_seconds_count{http_request_method="POST",http_response_status_class="2xx",http_route="/v1/metric/{id}/measures"} 1`,
+		`millrace_carbonara_changes_total{kind="flush"} 2`, `millrace_carbonara_changes_total{kind="merge"} 0`, `millrace_carbonara_changes_total{kind="seal"} 0`,
+		`millrace_carbonara_busy_seconds_total{kind="merge"}`, `millrace_carbonara_written_bytes_total{kind="seal"}`, `millrace_carbonara_rows 2`, `millrace_carbonara_late_measures_total 1`,
+		`millrace_flush_duration_seconds_count 2`, `millrace_flush_bytes_total`,
+		`http_server_request_duration_seconds_count{http_request_method="POST",http_response_status_class="2xx",http_route="/v1/metric/{id}/measures"} 2`,
 		`millrace_store_duration_seconds_count{outcome="done",verb="swap"}`, `millrace_store_bytes_total{verb="put"}`, `millrace_log_size_bytes`,
 		`process_cpu_seconds_total`, `process_resident_memory_bytes`, `go_goroutines`, `target_info{service_name="millrace"`,
 	} {

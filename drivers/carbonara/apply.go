@@ -87,6 +87,7 @@ func (w *writer) judge(ctx context.Context, d *ingest.Delivery, rejects []ingest
 		}
 		if late > 0 {
 			w.table.count(at, late)
+			w.driver.stats.late.Add(uint64(late))
 		}
 		if late < len(e.Measures) {
 			w.bumps = append(w.bumps, bump{at, newest})

@@ -80,13 +80,14 @@ type Stats struct {
 	SegmentsRead, CacheBytes       uint64
 	Segments, Bytes, Rows          int64 // of the sacks that this process owns
 	OrphansDeleted, GarbageDeleted uint64
+	Late                           uint64 // measures dropped as too late; those of a record applied again count again
 }
 
 type stats struct {
 	flushes, merges, seals                 atomic.Uint64
 	flushedBytes, mergedBytes, sealedBytes atomic.Uint64
 	mergeNanos, sealNanos                  atomic.Int64
-	segmentsRead, orphans, garbage         atomic.Uint64
+	segmentsRead, orphans, garbage, late   atomic.Uint64
 }
 
 // New returns a driver for a deployment of that many sacks. It writes the layout
@@ -131,7 +132,7 @@ func (d *Driver) Stats() Stats {
 		FlushedBytes: s.flushedBytes.Load(), MergedBytes: s.mergedBytes.Load(), SealedBytes: s.sealedBytes.Load(),
 		MergeSeconds: time.Duration(s.mergeNanos.Load()).Seconds(), SealSeconds: time.Duration(s.sealNanos.Load()).Seconds(),
 		SegmentsRead: s.segmentsRead.Load(), CacheBytes: uint64(d.files.bytes()),
-		OrphansDeleted: s.orphans.Load(), GarbageDeleted: s.garbage.Load(),
+		OrphansDeleted: s.orphans.Load(), GarbageDeleted: s.garbage.Load(), Late: s.late.Load(),
 	}
 	for i := range d.views {
 		if m := d.views[i].owned.Load(); m != nil {
