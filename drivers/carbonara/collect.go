@@ -158,6 +158,9 @@ func (w *writer) purge(ctx context.Context, m *manifest) (did bool, err error) {
 	if len(due) == 0 {
 		return false, nil
 	}
+	if w.isAside(m.Segments) {
+		return false, nil
+	}
 	for _, s := range m.of(kindSealed) {
 		holds, err := w.holds(ctx, &s, due)
 		if err != nil {
@@ -186,7 +189,7 @@ func (w *writer) purge(ctx context.Context, m *manifest) (did bool, err error) {
 
 // holds says whether a sealed segment has rows of any of the metrics.
 func (w *writer) holds(ctx context.Context, seg *segment, metrics map[ingest.MetricID]tombstone) (bool, error) {
-	f, err := w.driver.files.open(ctx, w.sack, *seg)
+	f, err := w.open(ctx, *seg)
 	if err != nil {
 		return false, err
 	}

@@ -34,7 +34,7 @@ func (w *writer) commit(ctx context.Context, change func(m *manifest) error, don
 	w.dropCollected(m)
 	m.Version = w.nextVersion()
 	a := &attempt{m.Version, done}
-	w.open = a
+	w.attempt = a
 	version, err := w.driver.store.Swap(ctx, manifestName(w.sack), w.version, m.encode())
 	switch {
 	case err == nil:
@@ -70,7 +70,7 @@ const settleTries = 3
 // changed. So a swap that changes nothing takes its place.
 func (w *writer) settleLocked(ctx context.Context) error {
 	for range settleTries {
-		if w.open == nil {
+		if w.attempt == nil {
 			return nil
 		}
 		m, version, err := readManifest(ctx, w.driver.store, w.sack)
@@ -95,7 +95,7 @@ func (w *writer) settleLocked(ctx context.Context) error {
 			return fmt.Errorf("cannot swap %s: %w", manifestName(w.sack), err)
 		}
 	}
-	if w.open != nil {
+	if w.attempt != nil {
 		return fmt.Errorf("cannot swap %s: it changes all the time", manifestName(w.sack))
 	}
 	return nil
@@ -110,8 +110,8 @@ func (w *writer) nextVersion() uint64 {
 // adopt makes a manifest that is stored the present state. It ends the open
 // attempt, whether it is the one that happened or can't happen any more.
 func (w *writer) adopt(m *manifest, version Version) {
-	a := w.open
-	w.open, w.version = nil, version
+	a := w.attempt
+	w.attempt, w.version = nil, version
 	w.driver.views[w.sack].replace(w.manifest, m)
 	w.mu.Lock()
 	w.manifest = m
@@ -123,7 +123,7 @@ func (w *writer) adopt(m *manifest, version Version) {
 
 // fence gives up: somebody else owns the sack, and what is in memory is worth nothing.
 func (w *writer) fence() {
-	w.open = nil
+	w.attempt = nil
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.fenced = true

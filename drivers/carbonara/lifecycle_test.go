@@ -84,8 +84,12 @@ func (s *sackTest) manifest() *manifest {
 
 func (s *sackTest) counts(id ingest.MetricID, g time.Duration) []ingest.Measure {
 	s.t.Helper()
+	return s.read(ingest.Query{Metric: id, Policy: somePolicies()["two"], Granularity: g, Method: ingest.Count, From: ingest.MinTime, To: ingest.MaxTime})
+}
+
+func (s *sackTest) read(q ingest.Query) []ingest.Measure {
+	s.t.Helper()
 	rows := make([][]ingest.Measure, 1)
-	q := ingest.Query{Metric: id, Policy: somePolicies()["two"], Granularity: g, Method: ingest.Count, From: ingest.MinTime, To: ingest.MaxTime}
 	if err := s.driver.Read(s.t.Context(), []ingest.Query{q}, rows); err != nil {
 		s.t.Fatal(err)
 	}

@@ -3,6 +3,9 @@ package carbonara
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -13,8 +16,19 @@ import (
 type chores struct {
 	collected time.Time // when orphans were looked for last; zero: not yet
 	opened    time.Time
-	purged    time.Time // when deleted metrics were purged last
+	purged    time.Time         // when deleted metrics were purged last
+	aside     map[string]*aside // segments that could not be read, by name
 }
+
+// An aside is a segment that could not be read. It is left alone for a while, so
+// that the others go on being merged.
+type aside struct {
+	failures int
+	until    time.Time
+}
+
+// asideMost is how long a segment that can't be read is left alone at most.
+const asideMost = 10 * time.Minute
 
 // remainderLevel is the level of the raw run that a seal leaves: no merge by tiers
 // touches it, the next seal rewrites it.
@@ -24,103 +38,146 @@ const remainderLevel = 100
 // cover: whoever opens the sack has to scan them.
 const uncoveredRows = 4 << 20
 
-// Maintain does what is due: merges until no tier is full, a seal, the rewriting of
-// what has mostly expired, the collection of garbage.
+// Maintain does what is due: seals, merges until no tier is full, the rewriting of
+// what has mostly expired, the collection of garbage. What fails does not keep the
+// rest from being done.
 func (w *writer) Maintain(ctx context.Context) error {
 	w.chores.Lock()
 	defer w.chores.Unlock()
 	if err := w.usable(ctx); err != nil {
 		return err
 	}
-	if err := w.settle(ctx); err != nil {
-		return err
-	}
-	for {
-		did, err := w.maintainOnce(ctx)
-		if err != nil {
-			return err
+	w.readmit(w.current())
+	// In turns, so that none waits for another that is always due.
+	turns := []func(context.Context, *manifest) (did bool, err error){w.sealIfDue, w.mergeRawTier, w.mergeSealedTier, w.rewriteStale, w.purge}
+	var failures []error
+	for busy := true; busy; {
+		busy = false
+		for i, do := range turns {
+			if do == nil {
+				continue
+			}
+			// One that failed may have happened: the next must not start from before it.
+			if err := w.settle(ctx); err != nil {
+				return errors.Join(append(failures, err)...)
+			}
+			did, err := do(ctx, w.current())
+			switch {
+			case err == nil:
+				busy = busy || did
+			case ctx.Err() != nil || errors.Is(err, ingest.ErrFenced) || errors.Is(err, ErrClosed):
+				return err
+			default:
+				w.setAside(err)
+				failures = append(failures, err)
+				turns[i] = nil
+			}
 		}
-		if !did {
-			break
-		}
 	}
-	return w.collect(ctx)
+	return errors.Join(append(failures, w.collect(ctx))...)
 }
 
-// maintainOnce does the most urgent thing that is due, if any is.
-func (w *writer) maintainOnce(ctx context.Context) (did bool, err error) {
-	m := w.current()
-	began := time.Now()
-	if w.sealIsDue(m) {
-		return true, w.sealNow(ctx)
+// setAside notes which segment an error is about, if it is about one.
+func (w *writer) setAside(err error) {
+	e, ok := errors.AsType[*segmentError](err)
+	if !ok {
+		return
 	}
-	defer timed(&w.driver.stats.mergeNanos, began)
-	if run, level := w.fullTier(m.of(kindRaw), true); run != nil {
-		return true, w.mergeRaw(ctx, run, level)
-	}
-	if run, level := w.fullTier(m.of(kindSealed), false); run != nil {
-		return true, w.mergeSealed(ctx, run, level)
-	}
-	newest := newestOf(m)
-	for _, s := range m.of(kindSealed) {
-		if s.Stale != 0 && newest >= s.Stale {
-			return true, w.mergeSealed(ctx, []segment{s}, s.Level)
+	a := w.collectors.aside[e.name]
+	if a == nil {
+		a = new(aside)
+		if w.collectors.aside == nil {
+			w.collectors.aside = make(map[string]*aside)
 		}
+		w.collectors.aside[e.name] = a
 	}
-	return w.purge(ctx, m)
+	a.until = w.driver.config.now().Add(min(asideMost, time.Second<<min(a.failures, 20)))
+	a.failures++
+}
+
+// readmit forgets what was noted of segments that are no longer there.
+func (w *writer) readmit(m *manifest) {
+	maps.DeleteFunc(w.collectors.aside, func(name string, _ *aside) bool {
+		return !slices.ContainsFunc(m.Segments, func(s segment) bool { return s.Name == name })
+	})
+}
+
+// isAside says whether any of the segments is to be left alone now.
+func (w *writer) isAside(segments []segment) bool {
+	if len(w.collectors.aside) == 0 {
+		return false
+	}
+	now := w.driver.config.now()
+	return slices.ContainsFunc(segments, func(s segment) bool {
+		a := w.collectors.aside[s.Name]
+		return a != nil && now.Before(a.until)
+	})
+}
+
+// open opens a segment for a merge or a seal.
+func (w *writer) open(ctx context.Context, s segment) (*segmentFile, error) {
+	f, err := w.driver.files.open(ctx, w.sack, s)
+	if err != nil {
+		return nil, &segmentError{s.Name, err}
+	}
+	return f, nil
+}
+
+// sealIfDue seals when that is due.
+func (w *writer) sealIfDue(ctx context.Context, m *manifest) (did bool, err error) {
+	due, err := w.sealIsDue(ctx, m)
+	if !due || err != nil || w.isAside(m.of(kindRaw)) || w.isAside(m.of(kindState)) {
+		return false, err
+	}
+	return true, w.sealNow(ctx)
 }
 
 // sealIsDue decides when raw measures are worth sealing: when so many rows have
 // gathered since the last seal that reading what it left again pays, and enough of the
 // metrics have moved past a horizon; or when it has been long.
-func (w *writer) sealIsDue(m *manifest) bool {
+func (w *writer) sealIsDue(ctx context.Context, m *manifest) (bool, error) {
 	c := &w.driver.config
 	rows := m.rawRows()
 	gathered := rows - m.LastSeal.RawRows
 	if gathered <= 0 {
-		return false
+		return false, nil
 	}
-	if w.uncovered(m) >= max(uncoveredRows, m.LastSeal.RawRows) {
-		return true
+	if m.uncovered() >= max(uncoveredRows, m.LastSeal.RawRows) {
+		return true, nil
 	}
 	overdue := c.now().Sub(m.LastSeal.At) >= c.SealEvery
 	if !overdue && gathered < max(c.SealRows, m.LastSeal.RawRows) {
-		return false
+		return false, nil
 	}
-	ready, fresh := w.ready()
+	ready, fresh, err := w.ready(ctx)
 	switch {
-	case ready == 0:
-		return false
+	case ready == 0 || err != nil:
+		return false, err
 	case overdue:
-		return true
+		return true, nil
 	case gathered >= 8*max(c.SealRows, m.LastSeal.RawRows):
-		return true
+		return true, nil
 	case gathered >= 3*max(c.SealRows, m.LastSeal.RawRows):
-		return 8*ready >= fresh
+		return 8*ready >= fresh, nil
 	}
-	return 2*ready >= fresh
-}
-
-// uncovered counts the raw rows that opening the sack would have to scan.
-func (w *writer) uncovered(m *manifest) int64 {
-	covered := ingest.Offset(-1)
-	for _, s := range m.Segments {
-		if s.Kind == kindState {
-			covered = max(covered, s.To)
-		}
-	}
-	rows := int64(0)
-	for _, s := range m.Segments {
-		if s.Kind == kindRaw && s.To > covered {
-			rows += s.Rows
-		}
-	}
-	return rows
+	return 2*ready >= fresh, nil
 }
 
 // ready counts the metrics with new measures, and those of them that have buckets
-// to seal.
-func (w *writer) ready() (ready, fresh int) {
+// to seal. It asks the index for the policies: no record may have named them yet.
+func (w *writer) ready(ctx context.Context) (ready, fresh int, err error) {
+	policies := w.policyNames()
+	rules := make([]*policyRules, len(policies)) // nil: the policy is gone
+	for i, name := range policies {
+		p, err := w.policy(ctx, name)
+		if err != nil {
+			return 0, 0, err
+		}
+		if p != nil {
+			rules[i] = new(policyRules)
+			rules[i].set(p)
+		}
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := range w.table.metrics {
@@ -129,11 +186,50 @@ func (w *writer) ready() (ready, fresh int) {
 			continue
 		}
 		fresh++
-		if r := w.table.policies[s.policy]; r.policy != nil && r.horizon(s.shown) > s.sealed {
+		if int(s.policy) < len(rules) && rules[s.policy] != nil && rules[s.policy].horizon(s.shown) > s.sealed {
 			ready++
 		}
 	}
-	return ready, fresh
+	return ready, fresh, nil
+}
+
+// policy looks up an archive policy; nil when it is gone.
+func (w *writer) policy(ctx context.Context, name string) (*ingest.ArchivePolicy, error) {
+	p, err := w.driver.policies.Policy(ctx, name)
+	switch {
+	case errors.Is(err, ingest.ErrNoPolicy):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("cannot look up archive policy %q: %w", name, err)
+	}
+	return p, nil
+}
+
+// mergeRawTier merges a tier of raw runs that is full.
+func (w *writer) mergeRawTier(ctx context.Context, m *manifest) (did bool, err error) {
+	if merge, level := w.fullTier(m.of(kindRaw), true); merge != nil {
+		return true, w.mergeRaw(ctx, merge, level)
+	}
+	return false, nil
+}
+
+// mergeSealedTier merges a tier of sealed runs that is full.
+func (w *writer) mergeSealedTier(ctx context.Context, m *manifest) (did bool, err error) {
+	if merge, level := w.fullTier(m.of(kindSealed), false); merge != nil {
+		return true, w.mergeSealed(ctx, merge, level)
+	}
+	return false, nil
+}
+
+// rewriteStale rewrites a sealed segment that has mostly expired.
+func (w *writer) rewriteStale(ctx context.Context, m *manifest) (did bool, err error) {
+	newest := newestOf(m)
+	for _, s := range m.of(kindSealed) {
+		if one := []segment{s}; s.Stale != 0 && newest >= s.Stale && !w.isAside(one) {
+			return true, w.mergeSealed(ctx, one, s.Level)
+		}
+	}
+	return false, nil
 }
 
 // fullTier finds segments to merge: of the lowest tier that has MergeWidth runs,
@@ -142,12 +238,17 @@ func (w *writer) ready() (ready, fresh int) {
 func (w *writer) fullTier(segments []segment, neighbours bool) (merge []segment, level int) {
 	runs := runsOf(segments)
 	if !neighbours {
+		runs = slices.DeleteFunc(runs, w.isAside)
 		slices.SortStableFunc(runs, func(a, b []segment) int { return cmp.Compare(a[0].Level, b[0].Level) })
 	}
 	var best [][]segment
 	for i := 0; i < len(runs); {
+		if w.isAside(runs[i]) {
+			i++
+			continue
+		}
 		j := i + 1
-		for j < len(runs) && runs[j][0].Level == runs[i][0].Level {
+		for j < len(runs) && runs[j][0].Level == runs[i][0].Level && !w.isAside(runs[j]) {
 			j++
 		}
 		if j-i >= w.driver.config.MergeWidth && runs[i][0].Level < remainderLevel &&
@@ -160,20 +261,4 @@ func (w *writer) fullTier(segments []segment, neighbours bool) (merge []segment,
 		return nil, 0
 	}
 	return slices.Concat(best...), best[0][0].Level + 1
-}
-
-// runsOf groups segments that were written as one: a run that was too large for
-// one object.
-func runsOf(segments []segment) [][]segment {
-	var runs [][]segment
-	for _, s := range segments {
-		if n := len(runs); n > 0 {
-			if last := runs[n-1][0]; last.Level == s.Level && last.From == s.From && last.To == s.To {
-				runs[n-1] = append(runs[n-1], s)
-				continue
-			}
-		}
-		runs = append(runs, []segment{s})
-	}
-	return runs
 }

@@ -78,6 +78,23 @@ func (m *manifest) rawRows() int64 {
 	return n
 }
 
+// uncovered counts the raw rows that opening the sack would have to scan.
+func (m *manifest) uncovered() int64 {
+	covered := ingest.Offset(-1)
+	for _, s := range m.Segments {
+		if s.Kind == kindState {
+			covered = max(covered, s.To)
+		}
+	}
+	rows := int64(0)
+	for _, s := range m.Segments {
+		if s.Kind == kindRaw && s.To > covered {
+			rows += s.Rows
+		}
+	}
+	return rows
+}
+
 // replace takes segments out, puts others in the place of the first of them, and
 // remembers the old ones as garbage. It fails if one of the old ones is not there.
 func (m *manifest) replace(old, new []segment, now time.Time) error {

@@ -2,16 +2,15 @@ package carbonara
 
 import (
 	"context"
+	"time"
 
 	"millrace/ingest"
 )
 
-// A rawMerge walks several raw segments, given in the order of the log, metric by
+// A rawMerge walks several raw runs, given in the order of the log, metric by
 // metric. It holds a row group of each and the measures of one metric.
 type rawMerge struct {
-	scans    []*rawScan
-	heads    []rawRun
-	live     []bool // false: the scan has ended
+	runs     []*runScan[rawRun]
 	measures []ingest.Measure
 	metric   ingest.MetricID
 	policy   string
@@ -23,67 +22,61 @@ type rawMerge struct {
 func (w *writer) newRawMerge(ctx context.Context, segments []segment) (*rawMerge, error) {
 	m := &rawMerge{late: make(map[ingest.MetricID]uint64)}
 	for _, seg := range segments {
-		f, err := w.driver.files.open(ctx, w.sack, seg)
+		f, err := w.open(ctx, seg)
 		if err != nil {
 			return nil, err
 		}
 		totals, err := f.lates()
 		if err != nil {
-			return nil, err
+			return nil, &segmentError{seg.Name, err}
 		}
 		for _, l := range totals {
 			m.late[l.Metric] = max(m.late[l.Metric], l.Late)
 		}
-		m.scans = append(m.scans, f.scanRaw(ctx))
 	}
-	m.heads, m.live = make([]rawRun, len(m.scans)), make([]bool, len(m.scans))
-	for i := range m.scans {
-		m.advance(i)
+	for _, run := range runsOf(segments) {
+		m.runs = append(m.runs, newRunScan(run, func(s segment) (rowScan[rawRun], error) {
+			f, err := w.open(ctx, s)
+			if err != nil {
+				return nil, err
+			}
+			return f.scanRaw(ctx), nil
+		}))
 	}
 	return m, nil
-}
-
-// advance moves a scan to its next run that has measures.
-func (m *rawMerge) advance(i int) {
-	for m.scans[i].next() {
-		if m.heads[i] = m.scans[i].run(); len(m.heads[i].Measures) > 0 {
-			m.live[i] = true
-			return
-		}
-	}
-	m.live[i] = false
-	if err := m.scans[i].err(); err != nil && m.failed == nil {
-		m.failed = err
-	}
 }
 
 // next moves to the next metric: its measures are in m.measures, ascending and
 // unique, until the following call.
 func (m *rawMerge) next() bool {
 	least := -1
-	for i := range m.heads {
-		if m.live[i] && (least < 0 || compareMetrics(m.heads[i].Metric, m.heads[least].Metric) < 0) {
+	for i, run := range m.runs {
+		if m.failed = run.err; m.failed != nil {
+			return false
+		}
+		if run.live && (least < 0 || compareMetrics(run.head.Metric, m.runs[least].head.Metric) < 0) {
 			least = i
 		}
 	}
-	if least < 0 || m.failed != nil {
+	if least < 0 {
 		return false
 	}
-	m.metric = m.heads[least].Metric
+	m.metric = m.runs[least].head.Metric
 	m.measures = m.measures[:0]
 	ascending := true
-	for i := least; i < len(m.heads); i++ {
-		for h := &m.heads[i]; m.live[i] && h.Metric == m.metric; {
+	for _, run := range m.runs[least:] {
+		for run.live && run.head.Metric == m.metric {
+			h := &run.head
 			if n := len(m.measures); n > 0 && h.Measures[0].Time <= m.measures[n-1].Time {
 				ascending = false
 			}
 			m.measures = append(m.measures, h.Measures...)
 			m.policy = h.Policy
-			m.advance(i)
+			run.advance()
 		}
-	}
-	if m.failed != nil {
-		return false
+		if m.failed = run.err; m.failed != nil {
+			return false
+		}
 	}
 	if !ascending {
 		m.measures = settle(m.measures)
@@ -108,6 +101,7 @@ func (m *rawMerge) lateTotals(skip map[ingest.MetricID]bool) []lateTotal {
 
 // mergeRaw makes one run of neighbouring raw segments.
 func (w *writer) mergeRaw(ctx context.Context, segments []segment, level int) error {
+	defer timed(&w.driver.stats.mergeNanos, time.Now())
 	buried := w.buriedNow()
 	merge, err := w.newRawMerge(ctx, segments)
 	if err != nil {

@@ -3,7 +3,6 @@ package carbonara
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -134,12 +133,12 @@ func (s *seal) commit(ctx context.Context, raw, state []segment) error {
 func (s *seal) resolve(ctx context.Context, names []string) error {
 	var methods ingest.MethodSet
 	for _, name := range names {
-		p, err := s.w.driver.policies.Policy(ctx, name)
-		if errors.Is(err, ingest.ErrNoPolicy) {
-			continue // its metrics stay as they are
-		}
+		p, err := s.w.policy(ctx, name)
 		if err != nil {
-			return fmt.Errorf("cannot look up archive policy %q: %w", name, err)
+			return err
+		}
+		if p == nil {
+			continue // its metrics stay as they are
 		}
 		rules := &policyRules{name: name}
 		rules.set(p)
@@ -278,14 +277,11 @@ func (s *seal) granularity(ctx context.Context, p *sealPolicy, g time.Duration, 
 		if start >= to {
 			break
 		}
-		j := i + 1
-		for j < len(measures) && measures[j].Time-start < int64(g) {
-			j++
-		}
+		j := aggregate.BucketEnd(measures, i, g)
 		if start >= from {
 			p.plan.Bucket(measures, i, j, p.values, p.present)
 			s.append(p, start)
-			if len(s.run.Times) == sinkChunk {
+			if len(s.run.Times) == sealChunk {
 				if err := s.end(ctx, row.Metric, g, def.Timespan); err != nil {
 					return err
 				}
@@ -296,6 +292,9 @@ func (s *seal) granularity(ctx context.Context, p *sealPolicy, g time.Duration, 
 	}
 	return s.end(ctx, row.Metric, g, def.Timespan)
 }
+
+// sealChunk is how many rows of a series are computed before they are encoded.
+const sealChunk = 1 << 12
 
 func (s *seal) begin() {
 	s.run.Times = s.run.Times[:0]
@@ -344,7 +343,7 @@ func (w *writer) freshTaken() {
 func (w *writer) freshAgain() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for i := range w.table.metrics {
+	for _, i := range w.table.index {
 		w.table.metrics[i].fresh = true
 	}
 }
@@ -352,6 +351,7 @@ func (w *writer) freshAgain() {
 // A stateWalk goes through state segments in order.
 type stateWalk struct {
 	scans  []*stateScan
+	names  []string // of their segments
 	row    stateRow
 	ok     bool
 	failed error
@@ -360,23 +360,25 @@ type stateWalk struct {
 func (w *writer) newStateWalk(ctx context.Context, segments []segment) (*stateWalk, error) {
 	s := new(stateWalk)
 	for _, seg := range segments {
-		f, err := w.driver.files.open(ctx, w.sack, seg)
+		f, err := w.open(ctx, seg)
 		if err != nil {
 			return nil, err
 		}
-		s.scans = append(s.scans, f.scanState(ctx))
+		s.scans, s.names = append(s.scans, f.scanState(ctx)), append(s.names, seg.Name)
 	}
 	s.advance()
 	return s, nil
 }
 
 func (s *stateWalk) advance() {
-	for s.ok = false; len(s.scans) > 0 && s.failed == nil; s.scans = s.scans[1:] {
+	for s.ok = false; len(s.scans) > 0 && s.failed == nil; s.scans, s.names = s.scans[1:], s.names[1:] {
 		if s.scans[0].next() {
 			s.row, s.ok = s.scans[0].row(), true
 			return
 		}
-		s.failed = s.scans[0].err()
+		if err := s.scans[0].err(); err != nil {
+			s.failed = &segmentError{s.names[0], err}
+		}
 	}
 }
 

@@ -2,46 +2,56 @@ package carbonara
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"time"
 
 	"millrace/ingest"
 )
 
-// A sealedMerge walks several sealed segments run by run, in the order of metric
-// and granularity. Rows of the same series come from the segments one after the other.
+// A sealedMerge walks several sealed runs, in the order of metric, granularity and
+// time. It holds a row group of each.
 type sealedMerge struct {
-	scans  []*sealedScan
-	heads  []sealedRun
-	live   []bool
-	failed error
+	runs    []*runScan[sealedRun]
+	columns [][]int // of the segment that each run is in: where its methods are among all
+	failed  error
 }
 
-func (m *sealedMerge) advance(i int) {
-	for m.scans[i].next() {
-		if m.heads[i] = m.scans[i].run(); len(m.heads[i].Times) > 0 {
-			m.live[i] = true
-			return
+// newSealedMerge opens the segments and returns all their methods.
+func (w *writer) newSealedMerge(ctx context.Context, segments []segment) (*sealedMerge, []ingest.Method, error) {
+	var set ingest.MethodSet
+	for _, seg := range segments {
+		f, err := w.open(ctx, seg)
+		if err != nil {
+			return nil, nil, err
 		}
+		set.Union(ingest.MethodsOf(f.methods()...))
 	}
-	m.live[i] = false
-	if err := m.scans[i].err(); err != nil && m.failed == nil {
-		m.failed = err
+	methods := set.List()
+	runs := runsOf(segments)
+	m := &sealedMerge{columns: make([][]int, len(runs))}
+	for i, run := range runs {
+		m.runs = append(m.runs, newRunScan(run, func(s segment) (rowScan[sealedRun], error) {
+			f, err := w.open(ctx, s)
+			if err != nil {
+				return nil, err
+			}
+			m.columns[i] = mapColumns(methods, f.methods())
+			return f.scanSealed(ctx), nil
+		}))
 	}
+	return m, methods, nil
 }
 
-// least returns the scan whose run comes first, -1 at the end.
+// least returns the run whose head comes first, -1 at the end.
 func (m *sealedMerge) least() int {
 	least := -1
-	for i := range m.heads {
-		if m.live[i] && (least < 0 || compareRuns(&m.heads[i], &m.heads[least]) < 0) {
+	for i, run := range m.runs {
+		if m.failed = run.err; m.failed != nil {
+			return -1
+		}
+		if run.live && (least < 0 || compareRuns(&run.head, &m.runs[least].head) < 0) {
 			least = i
 		}
-	}
-	if m.failed != nil {
-		return -1
 	}
 	return least
 }
@@ -66,49 +76,40 @@ func compareRuns(a, b *sealedRun) int {
 // mergeSealed rewrites sealed segments as one run of the level given, without what
 // has expired or been deleted.
 func (w *writer) mergeSealed(ctx context.Context, segments []segment, level int) error {
-	m := w.current()
+	defer timed(&w.driver.stats.mergeNanos, time.Now())
+	newest := newestOf(w.current())
 	buried := w.buriedNow()
-	merge := new(sealedMerge)
-	var set ingest.MethodSet
-	from, to := bounds(segments, 0)
-	var columns [][]ingest.Method
-	for _, seg := range segments {
-		f, err := w.driver.files.open(ctx, w.sack, seg)
-		if err != nil {
-			return err
-		}
-		columns = append(columns, f.methods())
-		set.Union(ingest.MethodsOf(f.methods()...))
-		merge.scans = append(merge.scans, f.scanSealed(ctx))
-	}
-	merge.heads, merge.live = make([]sealedRun, len(merge.scans)), make([]bool, len(merge.scans))
-	for i := range merge.scans {
-		merge.advance(i)
+	merge, methods, err := w.newSealedMerge(ctx, segments)
+	if err != nil {
+		return err
 	}
 	limits, err := w.newLimits(ctx)
 	if err != nil {
 		return err
 	}
-	methods := set.List()
-	mapped := mapColumns(methods, columns)
-	out := w.newSink(newSealedEncoder(methods), segment{Kind: kindSealed, From: from, To: to, Level: level})
+	from, to := bounds(segments, 0)
+	template := segment{Kind: kindSealed, From: from, To: to, Level: level}
+	if len(segments) == 1 {
+		template.Run = segments[0].Run // it stays a part of what it was
+	}
+	out := w.newSink(newSealedEncoder(methods), template)
 	stale := new(staleness)
 	wide := sealedRun{Values: make([][]float64, len(methods)), Present: make([][]bool, len(methods))}
 	for i := merge.least(); i >= 0; i = merge.least() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		run := &merge.heads[i]
+		run := &merge.runs[i].head
 		if !buried[run.Metric] {
 			cut, timespan := limits.of(run.Metric, run.Granularity)
-			if widen(&wide, run, mapped[i], cut) {
+			if widen(&wide, run, merge.columns[i], cut) {
 				stale.add(wide.Times, timespan)
 				if err := out.addSealed(ctx, wide); err != nil {
 					return err
 				}
 			}
 		}
-		merge.advance(i)
+		merge.runs[i].advance()
 	}
 	if merge.failed != nil {
 		return merge.failed
@@ -116,21 +117,18 @@ func (w *writer) mergeSealed(ctx context.Context, segments []segment, level int)
 	if err := out.close(ctx, false); err != nil {
 		return err
 	}
-	at := stale.at(newestOf(m))
+	at := stale.at(newest)
 	for i := range out.segments {
 		out.segments[i].Stale = at
 	}
 	return w.commitMerge(ctx, segments, out.segments)
 }
 
-// mapColumns says for every segment's columns where they are among methods.
-func mapColumns(methods []ingest.Method, columns [][]ingest.Method) [][]int {
-	mapped := make([][]int, len(columns))
-	for i, list := range columns {
-		mapped[i] = make([]int, len(list))
-		for k, m := range list {
-			mapped[i][k], _ = slices.BinarySearch(methods, m)
-		}
+// mapColumns says for every column where it is among methods.
+func mapColumns(methods, columns []ingest.Method) []int {
+	mapped := make([]int, len(columns))
+	for k, m := range columns {
+		mapped[k], _ = slices.BinarySearch(methods, m)
 	}
 	return mapped
 }
@@ -177,14 +175,11 @@ type limits struct {
 func (w *writer) newLimits(ctx context.Context) (*limits, error) {
 	l := &limits{w: w, policies: make(map[string]*ingest.ArchivePolicy)}
 	for _, name := range w.policyNames() {
-		p, err := w.driver.policies.Policy(ctx, name)
-		if errors.Is(err, ingest.ErrNoPolicy) {
-			continue // nothing of it expires
-		}
+		p, err := w.policy(ctx, name)
 		if err != nil {
-			return nil, fmt.Errorf("cannot look up archive policy %q: %w", name, err)
+			return nil, err
 		}
-		l.policies[name] = p
+		l.policies[name] = p // nil: nothing of it expires
 	}
 	return l, nil
 }

@@ -31,6 +31,7 @@ type segment struct {
 	From      ingest.Offset   `json:"from_offset"`          // raw: the log offsets that it covers, [From, To)
 	To        ingest.Offset   `json:"to_offset"`            // state: it covers everything before To
 	Level     int             `json:"level,omitempty"`      // tier of merging
+	Run       string          `json:"run,omitempty"`        // the same in neighbours that were written as one and cut for their size
 	Coarsest  time.Duration   `json:"granularity,omitzero"` // sealed: the coarsest granularity in it
 	Stale     int64           `json:"stale,omitempty"`      // sealed: half of the rows have expired when the sack's newest measure is this new; 0: never
 }
@@ -67,6 +68,21 @@ type sealedRun struct {
 	Times       []int64
 	Values      [][]float64
 	Present     [][]bool
+}
+
+// cut splits a run after n rows.
+func (r sealedRun) cut(n int) (first, rest sealedRun) {
+	first, rest = r, r
+	first.Times, rest.Times = r.Times[:n], r.Times[n:]
+	first.Values, rest.Values = make([][]float64, len(r.Values)), make([][]float64, len(r.Values))
+	first.Present, rest.Present = make([][]bool, len(r.Present)), make([][]bool, len(r.Present))
+	for i, p := range r.Present {
+		if p != nil {
+			first.Values[i], rest.Values[i] = r.Values[i][:n], r.Values[i][n:]
+			first.Present[i], rest.Present[i] = p[:n], p[n:]
+		}
+	}
+	return first, rest
 }
 
 // compareMetrics orders ids as segments do: by their bytes.

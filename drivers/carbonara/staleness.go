@@ -59,18 +59,25 @@ func (s *staleness) thin() {
 }
 
 // at returns the newest timestamp at which half of the rows have expired; 0 when
-// that never happens. It lies half the shortest timespan after now at least: the
-// rows may be of metrics that have stopped, and would expire never.
+// that never happens. What should have expired by now and is still there is of
+// metrics that have stopped, and may stay for ever: it is looked at again after half
+// the shortest timespan, and later and later, the longer it has been there.
 func (s *staleness) at(now int64) int64 {
 	slices.SortFunc(s.samples, func(a, b staleSample) int { return cmp.Compare(a.expires, b.expires) })
 	expired := int64(0)
 	for _, sample := range s.samples {
-		if expired += sample.rows; 2*expired >= s.rows {
-			if soonest := now + int64(s.shortest/2); now > math.MinInt64 && soonest > now {
-				return max(sample.expires, soonest)
-			}
+		if expired += sample.rows; 2*expired < s.rows {
+			continue
+		}
+		if sample.expires > now {
 			return sample.expires
 		}
+		overdue := uint64(now) - uint64(sample.expires) // no overflow, however far apart
+		wait := max(1, uint64(s.shortest/2), overdue/2)
+		if wait > uint64(math.MaxInt64)-uint64(max(now, 0)) {
+			return 0
+		}
+		return now + int64(wait)
 	}
 	return 0
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,7 +30,7 @@ type writer struct {
 	committing sync.Mutex // held while the manifest is swapped; before mu
 	version    Version    // of the stored manifest; guarded by committing, as are the next two
 	attempts   uint64     // the highest manifest version tried
-	open       *attempt   // the last swap, while its outcome is unknown
+	attempt    *attempt   // the last swap, while its outcome is unknown
 
 	mu        sync.Mutex
 	manifest  *manifest // as committed; changes with both locks held
@@ -236,7 +237,7 @@ func (w *writer) Close() error {
 type sink struct {
 	w        *writer
 	enc      encoder
-	template segment // Kind, From, To and Level of each
+	template segment // Kind, From, To, Level and Run of each
 	most     int64
 	naming   func(name string) // called before a segment is put; may be nil
 	segments []segment
@@ -247,15 +248,15 @@ func (w *writer) newSink(enc encoder, template segment) *sink {
 	return &sink{w: w, enc: enc, template: template, most: w.driver.store.MaxObject() * 9 / 10}
 }
 
-// sinkChunk is how many rows are added before the segment's size is looked at.
-const sinkChunk = 1 << 15
+// chunk is how many rows may be added before the segment's size is looked at, when
+// a row has so many columns.
+func (s *sink) chunk(columns int) int {
+	return int(max(1, s.most/16/8/int64(columns)))
+}
 
 func (s *sink) addRaw(ctx context.Context, run rawRun) error {
-	enc := s.enc.(*rawEncoder)
-	for measures := run.Measures; len(measures) > 0; {
-		n := min(sinkChunk, len(measures))
-		enc.add(rawRun{run.Metric, run.Policy, measures[:n]})
-		measures = measures[n:]
+	for measures := range slices.Chunk(run.Measures, s.chunk(4)) {
+		s.enc.(*rawEncoder).add(rawRun{run.Metric, run.Policy, measures})
 		if err := s.roll(ctx); err != nil {
 			return err
 		}
@@ -264,6 +265,14 @@ func (s *sink) addRaw(ctx context.Context, run rawRun) error {
 }
 
 func (s *sink) addSealed(ctx context.Context, run sealedRun) error {
+	for n := s.chunk(4 + len(run.Values)); len(run.Times) > n; {
+		var first sealedRun
+		first, run = run.cut(n)
+		s.enc.(*sealedEncoder).add(first)
+		if err := s.roll(ctx); err != nil {
+			return err
+		}
+	}
 	s.enc.(*sealedEncoder).add(run)
 	return s.roll(ctx)
 }
@@ -290,7 +299,7 @@ func (s *sink) put(ctx context.Context) error {
 	if s.naming != nil {
 		s.naming(seg.Name)
 	}
-	seg.From, seg.To, seg.Level = s.template.From, s.template.To, s.template.Level
+	seg.From, seg.To, seg.Level, seg.Run = s.template.From, s.template.To, s.template.Level, s.template.Run
 	if err := s.w.driver.store.Put(ctx, sackPrefix(s.w.sack)+seg.Name, data); err != nil {
 		return fmt.Errorf("cannot put segment %s of %d rows: %w", seg.Name, seg.Rows, err)
 	}
@@ -302,10 +311,18 @@ func (s *sink) put(ctx context.Context) error {
 // there is no other.
 func (s *sink) close(ctx context.Context, evenEmpty bool) error {
 	if s.enc.rows() == 0 && (!evenEmpty || len(s.segments) > 0) {
-		_, _, err := s.enc.finish()
+		if _, _, err := s.enc.finish(); err != nil {
+			return err
+		}
+	} else if err := s.put(ctx); err != nil {
 		return err
 	}
-	return s.put(ctx)
+	if len(s.segments) > 1 && s.template.Run == "" {
+		for i := range s.segments {
+			s.segments[i].Run = s.segments[0].Name
+		}
+	}
+	return nil
 }
 
 // timed adds the time since began to a counter of nanoseconds.

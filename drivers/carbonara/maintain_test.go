@@ -1,0 +1,114 @@
+package carbonara
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"millrace/ingest"
+)
+
+// What was flushed before the sack was opened is sealed, though no record has
+// named its archive policy since.
+func TestSealAfterOpen(t *testing.T) {
+	s := newSackTest(t, nil, Config{SealRows: 10})
+	id := ingest.NewMetricID()
+	for i := range int64(30) {
+		s.measure(id, 1000+20*i, 1)
+	}
+	s.flush()
+	s.open()
+	s.maintain()
+	if len(s.manifest().of(kindSealed)) == 0 {
+		t.Error("nothing is sealed")
+	}
+}
+
+// One segment that can't be read harms what is in it. The others are merged as ever,
+// and the manifest stays short.
+func TestDamagedSegment(t *testing.T) {
+	s := newSackTest(t, nil, Config{SealRows: 10, MergeWidth: 4})
+	id := ingest.NewMetricID()
+	for i := range int64(5) {
+		s.measure(id, 1000+20*i, 1)
+		s.flush()
+	}
+	damaged := s.manifest().Segments[2].Name
+	s.store.objects["sack/0/"+damaged].data[30] ^= 0xff
+	failed := 0
+	for i := range int64(200) {
+		s.measure(id, 2000+20*i, 1)
+		s.flush()
+		if err := s.writer.Maintain(t.Context()); err != nil {
+			failed++
+			if !strings.Contains(err.Error(), damaged) {
+				t.Fatal(err)
+			}
+		}
+		s.now = s.now.Add(time.Second)
+	}
+	if failed == 0 {
+		t.Error("nobody is told of the damaged segment")
+	}
+	if failed > 20 {
+		t.Errorf("the damaged segment is read again and again: %d times", failed)
+	}
+	if n := len(s.manifest().Segments); n > 25 {
+		t.Errorf("%d segments", n)
+	}
+}
+
+// Rows that are due to expire by the sack's newest measure, but not by that of
+// their own metric, aren't written anew for ever.
+func TestStoppedMetricsRest(t *testing.T) {
+	for _, end := range []int64{500_000, math.MaxInt64/1_000_000_000 - 10} {
+		s := newSackTest(t, nil, Config{SealRows: 1})
+		stopped, goesOn := ingest.NewMetricID(), ingest.NewMetricID()
+		for i := range int64(100) {
+			s.measure(stopped, 1000+10*i, 1)
+		}
+		s.flush()
+		s.maintain()
+		for i := range int64(400) {
+			s.measure(goesOn, 2000+(end-2000)/400*(i+1), 1)
+			s.flush()
+			s.maintain()
+		}
+		if n := s.driver.Stats().Merges; n > 150 { // by tiers there are about 400/7 of raw segments and as many of sealed ones
+			t.Errorf("%d merges", n)
+		}
+		if rows := s.counts(stopped, 10*time.Second); len(rows) != 100 {
+			t.Errorf("%d rows, want 100", len(rows))
+		}
+	}
+}
+
+// Buckets at both ends of time, and far apart, are sealed one by one.
+func TestSealEndsOfTime(t *testing.T) {
+	const first, last = ingest.MinTime, ingest.MaxTime - 1
+	for _, at := range [][]int64{
+		{first, first + 7e9, last}, // the first bucket is a short one
+		{first, 1_700_000_000e9, last - 100e9, last},
+		{-1, 0, 9e9, last},
+	} {
+		s := newSackTest(t, nil, Config{SealRows: 1})
+		id := ingest.NewMetricID()
+		r := ingest.Record{Kind: ingest.RecordMeasures, Entries: []ingest.Entry{{Metric: id, Policy: "plain"}}}
+		for _, t := range at {
+			r.Entries[0].Measures = append(r.Entries[0].Measures, ingest.Measure{Time: t, Value: 1})
+		}
+		s.apply(r)
+		s.flush()
+		q := ingest.Query{Metric: id, Policy: somePolicies()["plain"], Granularity: 10 * time.Second, Method: ingest.Count, From: ingest.MinTime, To: ingest.MaxTime}
+		before, after := s.read(q), []ingest.Measure(nil)
+		s.maintain()
+		if len(s.manifest().of(kindSealed)) == 0 {
+			t.Fatal("nothing is sealed")
+		}
+		if after = s.read(q); !slices.Equal(before, after) {
+			t.Errorf("%v: %v before the seal, %v after it", at, before, after)
+		}
+	}
+}
