@@ -1,9 +1,12 @@
 // Command millrace takes measures in over Gnocchi's v1 REST API, acknowledges them
 // when they are durable, and makes aggregates of them.
 //
-// config.go is every setting with its default; wire.go makes the parts and joins
-// them (the one switch that names drivers); serve.go is their life and death;
-// telemetry.go what is told about it. The other files are a command each.
+// config.go is every setting with its default, settings.go reads them, validate.go
+// refuses what can't be meant; wire.go makes the parts and joins them (the one switch
+// that names drivers); serve.go is their life and death, listen.go the way in;
+// telemetry.go and observe*.go are what is told about it. client.go speaks to a
+// running server for the commands that need one, which have a file each, or several:
+// import.go, importcsv.go and so on.
 package main
 
 import (

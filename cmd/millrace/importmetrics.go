@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// importClients is how many metrics are created or looked up at the same time.
+const importClients = 8
+
+// prepare creates the metrics that this import has not yet created, and asks how
+// many measures have been late of those that it uses for the first time. Which
+// names it is about to create is in the state before it does: should it not hear
+// of the outcome, the next run looks for them first.
+func (s *sender) prepare(ctx context.Context, names []string) error {
+	var missing, fresh []string
+	for _, name := range names {
+		id, known := s.state.Metrics[name]
+		if !known {
+			missing = append(missing, name)
+		}
+		if _, used := s.late[id]; !known || !used {
+			fresh = append(fresh, name)
+		}
+	}
+	if len(missing) > 0 {
+		doubtful := s.state.Creating
+		s.state.Creating = missing
+		if err := s.state.save(); err != nil {
+			return err
+		}
+		ids := make([]string, len(missing))
+		err := each(ctx, len(missing), func(ctx context.Context, i int) (err error) {
+			ids[i], err = s.create(ctx, missing[i], slices.Contains(doubtful, missing[i]))
+			return err
+		})
+		for i, id := range ids {
+			if id != "" {
+				s.state.Metrics[missing[i]] = id
+			}
+		}
+		if err == nil {
+			s.state.Creating = nil
+		}
+		if err := errors.Join(err, s.state.save()); err != nil {
+			return err
+		}
+	}
+	counts := make([]uint64, len(fresh))
+	err := each(ctx, len(fresh), func(ctx context.Context, i int) (err error) {
+		counts[i], err = s.lateOf(ctx, s.state.Metrics[fresh[i]])
+		if isStatus(err, http.StatusNotFound) {
+			err = fmt.Errorf("metric %s, which %s says was created, does not exist any more: choose another --state to begin anew", fresh[i], s.options.state)
+		}
+		return err
+	})
+	for i, name := range fresh {
+		s.late[s.state.Metrics[name]] = counts[i]
+	}
+	return err
+}
+
+// each calls f for 0 to n-1, several at a time, and returns the first error.
+func each(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(importClients)
+	for i := range n {
+		group.Go(func() error { return f(ctx, i) })
+	}
+	return group.Wait()
+}
+
+// create creates a metric. A doubtful one may have been created before, by a request
+// whose answer was not heard: one of its name that is empty is taken for it.
+func (s *sender) create(ctx context.Context, name string, doubtful bool) (id string, err error) {
+	in := map[string]string{"name": name}
+	if s.options.policy != "" {
+		in["archive_policy_name"] = s.options.policy
+	}
+	err = s.patiently(ctx, func() (err error) {
+		if doubtful {
+			if id, err = s.findEmpty(ctx, name); err != nil || id != "" {
+				return err
+			}
+		}
+		var made struct{ ID string }
+		_, err = s.client.do(ctx, "POST", "/metric", nil, in, &made)
+		id, doubtful = made.ID, err != nil
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("cannot create metric %s: %w", name, err)
+	}
+	return id, nil
+}
+
+// findEmpty returns the id of a metric of this name that has no measures, if any.
+func (s *sender) findEmpty(ctx context.Context, name string) (string, error) {
+	var metrics []struct{ ID string }
+	if _, err := s.client.do(ctx, "GET", "/metric", url.Values{"name": {name}}, nil, &metrics); err != nil {
+		return "", err
+	}
+	for _, m := range metrics {
+		var rows []any
+		if _, err := s.client.do(ctx, "GET", "/metric/"+m.ID+"/measures", url.Values{"refresh": {"true"}}, nil, &rows); err != nil {
+			return "", err
+		}
+		if len(rows) == 0 {
+			return m.ID, nil
+		}
+	}
+	return "", nil
+}
+
+// lateOf asks how many measures of a metric have been dropped because they came too late.
+func (s *sender) lateOf(ctx context.Context, id string) (late uint64, err error) {
+	err = s.patiently(ctx, func() error {
+		header, err := s.client.do(ctx, "GET", "/metric/"+url.PathEscape(id), nil, nil, nil)
+		if err != nil {
+			return err
+		}
+		late, _ = strconv.ParseUint(header.Get("Millrace-Late"), 10, 64)
+		return nil
+	})
+	return late, err
+}
+
+// lateSince sums up how many measures of this run's metrics came too late since it began.
+func (s *sender) lateSince(ctx context.Context) (uint64, error) {
+	ids := slices.Sorted(maps.Keys(s.late))
+	counts := make([]uint64, len(ids))
+	err := each(ctx, len(ids), func(ctx context.Context, i int) (err error) {
+		counts[i], err = s.lateOf(ctx, ids[i])
+		return err
+	})
+	sum := uint64(0)
+	for i, id := range ids {
+		sum += counts[i] - min(counts[i], s.late[id])
+	}
+	return sum, err
+}

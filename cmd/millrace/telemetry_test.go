@@ -1,0 +1,76 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// A collector takes what is exported by OTLP, path → bodies.
+type collector struct {
+	*httptest.Server
+	mu     sync.Mutex
+	bodies map[string][]byte
+}
+
+func newCollector(t *testing.T) *collector {
+	c := &collector{bodies: make(map[string][]byte)}
+	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || r.Header.Get("Authorization") != "Bearer hunter2" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.bodies[r.URL.Path] = append(c.bodies[r.URL.Path], body...)
+	}))
+	t.Cleanup(c.Close)
+	return c
+}
+
+// Metrics and traces go to a collector below the endpoint, with the headers that the
+// settings name, and at the latest when the server stops.
+func TestTelemetryOTLP(t *testing.T) {
+	c := newCollector(t)
+	p := startHere(t, t.TempDir(), "", "MILLRACE_TELEMETRY_OTLP_ENDPOINT="+c.URL+"/otlp", "MILLRACE_TELEMETRY_OTLP_HEADERS=authorization=Bearer hunter2", "MILLRACE_TELEMETRY_TRACE_RATIO=1", "MILLRACE_LOG_LEVEL=debug")
+	id := p.newMetric(t, "m", "high")
+	p.post(t, id, `[{"timestamp": "2024-05-05T05:05:05", "value": 5}]`)
+	p.series(t, id, "")
+	if code := p.terminate(); code != 0 {
+		t.Errorf("status %d\n%s", code, p.log)
+	}
+	for path, want := range map[string][]string{
+		"/otlp/v1/metrics": {"millrace.accepted.measures", "millrace.lag.age", "service.name"},
+		"/otlp/v1/traces":  {"millrace.apply", "service.name"},
+	} {
+		for _, name := range want {
+			if !bytes.Contains(c.bodies[path], []byte(name)) {
+				t.Errorf("%d bytes at %s say nothing of %s", len(c.bodies[path]), path, name)
+			}
+		}
+	}
+	if strings.Contains(p.log.String(), "hunter2") {
+		t.Errorf("a secret is in the log:\n%s", p.log)
+	}
+}
+
+// A collector that isn't there, or refuses, is told and harms nothing.
+func TestTelemetryCollectorIsAway(t *testing.T) {
+	p := startHere(t, t.TempDir(), "", "MILLRACE_TELEMETRY_OTLP_ENDPOINT="+newCollector(t).URL)
+	id := p.newMetric(t, "m", "high")
+	p.post(t, id, `[{"timestamp": "2024-05-05T05:05:05", "value": 5}]`)
+	if got := p.series(t, id, "granularity=1"); len(got) != 1 {
+		t.Errorf("%q", got)
+	}
+	if code := p.terminate(); code != 0 {
+		t.Errorf("status %d\n%s", code, p.log)
+	}
+	if !strings.Contains(p.log.String(), "telemetry") {
+		t.Errorf("the log does not say that nothing could be exported:\n%s", p.log)
+	}
+}
