@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"millrace/ingest"
@@ -49,59 +50,95 @@ func Check(ctx context.Context, store Store, report func(Report)) error {
 // checkSack returns an error only when ctx ends; everything else is a problem.
 func checkSack(ctx context.Context, store Store, sack ingest.Sack) (Report, error) {
 	r := Report{Sack: sack}
-	problem := func(format string, args ...any) { r.Problems = append(r.Problems, fmt.Errorf(format, args...)) }
 	m, _, err := readManifest(ctx, store, sack)
 	if err != nil {
-		problem("%w", err)
+		r.Problems = append(r.Problems, err)
 		return r, ctx.Err()
 	}
 	r.Applied = m.Applied
-	named := make(map[string]bool)
-	for _, g := range m.Garbage {
-		named[g.Name] = true
-	}
-	covered := ingest.Offset(0)
+	r.Problems = m.problems(sack)
 	for _, s := range m.Segments {
-		if err := ctx.Err(); err != nil {
-			return r, err
-		}
-		if named[s.Name] {
-			problem("%s names segment %s twice", manifestName(sack), s.Name)
-		}
-		named[s.Name] = true
 		r.Segments++
 		r.Rows += s.Rows
 		r.Bytes += s.Bytes
-		name := sackPrefix(sack) + s.Name
-		if s.From > s.To || s.To > m.Applied {
-			problem("%s covers the offsets %d to %d, and the sack has been applied up to %d", name, s.From, s.To, m.Applied)
+		err := checkSegment(ctx, store, sack, s)
+		if err := ctx.Err(); err != nil {
+			return r, err
 		}
-		if s.Kind == kindRaw {
-			if s.From < covered && s.To != covered {
-				problem("%s covers the offsets %d to %d, of which the segment before it holds a part", name, s.From, s.To)
-			}
-			covered = s.To
-		}
-		f, err := openSegment(ctx, store, name, s.Bytes)
-		if errors.Is(err, ErrNotFound) {
-			problem("%s is missing: %s names it", name, manifestName(sack))
-			continue
-		}
-		if err == nil {
-			err = f.verify(ctx, s)
-		}
-		if err != nil {
-			problem("%w", err)
+		if err != nil && stillNamed(ctx, store, sack, s) {
+			r.Problems = append(r.Problems, err)
 		}
 	}
 	objects, err := store.List(ctx, sackPrefix(sack))
 	if err != nil {
-		problem("cannot list sack %d: %w", sack, err)
+		r.Problems = append(r.Problems, fmt.Errorf("cannot list sack %d: %w", sack, err))
 	}
+	named := m.names()
 	for _, o := range objects {
 		if name := strings.TrimPrefix(o.Name, sackPrefix(sack)); strings.HasSuffix(name, ".parquet") && !named[name] {
 			r.Orphans++
 		}
 	}
 	return r, ctx.Err()
+}
+
+// checkSegment verifies a segment against its description.
+func checkSegment(ctx context.Context, store Store, sack ingest.Sack, s segment) error {
+	name := sackPrefix(sack) + s.Name
+	f, err := openSegment(ctx, store, name, s.Bytes)
+	if errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("%s is missing: %s names it", name, manifestName(sack))
+	}
+	if err != nil {
+		return err
+	}
+	return f.verify(ctx, s)
+}
+
+// stillNamed says whether a segment is live still: one that isn't may have been
+// replaced and deleted since the manifest was read.
+func stillNamed(ctx context.Context, store Store, sack ingest.Sack, s segment) bool {
+	m, _, err := readManifest(ctx, store, sack)
+	return err != nil || slices.ContainsFunc(m.Segments, func(other segment) bool { return other.Name == s.Name })
+}
+
+// problems lists what is wrong with a manifest by itself.
+func (m *manifest) problems(sack ingest.Sack) (list []error) {
+	problem := func(format string, args ...any) { list = append(list, fmt.Errorf(format, args...)) }
+	seen := make(map[string]bool)
+	for _, g := range m.Garbage {
+		seen[g.Name] = true
+	}
+	for _, s := range m.Segments {
+		name := sackPrefix(sack) + s.Name
+		if seen[s.Name] {
+			problem("%s names segment %s twice", manifestName(sack), s.Name)
+		}
+		seen[s.Name] = true
+		if s.From > s.To || s.To > m.Applied {
+			problem("%s covers the offsets %d to %d, and the sack has been applied up to %d", name, s.From, s.To, m.Applied)
+		}
+	}
+	covered := ingest.Offset(0)
+	for _, run := range runsOf(m.of(kindRaw)) {
+		for _, s := range run {
+			if s.From < covered || s.From != run[0].From || s.To != run[0].To {
+				problem("%s%s covers the offsets %d to %d, of which the segment before it holds a part", sackPrefix(sack), s.Name, s.From, s.To)
+			}
+		}
+		covered = run[0].To
+	}
+	return list
+}
+
+// names is every segment that a manifest names, live or garbage.
+func (m *manifest) names() map[string]bool {
+	names := make(map[string]bool, len(m.Segments)+len(m.Garbage))
+	for _, s := range m.Segments {
+		names[s.Name] = true
+	}
+	for _, g := range m.Garbage {
+		names[g.Name] = true
+	}
+	return names
 }

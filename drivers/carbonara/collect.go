@@ -3,6 +3,7 @@ package carbonara
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -113,17 +114,10 @@ func (w *writer) collectOrphans(ctx context.Context) error {
 	if stored.Epoch != m.Epoch {
 		return fmt.Errorf("sack %d is at epoch %d, ours is %d: %w", w.sack, stored.Epoch, m.Epoch, ingest.ErrFenced)
 	}
-	named := make(map[string]bool)
+	named := m.names()
+	maps.Copy(named, stored.names())
 	for _, name := range flushing {
 		named[name] = true
-	}
-	for _, of := range []*manifest{stored, m} {
-		for _, s := range of.Segments {
-			named[s.Name] = true
-		}
-		for _, g := range of.Garbage {
-			named[g.Name] = true
-		}
 	}
 	now := w.driver.config.now()
 	var orphans []string

@@ -312,27 +312,14 @@ func TestCheck(t *testing.T) {
 		s.flush()
 		s.maintain()
 	}
-	problems := func() string {
-		t.Helper()
-		var text strings.Builder
-		err := Check(t.Context(), s.store, func(r Report) {
-			for _, p := range r.Problems {
-				text.WriteString(p.Error() + "\n")
-			}
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return text.String()
-	}
-	if got := problems(); got != "" {
+	if got := problems(t, s.store); got != "" {
 		t.Fatalf("a sound sack has problems: %s", got)
 	}
 	segments := s.manifest().Segments
 	damaged, missing := "sack/0/"+segments[0].Name, "sack/0/"+segments[1].Name
 	s.store.objects[damaged].data[40] ^= 1
 	delete(s.store.objects, missing)
-	got := problems()
+	got := problems(t, s.store)
 	if !strings.Contains(got, damaged) || !strings.Contains(got, missing+" is missing") || strings.Count(got, "\n") != 2 {
 		t.Errorf("problems: %s", got)
 	}
