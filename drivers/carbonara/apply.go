@@ -159,13 +159,13 @@ func (w *writer) encodeBuffer(ctx context.Context) ([]segment, error) {
 	if len(t.touched) == 0 && len(t.counted) == 0 {
 		return nil, nil
 	}
-	enc := w.rawEncoder
+	enc := w.driver.rawEncoder()
 	out := w.newSink(enc, segment{Kind: kindRaw, From: from, To: w.next})
 	out.naming = w.protect
 	enc.late(t.lateTotals())
-	for _, i := range t.ordered() {
-		w.scratch = t.run(i, w.scratch)
-		s := &t.metrics[i]
+	for _, touched := range t.ordered() {
+		w.scratch = t.run(touched.metric, w.scratch)
+		s := &t.metrics[touched.metric]
 		if err := out.addRaw(ctx, rawRun{Metric: s.id, Policy: t.policies[s.policy].name, Measures: w.scratch}); err != nil {
 			return nil, err
 		}
@@ -173,6 +173,7 @@ func (w *writer) encodeBuffer(ctx context.Context) ([]segment, error) {
 	if err := out.close(ctx, true); err != nil {
 		return nil, err
 	}
+	w.driver.encoders.Put(enc)
 	if n := len(out.segments); n > 0 {
 		out.segments[n-1].Measures = t.flushed
 	}

@@ -58,6 +58,7 @@ type Driver struct {
 	files    *fileCache
 	views    []viewSlot // per sack
 	stats    stats
+	encoders sync.Pool // of *rawEncoder that are empty, with their memory
 
 	mu     sync.Mutex
 	closed bool
@@ -104,6 +105,15 @@ func New(ctx context.Context, store Store, policies ingest.Policies, sacks int, 
 	d := &Driver{store: store, policies: policies, sacks: sacks, config: config, views: make([]viewSlot, sacks)}
 	d.files = newFileCache(store, config.CacheBytes, &d.stats.segmentsRead)
 	return d, nil
+}
+
+// rawEncoder returns an empty encoder. Whoever has finished with it, and without an
+// error, gives it back.
+func (d *Driver) rawEncoder() *rawEncoder {
+	if e, ok := d.encoders.Get().(*rawEncoder); ok {
+		return e
+	}
+	return newRawEncoder()
 }
 
 // Close makes every later call fail. A second Close does nothing.

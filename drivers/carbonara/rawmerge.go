@@ -107,7 +107,7 @@ func (w *writer) mergeRaw(ctx context.Context, segments []segment, level int) er
 	if err != nil {
 		return err
 	}
-	enc := newRawEncoder()
+	enc := w.driver.rawEncoder()
 	enc.late(merge.lateTotals(buried))
 	out := w.newSink(enc, segment{Kind: kindRaw, From: segments[0].From, To: segments[len(segments)-1].To, Level: level})
 	for merge.next() {
@@ -127,6 +127,7 @@ func (w *writer) mergeRaw(ctx context.Context, segments []segment, level int) er
 	if err := out.close(ctx, len(merge.late) > 0); err != nil {
 		return err
 	}
+	w.driver.encoders.Put(enc)
 	for _, s := range segments {
 		if n := len(out.segments); n > 0 {
 			out.segments[n-1].Measures += s.Measures

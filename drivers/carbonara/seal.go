@@ -69,7 +69,7 @@ func (w *writer) sealWith(ctx context.Context, policies []string) error {
 		return err
 	}
 	from, to := bounds(raw, m.Applied)
-	s.raw = w.newSink(newRawEncoder(), segment{Kind: kindRaw, From: from, To: to, Level: remainderLevel})
+	s.raw = w.newSink(w.driver.rawEncoder(), segment{Kind: kindRaw, From: from, To: to, Level: remainderLevel})
 	s.state = w.newSink(newStateEncoder(), segment{Kind: kindState, From: from, To: to})
 	s.sealed = w.newSink(newSealedEncoder(s.methods), segment{Kind: kindSealed, From: from, To: to})
 	s.stale = &staleness{}
@@ -81,6 +81,7 @@ func (w *writer) sealWith(ctx context.Context, policies []string) error {
 			return err
 		}
 	}
+	w.driver.encoders.Put(s.raw.enc)
 	for i := range s.sealed.segments {
 		s.sealed.segments[i].Stale = s.stale.at(math.MinInt64)
 	}

@@ -1,6 +1,7 @@
 package carbonara
 
 import (
+	"encoding/binary"
 	"slices"
 
 	"millrace/ingest"
@@ -17,7 +18,7 @@ type table struct {
 	byName   map[string]uint32 // index in policies
 
 	buffer  []buffered
-	touched []uint32 // metrics with measures in the buffer
+	touched []touch  // metrics with measures in the buffer
 	counted []uint32 // metrics whose late count has changed since the last flush
 	flushed int64    // measures given to the buffer since the last flush
 }
@@ -42,6 +43,13 @@ type buffered struct {
 }
 
 const bufferedSize = 24
+
+// A touch is a metric in the order of segments: it is sorted without a look at
+// the metric's row.
+type touch struct {
+	prefix uint64 // of the id
+	metric uint32
+}
 
 // policyRules is an archive policy with what is asked for every record.
 type policyRules struct {
@@ -121,7 +129,7 @@ func (t *table) add(i uint32, m ingest.Measure) {
 	t.buffer = append(t.buffer, buffered{m, -1})
 	if s.tail < 0 {
 		s.head = at
-		t.touched = append(t.touched, i)
+		t.touched = append(t.touched, touch{binary.BigEndian.Uint64(s.id[:8]), i})
 	} else {
 		t.buffer[s.tail].next = at
 	}
@@ -148,7 +156,7 @@ func (t *table) forget(id ingest.MetricID) (policy string, known bool) {
 	delete(t.index, id)
 	t.metrics[i] = metricState{newest: ingest.MinTime, shown: ingest.MinTime, sealed: ingest.MinTime, head: -1, tail: -1}
 	if s.head >= 0 {
-		t.touched = slices.DeleteFunc(t.touched, func(j uint32) bool { return j == i })
+		t.touched = slices.DeleteFunc(t.touched, func(j touch) bool { return j.metric == i })
 	}
 	if s.counted {
 		t.counted = slices.DeleteFunc(t.counted, func(j uint32) bool { return j == i })
@@ -198,9 +206,15 @@ func settle(measures []ingest.Measure) []ingest.Measure {
 }
 
 // ordered returns the touched metrics in the order of segments.
-func (t *table) ordered() []uint32 {
-	slices.SortFunc(t.touched, func(a, b uint32) int {
-		return compareMetrics(t.metrics[a].id, t.metrics[b].id)
+func (t *table) ordered() []touch {
+	slices.SortFunc(t.touched, func(a, b touch) int {
+		switch {
+		case a.prefix < b.prefix:
+			return -1
+		case a.prefix > b.prefix:
+			return 1
+		}
+		return compareMetrics(t.metrics[a.metric].id, t.metrics[b.metric].id)
 	})
 	return t.touched
 }
@@ -220,8 +234,8 @@ const keepBuffer = 1 << 19
 
 // drained empties the buffer: what was in it has been flushed.
 func (t *table) drained() {
-	for _, i := range t.touched {
-		s := &t.metrics[i]
+	for _, touched := range t.touched {
+		s := &t.metrics[touched.metric]
 		s.head, s.tail, s.fresh = -1, -1, true
 		s.shown = s.newest
 	}

@@ -17,11 +17,10 @@ type writer struct {
 	sack   ingest.Sack
 
 	// Of the goroutine of Apply, Flush and Buffered.
-	next       ingest.Offset // everything before it has been applied
-	resolved   []bool        // per policy of the table: asked for in this Apply
-	bumps      []bump
-	scratch    []ingest.Measure
-	rawEncoder *rawEncoder
+	next     ingest.Offset // everything before it has been applied
+	resolved []bool        // per policy of the table: asked for in this Apply
+	bumps    []bump
+	scratch  []ingest.Measure
 
 	// Of the goroutine of Maintain.
 	chores     sync.Mutex
@@ -62,7 +61,7 @@ func (d *Driver) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWriter,
 	}
 	w := &writer{
 		driver: d, sack: sack, next: m.Applied, version: version, attempts: m.Version, manifest: m,
-		table: newTable(), deleted: make(map[ingest.MetricID]bool), rawEncoder: newRawEncoder(),
+		table: newTable(), deleted: make(map[ingest.MetricID]bool),
 	}
 	for _, t := range m.Tombstones {
 		w.deleted[t.Metric] = true
@@ -188,7 +187,6 @@ func (w *writer) Flush(ctx context.Context) (ingest.Offset, error) {
 	}
 	segments, err := w.encodeBuffer(ctx)
 	if err != nil {
-		w.rawEncoder = newRawEncoder() // the old one may hold a part
 		return 0, fmt.Errorf("cannot flush sack %d: %w", w.sack, err)
 	}
 	w.mu.Lock()
