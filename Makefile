@@ -24,6 +24,7 @@ run: build
 test: lint
 	scripts/test-setup
 	MILLRACE_PYTHON="$${MILLRACE_PYTHON:-$(CURDIR)/.cache/venv/bin/python}" go test -race -timeout 30m $(TESTFLAGS) ./...
+	go test -timeout 30m $(TESTFLAGS) -run 'TestOwnership|TestEngineCrash' ./drivers/carbonara/... # of one goroutine, and slow under the race detector
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi

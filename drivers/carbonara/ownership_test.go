@@ -1,3 +1,5 @@
+//go:build !race
+
 package carbonara
 
 import (
@@ -25,9 +27,6 @@ import (
 // A run is one goroutine: what happens at the same time happens inside the store's
 // calls. So a seed repeats it.
 func TestOwnership(t *testing.T) {
-	if underRace {
-		t.Skip("it is all in one goroutine")
-	}
 	runs := 200
 	if testing.Short() {
 		runs = 30

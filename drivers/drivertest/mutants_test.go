@@ -195,12 +195,13 @@ func TestSuiteFindsMutants(t *testing.T) {
 	}
 }
 
-// TestMutant runs the suite on one mutant, in a process of its own.
+// TestMutant runs the suite on one mutant, in a process that TestSuiteFindsMutants
+// starts; it does nothing else.
 func TestMutant(t *testing.T) {
 	name := os.Getenv(mutantVariable)
 	i := slices.IndexFunc(mutants, func(m mutant) bool { return m.name == name })
 	if i < 0 {
-		t.Skip("run by TestSuiteFindsMutants")
+		return
 	}
 	Run(t, func(_ *testing.T, policies ingest.Policies) ingest.Driver {
 		return mutants[i].driver(naive.New(policies))

@@ -1,3 +1,5 @@
+//go:build !race
+
 package filestore_test
 
 import (
@@ -20,9 +22,6 @@ import (
 // Flush has confirmed, and needs nobody's hand: the next process finds data and
 // watermark in agreement, and goes on.
 func TestEngineCrash(t *testing.T) {
-	if underRace {
-		t.Skip("it is all in one goroutine")
-	}
 	diskfault.Explore(t,
 		func(fs *diskfault.FS) ingest.Offset { return life(t.Context(), fs) },
 		afterlife)
