@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"millrace/ingest"
 )
@@ -131,14 +132,20 @@ func (w *writer) bury(d *ingest.Delivery) {
 		return
 	}
 	w.deleted[id] = true
-	w.buried = append(w.buried, tombstone{Metric: id, Policy: policy, Offset: d.Offset, At: w.driver.config.now().UTC()})
+	i := slices.IndexFunc(w.buried, func(t tombstone) bool { return t.Policy == policy })
+	if i < 0 {
+		i = len(w.buried)
+		w.buried = append(w.buried, tombstone{At: w.driver.config.now().UTC(), Policy: policy})
+	}
+	w.buried[i].Metrics = append(w.buried[i].Metrics, id)
+	w.buriedCount++
 }
 
 // Buffered says how many bytes await the next Flush, roughly.
 func (w *writer) Buffered() int64 {
 	w.mu.Lock() // Maintain may find out that the last flush has happened, or that we are fenced
 	defer w.mu.Unlock()
-	return int64(len(w.table.buffer))*bufferedSize + int64(len(w.table.counted)+len(w.buried))*bufferedSize
+	return int64(len(w.table.buffer))*bufferedSize + int64(len(w.table.counted)+w.buriedCount)*bufferedSize
 }
 
 // protect keeps a segment that a flush is about to write from being collected as an

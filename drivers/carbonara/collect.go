@@ -11,9 +11,6 @@ import (
 	"millrace/ingest"
 )
 
-// purgeEvery is how often deleted metrics are looked for in old segments.
-const purgeEvery = time.Hour
-
 // collect deletes replaced segments that no reader can still need, and now and
 // then the objects that nothing names: what a crash, or a flush that was tried
 // twice, left behind.
@@ -132,79 +129,4 @@ func (w *writer) collectOrphans(ctx context.Context) error {
 	}
 	w.driver.stats.orphans.Add(uint64(len(orphans)))
 	return nil
-}
-
-// purge makes deleted metrics disappear from segments that no merge has rewritten
-// since, and then forgets their tombstones.
-func (w *writer) purge(ctx context.Context, m *manifest) (did bool, err error) {
-	c := &w.driver.config
-	now := c.now()
-	if now.Sub(w.collectors.purged) < min(purgeEvery, c.Tombstone) {
-		return false, nil
-	}
-	due := make(map[ingest.MetricID]tombstone)
-	for _, t := range m.Tombstones {
-		if now.Sub(t.At) >= c.Tombstone {
-			due[t.Metric] = t
-		}
-	}
-	w.collectors.purged = now
-	if len(due) == 0 {
-		return false, nil
-	}
-	if w.isAside(m.Segments) {
-		return false, nil
-	}
-	for _, s := range m.of(kindSealed) {
-		holds, err := w.holds(ctx, &s, due)
-		if err != nil {
-			return false, err
-		}
-		if holds {
-			if err := w.mergeSealed(ctx, []segment{s}, s.Level); err != nil {
-				return false, err
-			}
-		}
-	}
-	if err := w.sealNow(ctx); err != nil { // rewrites all raw and state segments without them
-		return false, err
-	}
-	return true, w.commit(ctx, func(m *manifest) error {
-		m.Tombstones = slices.DeleteFunc(m.Tombstones, func(t tombstone) bool { _, ok := due[t.Metric]; return ok })
-		return nil
-	}, func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		for id := range due {
-			delete(w.deleted, id)
-		}
-	})
-}
-
-// holds says whether a sealed segment has rows of any of the metrics.
-func (w *writer) holds(ctx context.Context, seg *segment, metrics map[ingest.MetricID]tombstone) (bool, error) {
-	f, err := w.open(ctx, *seg)
-	if err != nil {
-		return false, err
-	}
-	var wants []sealedWant
-	for _, id := range heldBy(sortedMetrics(metrics), seg) {
-		p, err := w.driver.policies.Policy(ctx, metrics[id].Policy)
-		if err != nil {
-			return true, nil // its granularities are not known: rewrite to be sure
-		}
-		gs := p.Granularities()
-		slices.Reverse(gs)
-		for _, g := range gs {
-			for _, method := range p.Methods.List() {
-				wants = append(wants, sealedWant{id, g, method, ingest.MinTime, ingest.MaxTime})
-			}
-		}
-	}
-	if len(wants) == 0 {
-		return false, nil
-	}
-	found := false
-	err = f.findSealed(ctx, wants, func(int, []ingest.Measure) error { found = true; return nil })
-	return found, err
 }

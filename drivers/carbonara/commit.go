@@ -128,7 +128,7 @@ func (w *writer) fence() {
 	defer w.mu.Unlock()
 	w.fenced = true
 	w.table = newTable()
-	w.buried = nil
+	w.buried, w.buriedCount = nil, 0
 	w.driver.views[w.sack].replace(w.manifest, nil)
 }
 

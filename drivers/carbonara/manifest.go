@@ -34,12 +34,12 @@ type lastSeal struct {
 	RawRows int64     `json:"raw_rows"`
 }
 
-// A tombstone keeps a deleted metric deleted.
+// A tombstone keeps metrics deleted: those of one archive policy that were deleted
+// between two flushes.
 type tombstone struct {
-	Metric ingest.MetricID `json:"metric"`
-	Policy string          `json:"archive_policy,omitempty"` // empty when the sack had nothing of the metric
-	Offset ingest.Offset   `json:"offset"`                   // of the record that deleted it
-	At     time.Time       `json:"at"`
+	At      time.Time         `json:"at"`
+	Policy  string            `json:"archive_policy,omitempty"` // empty when the sack had nothing of the metrics
+	Metrics []ingest.MetricID `json:"metrics"`
 }
 
 // garbage is a segment that the manifest no longer uses and readers of older
@@ -76,6 +76,17 @@ func (m *manifest) rawRows() int64 {
 		}
 	}
 	return n
+}
+
+// deleted is the set of the metrics that have a tombstone.
+func (m *manifest) deleted() map[ingest.MetricID]bool {
+	set := make(map[ingest.MetricID]bool)
+	for _, t := range m.Tombstones {
+		for _, id := range t.Metrics {
+			set[id] = true
+		}
+	}
+	return set
 }
 
 // uncovered counts the raw rows that opening the sack would have to scan.

@@ -145,10 +145,4 @@ func (w *writer) commitMerge(ctx context.Context, old, new []segment) error {
 }
 
 // buriedNow is the set of metrics whose deletion has been flushed.
-func (w *writer) buriedNow() map[ingest.MetricID]bool {
-	set := make(map[ingest.MetricID]bool)
-	for _, t := range w.current().Tombstones {
-		set[t.Metric] = true
-	}
-	return set
-}
+func (w *writer) buriedNow() map[ingest.MetricID]bool { return w.current().deleted() }

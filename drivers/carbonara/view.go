@@ -58,13 +58,7 @@ func (d *Driver) view(ctx context.Context, sack ingest.Sack) (*view, error) {
 	}
 	v := &view{
 		driver: d, sack: sack, version: got.Version, manifest: m,
-		raw: m.of(kindRaw), state: m.of(kindState), sealed: m.of(kindSealed),
-	}
-	if len(m.Tombstones) > 0 {
-		v.deleted = make(map[ingest.MetricID]bool, len(m.Tombstones))
-		for _, t := range m.Tombstones {
-			v.deleted[t.Metric] = true
-		}
+		raw: m.of(kindRaw), state: m.of(kindState), sealed: m.of(kindSealed), deleted: m.deleted(),
 	}
 	slot.mu.Lock()
 	if slot.last == nil || slot.last.manifest.Version < m.Version {

@@ -31,15 +31,16 @@ type writer struct {
 	attempts   uint64     // the highest manifest version tried
 	attempt    *attempt   // the last swap, while its outcome is unknown
 
-	mu        sync.Mutex
-	manifest  *manifest // as committed; changes with both locks held
-	table     *table
-	deleted   map[ingest.MetricID]bool
-	buried    []tombstone // since the last flush
-	flushing  []string    // segments put by the last Flush, which no manifest may name yet
-	collected []string    // garbage that has been deleted and may leave the manifest
-	fenced    bool
-	closed    bool
+	mu          sync.Mutex
+	manifest    *manifest // as committed; changes with both locks held
+	table       *table
+	deleted     map[ingest.MetricID]bool
+	buried      []tombstone // since the last flush
+	buriedCount int         // of metrics in it
+	flushing    []string    // segments put by the last Flush, which no manifest may name yet
+	collected   []string    // garbage that has been deleted and may leave the manifest
+	fenced      bool
+	closed      bool
 }
 
 var _ ingest.SackWriter = (*writer)(nil)
@@ -61,10 +62,7 @@ func (d *Driver) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWriter,
 	}
 	w := &writer{
 		driver: d, sack: sack, next: m.Applied, version: version, attempts: m.Version, manifest: m,
-		table: newTable(), deleted: make(map[ingest.MetricID]bool),
-	}
-	for _, t := range m.Tombstones {
-		w.deleted[t.Metric] = true
+		table: newTable(), deleted: m.deleted(),
 	}
 	if err := w.remember(ctx); err != nil {
 		return nil, 0, fmt.Errorf("cannot open sack %d: %w", sack, err)
@@ -190,7 +188,7 @@ func (w *writer) Flush(ctx context.Context) (ingest.Offset, error) {
 		return 0, fmt.Errorf("cannot flush sack %d: %w", w.sack, err)
 	}
 	w.mu.Lock()
-	next, buried := w.next, w.buried
+	next, buried := w.next, slices.Clone(w.buried)
 	w.mu.Unlock()
 	err = w.commit(ctx, func(m *manifest) error {
 		m.Applied = next
@@ -200,7 +198,7 @@ func (w *writer) Flush(ctx context.Context) (ingest.Offset, error) {
 	}, func() {
 		w.mu.Lock()
 		w.table.drained()
-		w.buried = nil
+		w.buried, w.buriedCount = nil, 0
 		w.mu.Unlock()
 		w.driver.stats.flushes.Add(1)
 		w.driver.stats.flushedBytes.Add(uint64(bytesOf(segments)))
