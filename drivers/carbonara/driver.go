@@ -19,7 +19,7 @@ type Config struct {
 	MergeWidth  int           // so many neighbours of one tier are merged; 8
 	Grace       time.Duration // how long what is no longer used stays for the readers of older manifests; 5 min
 	CollectEach time.Duration // how often to look for orphans; 1 h
-	Tombstone   time.Duration // how long a deleted metric's id is remembered; 24 h
+	Tombstone   time.Duration // how long a deleted metric's id is remembered, unless there are very many; 24 h
 	Readers     int           // sacks that one Read looks into at the same time; 4
 
 	now func() time.Time // tests

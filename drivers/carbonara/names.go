@@ -1,13 +1,15 @@
 package carbonara
 
 import (
+	"crypto/rand"
 	"time"
 
 	"github.com/oklog/ulid/v2"
 )
 
-// newName names a segment: ULIDs sort by the time at which they were made, and no
-// two are equal.
+// newName names a segment. ULIDs sort by the time at which they were made, to the
+// millisecond, and no two are equal, whichever processes made them.
 func newName(now time.Time) string {
-	return ulid.MustNew(ulid.Timestamp(now), ulid.DefaultEntropy()).String() + ".parquet"
+	at := max(0, now.UnixMilli()) // a clock may say 1969
+	return ulid.MustNew(uint64(at), rand.Reader).String() + ".parquet"
 }

@@ -1,0 +1,94 @@
+package carbonara
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The manifest in testdata has every field; it is version 1 for ever.
+func TestManifestGolden(t *testing.T) {
+	golden, err := os.ReadFile(filepath.Join("testdata", "manifest.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := decodeManifest(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again := m.encode(); !bytes.Equal(again, golden) {
+		t.Errorf("written again it is\n%s", again)
+	}
+	if list := m.problems(0); len(list) > 0 {
+		t.Error(list)
+	}
+}
+
+func TestManifestRefused(t *testing.T) {
+	for text, want := range map[string]string{
+		``:             "not a manifest",
+		`[]`:           "not a manifest",
+		`{"format":2}`: "format 2, this program knows 1",
+		`{"format":1,"segments":[{"name":"a","kind":"cooked"}]}`:                  `unknown kind "cooked"`,
+		`{"format":1,"segments":[{"name":"a","kind":"raw","min_metric":"none"}]}`: "not a manifest",
+	} {
+		if _, err := decodeManifest([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// A manifest that can be read is written as it was read, and judged without a panic.
+func FuzzManifest(f *testing.F) {
+	golden, err := os.ReadFile(filepath.Join("testdata", "manifest.json"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(golden)
+	f.Add([]byte(`{"format":1}`))
+	f.Add([]byte(`{"format":1,"segments":[{"kind":"raw","run":"a"},{"kind":"raw","run":"a","from_offset":-1}],"tombstones":[{}]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		m, err := decodeManifest(text)
+		if err != nil {
+			return
+		}
+		m.problems(3)
+		m.deleted()
+		m.uncovered()
+		first := m.encode()
+		again, err := decodeManifest(first)
+		if err != nil {
+			t.Fatalf("%s: %v", first, err)
+		}
+		if second := again.encode(); !bytes.Equal(first, second) {
+			t.Errorf("first\n%s, then\n%s", first, second)
+		}
+	})
+}
+
+// A layout is written once, and compared ever after.
+func TestLayout(t *testing.T) {
+	store := newMemoryStore()
+	for _, step := range []struct {
+		stored string
+		sacks  int
+		want   string
+	}{
+		{"", 16, ""},
+		{"", 16, ""},
+		{"", 8, "created with 16 sacks and the configuration says 8"},
+		{`{"format":7,"sacks":16}`, 16, "format 7"},
+		{`{`, 16, "damaged"},
+	} {
+		if step.stored != "" {
+			store.objects[layoutName] = memoryObject{data: []byte(step.stored), version: "x"}
+		}
+		err := checkLayout(context.Background(), store, step.sacks)
+		if step.want == "" && err != nil || step.want != "" && (err == nil || !strings.Contains(err.Error(), step.want)) {
+			t.Errorf("%+v: %v", step, err)
+		}
+	}
+}
