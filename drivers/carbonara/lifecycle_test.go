@@ -234,6 +234,9 @@ func metricsOf(t *testing.T, f *segmentFile, seg segment) (ids []ingest.MetricID
 // Expired rows leave the store as time goes on in the data, in tiers that no merge
 // would touch as well.
 func TestExpiredRowsGo(t *testing.T) {
+	if underRace {
+		t.Skip("it is all in one goroutine")
+	}
 	s := newSackTest(t, nil, Config{SealRows: 50, MergeWidth: 4})
 	id := ingest.NewMetricID()
 	most := int64(0)
