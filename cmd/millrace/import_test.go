@@ -224,8 +224,12 @@ func TestImportTriesAgain(t *testing.T) {
 	}))
 	defer front.Close()
 	dir := folder(t, map[string]string{"all.csv": "timestamp,metric,value\n2014-03-01 00:00:01,a,1\n2014-03-01 00:00:01,b,2\n2014-03-01 00:00:02,a,3\n"})
+	policy := map[string]any{"name": "sums", "aggregation_methods": []string{"sum"}, "definition": []any{map[string]any{"granularity": 1}}}
+	if _, err := p.do(t.Context(), "POST", "/archive_policy", nil, policy, nil); err != nil {
+		t.Fatal(err)
+	}
 	state := filepath.Join(t.TempDir(), "state.json")
-	out, errOut, code := command(t, nil, "import", dir, "--policy", "high", "--metric-column", "metric", "--batch", "2", "--state", state, "--url", front.URL)
+	out, errOut, code := command(t, nil, "import", dir, "--policy", "sums", "--metric-column", "metric", "--batch", "2", "--state", state, "--url", front.URL)
 	if code != 0 || !strings.Contains(out, "2 metrics: 3 measures accepted") {
 		t.Errorf("status %d: %s%s", code, out, errOut)
 	}

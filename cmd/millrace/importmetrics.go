@@ -104,13 +104,22 @@ func (s *sender) create(ctx context.Context, name string, doubtful bool) (id str
 
 // findEmpty returns the id of a metric of this name that has no measures, if any.
 func (s *sender) findEmpty(ctx context.Context, name string) (string, error) {
-	var metrics []struct{ ID string }
+	var metrics []struct {
+		ID     string
+		Policy struct {
+			Methods []string `json:"aggregation_methods"`
+		} `json:"archive_policy"`
+	}
 	if _, err := s.client.do(ctx, "GET", "/metric", url.Values{"name": {name}}, nil, &metrics); err != nil {
 		return "", err
 	}
 	for _, m := range metrics {
+		query := url.Values{"refresh": {"true"}}
+		if len(m.Policy.Methods) > 0 {
+			query.Set("aggregation", m.Policy.Methods[0])
+		}
 		var rows []any
-		if _, err := s.client.do(ctx, "GET", "/metric/"+m.ID+"/measures", url.Values{"refresh": {"true"}}, nil, &rows); err != nil {
+		if _, err := s.client.do(ctx, "GET", "/metric/"+m.ID+"/measures", query, nil, &rows); err != nil {
 			return "", err
 		}
 		if len(rows) == 0 {
