@@ -33,15 +33,11 @@ func TestDriver(t *testing.T) {
 
 // On a store of small objects everything is cut into pieces.
 func TestDriverSmallObjects(t *testing.T) {
-	shorter := 3
-	if underRace {
-		shorter = 16
-	}
 	drivertest.Run(t, func(t *testing.T, p ingest.Policies) ingest.Driver {
 		store := newMemoryStore()
 		store.largest = 4 << 10
 		return open(t, store, p, busy())
-	}, drivertest.Shorter(shorter))
+	}, drivertest.Shorter(8))
 }
 
 func TestDriverWithFaults(t *testing.T) {

@@ -1,3 +1,5 @@
+//go:build !race
+
 package carbonara
 
 import (
@@ -22,9 +24,6 @@ func (s strictStore) Put(ctx context.Context, name string, data []byte) error {
 // Whatever the number of methods, no segment exceeds what the store takes, and its
 // pieces are one run for the merges.
 func TestSegmentsFitTheStore(t *testing.T) {
-	if underRace {
-		t.Skip("it is all in one goroutine")
-	}
 	policy := &ingest.ArchivePolicy{Name: "all", Methods: ingest.AllMethods(), Definitions: []ingest.Definition{{Granularity: time.Second}, {Granularity: time.Minute}}}
 	store := newMemoryStore()
 	store.largest = 512 << 10
