@@ -74,6 +74,9 @@ func (w *writer) Maintain(ctx context.Context) error {
 			}
 		}
 	}
+	if err := w.settle(ctx); err != nil { // what was put for a swap that may happen yet is no orphan
+		return errors.Join(append(failures, err)...)
+	}
 	return errors.Join(append(failures, w.collect(ctx))...)
 }
 
