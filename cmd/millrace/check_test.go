@@ -79,7 +79,8 @@ $`)
 	}
 }
 
-// liveSegments are the segments that the manifests of a storage name.
+// liveSegments are the segments that the manifests of a storage name, and those
+// manifests.
 func liveSegments(t *testing.T, dir string) []string {
 	t.Helper()
 	manifests, err := filepath.Glob(filepath.Join(dir, "storage", "sack", "*", "manifest.json"))
@@ -95,6 +96,9 @@ func liveSegments(t *testing.T, dir string) []string {
 		var m struct{ Segments []struct{ Name string } }
 		if err := json.Unmarshal(data, &m); err != nil {
 			t.Fatalf("%s: %v", path, err)
+		}
+		if len(m.Segments) > 0 {
+			paths = append(paths, path)
 		}
 		for _, s := range m.Segments {
 			paths = append(paths, filepath.Join(filepath.Dir(path), s.Name))

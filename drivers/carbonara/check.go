@@ -50,7 +50,10 @@ func Check(ctx context.Context, store Store, report func(Report)) error {
 // checkSack returns an error only when ctx ends; everything else is a problem.
 func checkSack(ctx context.Context, store Store, sack ingest.Sack) (Report, error) {
 	r := Report{Sack: sack}
-	m, _, err := readManifest(ctx, store, sack)
+	m, version, err := readManifest(ctx, store, sack)
+	if err == nil && version == "" {
+		err = stranded(ctx, store, sack)
+	}
 	if err != nil {
 		r.Problems = append(r.Problems, err)
 		return r, ctx.Err()
@@ -75,7 +78,7 @@ func checkSack(ctx context.Context, store Store, sack ingest.Sack) (Report, erro
 	}
 	named := m.names()
 	for _, o := range objects {
-		if name := strings.TrimPrefix(o.Name, sackPrefix(sack)); strings.HasSuffix(name, ".parquet") && !named[name] {
+		if name := strings.TrimPrefix(o.Name, sackPrefix(sack)); strings.HasSuffix(name, segmentSuffix) && !named[name] {
 			r.Orphans++
 		}
 	}

@@ -93,3 +93,22 @@ func TestCheckWhileMerging(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A manifest that is gone is not an empty sack.
+func TestManifestMissing(t *testing.T) {
+	s := newSackTest(t, nil, Config{})
+	s.measure(ingest.NewMetricID(), 1000, 1)
+	s.flush()
+	delete(s.store.objects, manifestName(0))
+	if _, _, err := s.driver.Open(t.Context(), 0); err == nil || !strings.Contains(err.Error(), "manifest.json is missing") {
+		t.Errorf("open: %v", err)
+	}
+	err := Check(t.Context(), s.store, func(r Report) {
+		if len(r.Problems) != 1 || !strings.Contains(r.Problems[0].Error(), "manifest.json is missing") {
+			t.Errorf("check: %v", r.Problems)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,12 +1,15 @@
 package carbonara
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"millrace/ingest"
@@ -140,7 +143,25 @@ func (m *manifest) encode() []byte {
 	if err != nil {
 		panic("BUG: cannot encode a manifest: " + err.Error())
 	}
-	return append(b, '\n')
+	return checksummed(b)
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// checksumLength is that of the checksum's field, with what ends the object.
+const checksumLength = len(`,"checksum":"00000000"}`)
+
+// checksummed adds the last field to a JSON object: the CRC-32C of what stands
+// before it. A flipped bit in an offset would lose or double measures in silence.
+func checksummed(object []byte) []byte {
+	object = object[:len(object)-1]
+	return fmt.Appendf(object, ",\"checksum\":\"%08x\"}\n", crc32.Checksum(object, castagnoli))
+}
+
+// isSound says whether a manifest's checksum is right.
+func isSound(data []byte) bool {
+	n := len(data) - checksumLength - 1
+	return n > 0 && bytes.Equal(data, checksummed(slices.Concat(data[:n], []byte("}"))))
 }
 
 func decodeManifest(data []byte) (*manifest, error) {
@@ -150,6 +171,9 @@ func decodeManifest(data []byte) (*manifest, error) {
 	}
 	if m.Format != layoutVersion {
 		return nil, fmt.Errorf("manifest has format %d, this program knows %d", m.Format, layoutVersion)
+	}
+	if !isSound(data) {
+		return nil, errors.New("it is damaged: its checksum is another")
 	}
 	for _, s := range m.Segments {
 		switch s.Kind {
@@ -181,6 +205,21 @@ func readManifest(ctx context.Context, store Store, sack ingest.Sack) (*manifest
 		return nil, "", fmt.Errorf("cannot read %s: %w", name, err)
 	}
 	return m, got.Version, nil
+}
+
+// stranded returns an error when a sack has segments and no manifest: every owner
+// writes one before its first segment, and nobody deletes it.
+func stranded(ctx context.Context, store Store, sack ingest.Sack) error {
+	objects, err := store.List(ctx, sackPrefix(sack))
+	if err != nil {
+		return fmt.Errorf("cannot list sack %d: %w", sack, err)
+	}
+	for _, o := range objects {
+		if strings.HasSuffix(o.Name, segmentSuffix) {
+			return fmt.Errorf("%s is missing, and there are segments such as %s: put it back", manifestName(sack), o.Name)
+		}
+	}
+	return nil
 }
 
 const layoutName = "layout.json"

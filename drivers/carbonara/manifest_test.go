@@ -32,11 +32,32 @@ func TestManifestRefused(t *testing.T) {
 		``:             "not a manifest",
 		`[]`:           "not a manifest",
 		`{"format":2}`: "format 2, this program knows 1",
-		`{"format":1,"segments":[{"name":"a","kind":"cooked"}]}`:                  `unknown kind "cooked"`,
-		`{"format":1,"segments":[{"name":"a","kind":"raw","min_metric":"none"}]}`: "not a manifest",
+		`{"format":1}`: "damaged",
+		string(checksummed([]byte(`{"format":1,"segments":[{"name":"a","kind":"cooked"}]}`))): `unknown kind "cooked"`,
+		`{"format":1,"segments":[{"name":"a","kind":"raw","min_metric":"none"}]}`:             "not a manifest",
 	} {
 		if _, err := decodeManifest([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// A flipped bit is found, wherever it is.
+func TestManifestDamaged(t *testing.T) {
+	golden, err := os.ReadFile(filepath.Join("testdata", "manifest.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range golden {
+		for bit := range 8 {
+			damaged := bytes.Clone(golden)
+			damaged[i] ^= 1 << bit
+			if _, err := decodeManifest(damaged); err == nil {
+				t.Errorf("bit %d of byte %d is flipped: nobody notices", bit, i)
+			}
+		}
+		if _, err := decodeManifest(golden[:i]); err == nil {
+			t.Errorf("it is cut at byte %d: nobody notices", i)
 		}
 	}
 }
@@ -48,10 +69,14 @@ func FuzzManifest(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(golden)
+	f.Add(append(golden[:len(golden)-checksumLength-1:len(golden)-checksumLength-1], '}'))
 	f.Add([]byte(`{"format":1}`))
 	f.Add([]byte(`{"format":1,"segments":[{"kind":"raw","run":"a"},{"kind":"raw","run":"a","from_offset":-1}],"tombstones":[{}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		m, err := decodeManifest(text)
+		if err != nil && bytes.HasSuffix(text, []byte("}")) {
+			m, err = decodeManifest(checksummed(bytes.Clone(text)))
+		}
 		if err != nil {
 			return
 		}

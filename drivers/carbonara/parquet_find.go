@@ -116,10 +116,13 @@ func (c *columnReader) runAt(row int) int {
 	return sort.Search(len(c.runs), func(i int) bool { return int(c.runs[i].end) > row })
 }
 
-// narrow cuts rows, ascending in time, to those with from ≤ time < to.
+// narrow cuts rows, ascending in time, to those with from ≤ time < to; MaxTime is
+// no end.
 func narrow(times []int64, begin, end int, from, to int64) (int, int) {
 	rows := times[begin:end]
-	end = begin + sort.Search(len(rows), func(i int) bool { return rows[i] >= to })
+	if to != ingest.MaxTime {
+		end = begin + sort.Search(len(rows), func(i int) bool { return rows[i] >= to })
+	}
 	begin += sort.Search(len(rows), func(i int) bool { return rows[i] >= from })
 	return begin, max(begin, end)
 }
@@ -143,7 +146,7 @@ func (f *segmentFile) findRaw(ctx context.Context, metrics []ingest.MetricID, fr
 	for i := range f.groups {
 		g := &f.groups[i]
 		d.locate(g, len(metrics), metric, func(_, page int) bool {
-			return g.times[page][1] >= from && g.times[page][0] < to
+			return g.times[page][1] >= from && (g.times[page][0] < to || to == ingest.MaxTime)
 		})
 		d.reader.open(f, i)
 		d.columns = d.all(len(f.schema))

@@ -3,7 +3,6 @@ package carbonara
 import (
 	"context"
 	"errors"
-	"math"
 	"slices"
 	"time"
 
@@ -82,8 +81,9 @@ func (w *writer) sealWith(ctx context.Context, policies []string) error {
 		}
 	}
 	w.driver.encoders.Put(s.raw.enc)
+	at := s.stale.at(newestOf(m))
 	for i := range s.sealed.segments {
-		s.sealed.segments[i].Stale = s.stale.at(math.MinInt64)
+		s.sealed.segments[i].Stale = at
 	}
 	return s.commit(ctx, raw, state)
 }

@@ -75,8 +75,11 @@ func (d *Driver) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWriter,
 func (d *Driver) raiseEpoch(ctx context.Context, sack ingest.Sack) (*manifest, Version, error) {
 	for range openTries {
 		m, version, err := readManifest(ctx, d.store, sack)
+		if err == nil && version == "" {
+			err = stranded(ctx, d.store, sack)
+		}
 		if err != nil {
-			return nil, "", err
+			return nil, "", fmt.Errorf("cannot open sack %d: %w", sack, err)
 		}
 		m.Epoch++
 		m.Version++
