@@ -58,7 +58,7 @@ type queueConfig struct {
 	Driver      string        `name:"driver" help:"the log: disklog (embedded)"`
 	Retain      time.Duration `name:"retain" help:"how long the log keeps what has been applied"`
 	MaxBytes    size          `name:"max_bytes" help:"how large the log may grow; 0: as the disk allows"`
-	SkipMissing bool          `name:"skip_missing" help:"start without what is missing or damaged in the log, for one start, instead of refusing to"`
+	SkipMissing bool          `name:"skip_missing" help:"start without what is missing or damaged in the log or among dead letters, for one start, instead of refusing to"`
 }
 
 type storageConfig struct {

@@ -59,8 +59,12 @@ func build(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (_ *p
 		return nil, err
 	}
 	p.closers = append(p.closers, p.log)
-	if p.letters, err = deadletter.Open(disk.OS{}, filepath.Join(c.DataDir, "dead-letters"), deadletter.Config{}); err != nil {
+	p.letters, err = deadletter.Open(disk.OS{}, filepath.Join(c.DataDir, "dead-letters"), deadletter.Config{SkipMissing: c.Queue.SkipMissing})
+	if err != nil {
 		return nil, err
+	}
+	for _, damage := range p.letters.Skipped() {
+		log.Error("went on without damaged dead letters", "err", damage)
 	}
 	p.closers = append(p.closers, p.letters)
 	if err := p.openDriver(ctx, c, t); err != nil {
