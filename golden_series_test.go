@@ -199,6 +199,9 @@ func TestGoldenTruncate(t *testing.T) {
 	}
 	golden(t, "truncate", func(t *testing.T, in input, op op) answer {
 		rows := measuresOf(in.Points)
+		if len(rows) == 0 {
+			return answer{}
+		}
 		newest, timespan := rows[len(rows)-1].Time, op.Timespan
 		if op.OldestPoint != nil { // the same, said otherwise
 			timespan = time.Duration(newest - int64(*op.OldestPoint))
@@ -208,6 +211,9 @@ func TestGoldenTruncate(t *testing.T) {
 			instant(aggregate.Oldest(newest, timespan) - 1),
 		}
 	}, func(in input, op op) answer {
+		if len(in.Points) == 0 {
+			return answer{}
+		}
 		oldest := in.Points[len(in.Points)-1].Time - instant(op.Timespan)
 		if op.OldestPoint != nil {
 			oldest = *op.OldestPoint

@@ -89,6 +89,9 @@ func golden[Input, Op, Expect any](t *testing.T, kind string,
 	met := map[string]bool{}
 	for _, text := range vectorsOf(t, kind) {
 		v, err := decode[vector[Input, Op, Expect]](text)
+		if err != nil && otherFile() { // a field that is new to us matters if the answer is another
+			v, err = decodeKnown[vector[Input, Op, Expect]](text)
+		}
 		if err != nil {
 			t.Errorf("vector of unknown form: %v:\n%s", err, text)
 			continue
@@ -104,7 +107,7 @@ func golden[Input, Op, Expect any](t *testing.T, kind string,
 		})
 	}
 	for _, d := range differences {
-		if d.kind == kind && !met[d.id] && os.Getenv("MILLRACE_GOLDEN") == "" {
+		if d.kind == kind && !met[d.id] && !otherFile() {
 			t.Errorf("no vector %s; yet it is listed as a difference", d.id)
 		}
 	}
@@ -139,7 +142,7 @@ func (v *vector[Input, Op, Expect]) judge(t *testing.T, got Expect, rule func(In
 	switch ruled := v.diff(rule(v.Input, v.Op), got); {
 	case ruled != "":
 		t.Errorf("neither what the original says (-original +got):\n%s\nnor what the rules say (-rules +got):\n%s", diff, ruled)
-	case os.Getenv("MILLRACE_GOLDEN") == "":
+	case !otherFile():
 		t.Errorf("as the rules say, but this is not among the differences (-original +got):\n%s", diff)
 	default:
 		t.Logf("advice %s: as the rules say, not as the original does (-original +got):\n%s", v.Advice, diff)
@@ -160,8 +163,17 @@ func decode[T any](text []byte) (v T, err error) {
 	return v, err
 }
 
+// decodeKnown reads the fields of JSON that are known.
+func decodeKnown[T any](text []byte) (v T, err error) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	err = d.Decode(&v)
+	return v, err
+}
+
 // TestGoldenFile checks that no vector of the file is overlooked.
 func TestGoldenFile(t *testing.T) {
+	run := 0
 	for _, text := range allVectors(t) {
 		var v struct{ ID, Kind, Advice string }
 		if err := json.Unmarshal(text, &v); err != nil {
@@ -173,7 +185,11 @@ func TestGoldenFile(t *testing.T) {
 		if !slices.Contains([]string{"match", "decide", "deviate"}, v.Advice) {
 			t.Errorf("%s: unknown advice %q", v.ID, v.Advice)
 		}
+		if slices.Contains(here, v.Kind) {
+			run++
+		}
 	}
+	t.Logf("suite: Gnocchi's own answers (golden vectors): %d, through aggregate, naive and carbonara on files", run)
 }
 
 func vectorsOf(t *testing.T, kind string) []json.RawMessage {
@@ -185,11 +201,18 @@ func vectorsOf(t *testing.T, kind string) []json.RawMessage {
 		var v struct{ Kind string }
 		return json.Unmarshal(text, &v) != nil || v.Kind != kind
 	})
-	if len(vectors) == 0 {
+	switch {
+	case len(vectors) > 0:
+	case otherFile(): // it may hold what it likes
+		t.Skipf("no vector of kind %q", kind)
+	default:
 		t.Fatalf("no vector of kind %q", kind)
 	}
 	return vectors
 }
+
+// otherFile says whether MILLRACE_GOLDEN names another file than ours.
+func otherFile() bool { return os.Getenv("MILLRACE_GOLDEN") != "" }
 
 // allVectors reads the golden file, or the one that MILLRACE_GOLDEN names.
 func allVectors(t *testing.T) []json.RawMessage {

@@ -96,7 +96,7 @@ func deviation(x []float64) float64 {
 	mean := sum(x) / float64(len(x))
 	var squares []float64
 	for _, v := range x {
-		squares = append(squares, (v-mean)*(v-mean))
+		squares = append(squares, float64((v-mean)*(v-mean))) // rounded: never fused with the sum
 	}
 	return math.Sqrt(sum(squares) / float64(len(x)-1))
 }
@@ -109,7 +109,7 @@ func percentile(s []float64, q int) float64 {
 	if lo == hi {
 		return s[int(lo)]
 	}
-	return s[int(lo)]*(hi-h) + s[int(hi)]*(h-lo)
+	return float64(s[int(lo)]*(hi-h)) + float64(s[int(hi)]*(h-lo)) // each rounded, never fused
 }
 
 // sorted returns the values in ascending order, NaN last; equal ones (0 and −0)

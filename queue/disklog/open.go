@@ -3,7 +3,6 @@ package disklog
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -55,7 +54,7 @@ func Open(fsys disk.FS, dir string, sacks int, config Config, log *slog.Logger, 
 }
 
 func (l *Log) open(meter metric.Meter) error {
-	err := makeFolder(l.fs, l.dir)
+	err := disk.MakeDir(l.fs, l.dir)
 	if err != nil {
 		return err
 	}
@@ -99,24 +98,6 @@ func (l *Log) open(meter metric.Meter) error {
 	}
 	l.metrics, err = newMetrics(meter, l)
 	return err
-}
-
-// makeFolder makes a folder durable, with those above it: whoever made these may
-// have been killed before he synced them. Where we may not, others made them.
-func makeFolder(fsys disk.FS, dir string) error {
-	if err := fsys.MkdirAll(dir, 0o750); err != nil {
-		return err
-	}
-	for above := filepath.Dir(dir); ; above = filepath.Dir(above) {
-		if err := fsys.SyncDir(above); errors.Is(err, fs.ErrPermission) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		if above == filepath.Dir(above) {
-			return nil
-		}
-	}
 }
 
 // readManifest reads the manifest or, in an empty folder, writes the first one.
