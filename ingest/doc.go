@@ -8,7 +8,8 @@
 // durable the client gets its 202 with a [Position]. A [Worker] follows the log,
 // one goroutine per sack, and applies each record to a [Driver], which stores how
 // far it has come atomically with the data. [Progress] is what both sides watch:
-// it answers "has this position been applied?" and carries nudges to the worker.
+// it answers "has this position been applied?" and carries nudges to the worker. Where
+// the worker is another process, [Progress.Follow] asks the driver instead.
 //
 // Read measure.go and method.go for the nouns, policy.go for what an archive
 // policy means, record.go and queue.go for the log, driver.go for what a back-end

@@ -81,6 +81,14 @@ type LateReader interface {
 	Late(ctx context.Context, metrics []MetricID) ([]uint64, error)
 }
 
+// A Watermarker is a Driver that can say how far a sack has been applied without
+// owning it: for processes that accept and read, and leave applying to others.
+type Watermarker interface {
+	// Watermark returns how far the back-end holds the records of a sack, whoever
+	// flushed them: what Open would return, but that it fences nobody.
+	Watermark(ctx context.Context, sack Sack) (Offset, error)
+}
+
 // A Reject is an entry that a driver refuses for good.
 type Reject struct {
 	Offset Offset // of the record

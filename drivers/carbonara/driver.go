@@ -49,7 +49,7 @@ func orDefault[T comparable](value, otherwise T) T {
 }
 
 // A Driver is Carbonara on a store. It implements [ingest.Driver] and
-// [ingest.LateReader].
+// [ingest.LateReader] and [ingest.Watermarker].
 type Driver struct {
 	store    Store
 	policies ingest.Policies
@@ -65,8 +65,9 @@ type Driver struct {
 }
 
 var (
-	_ ingest.Driver     = (*Driver)(nil)
-	_ ingest.LateReader = (*Driver)(nil)
+	_ ingest.Driver      = (*Driver)(nil)
+	_ ingest.LateReader  = (*Driver)(nil)
+	_ ingest.Watermarker = (*Driver)(nil)
 )
 
 // ErrClosed says that a driver or a writer has been closed.
@@ -174,6 +175,18 @@ func (d *Driver) Late(ctx context.Context, metrics []ingest.MetricID) ([]uint64,
 		}
 	}
 	return late, nil
+}
+
+// Watermark returns how far a sack has been applied, by whomever.
+func (d *Driver) Watermark(ctx context.Context, sack ingest.Sack) (ingest.Offset, error) {
+	if err := d.usable(ctx); err != nil {
+		return 0, err
+	}
+	v, err := d.view(ctx, sack)
+	if err != nil {
+		return 0, err
+	}
+	return v.manifest.Applied, nil
 }
 
 // bySack groups the indexes of metrics by their sacks.

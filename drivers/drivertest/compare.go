@@ -45,6 +45,7 @@ func (h *history) checkSome(share float64) {
 		h.compare(chunk)
 	}
 	h.compareLate()
+	h.compareWatermark()
 	h.did.note("check     %d series", len(queries))
 }
 
@@ -54,8 +55,8 @@ func (h *history) bounds(m *subject, g time.Duration) (from, to int64) {
 		switch h.rand.IntN(4) {
 		case 0:
 			return open
-		case 1: // on a bucket's edge
-			return ingest.Floor(h.within(m), g)
+		case 1: // on a bucket's edge; the newest measure's bucket is surely there
+			return ingest.Floor([]int64{h.within(m), m.newest}[h.rand.IntN(2)], g)
 		case 2:
 			return ingest.Floor(h.within(m), g) + 1 - 2*h.rand.Int64N(2)
 		}
@@ -152,6 +153,22 @@ func (h *history) compareLate() {
 			h.fatalf("metric %s: %d measures were late, want %d", ids[i], got[i], want[i])
 		}
 	}
+}
+
+// compareWatermark wants the back-end to be as far as the last Flush said.
+func (h *history) compareWatermark() {
+	h.t.Helper()
+	driver, ok := h.driver.(ingest.Watermarker)
+	if !ok {
+		return
+	}
+	h.patiently("ask for the watermark", func() error {
+		at, err := driver.Watermark(h.t.Context(), h.sack)
+		if err == nil && at != h.flushed {
+			h.fatalf("the watermark is %d, want %d", at, h.flushed)
+		}
+		return err
+	})
 }
 
 // sameRows compares bit by bit, except that any NaN is NaN and that percentiles

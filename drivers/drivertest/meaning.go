@@ -24,6 +24,7 @@ func (s *suite) meaning(t *testing.T) {
 	t.Run("shuffled within the back window", s.shuffled)
 	t.Run("a rate reaches over any hole", s.rateOverHoles)
 	t.Run("granularities that don't divide each other", s.oddGranularities)
+	t.Run("ranges on and beside the edges of buckets", s.ranges)
 	t.Run("expiry", s.expiry)
 	t.Run("a shorter timespan", s.shorterTimespan)
 	if s.expiredKept {
@@ -216,6 +217,27 @@ func (s *suite) oddGranularities(t *testing.T) {
 		h.check()
 	}
 	h.tell()
+}
+
+func (s *suite) ranges(t *testing.T) {
+	h := s.start(t, simple()).history(0)
+	m := h.metric("simple")
+	h.measure(m, at(0, 1), at(time.Second, 2), at(90*time.Second, 3), at(150*time.Second, 4), at(2*time.Hour, 5))
+	h.tell()
+	edges := []int64{ingest.MinTime, ingest.MaxTime}
+	for _, edge := range []time.Duration{0, time.Minute, 2 * time.Minute, time.Hour, 2 * time.Hour} {
+		edges = append(edges, noon+int64(edge)-1, noon+int64(edge), noon+int64(edge)+1)
+	}
+	var queries []ingest.Query
+	p := h.policies.of(m.policy)
+	for _, from := range edges {
+		for _, to := range edges {
+			for _, d := range p.Definitions {
+				queries = append(queries, ingest.Query{Metric: m.id, Policy: p, Granularity: d.Granularity, Method: ingest.Count, From: from, To: to})
+			}
+		}
+	}
+	h.compare(queries)
 }
 
 func (s *suite) expiry(t *testing.T) {

@@ -22,8 +22,9 @@ type Driver struct {
 }
 
 var (
-	_ ingest.Driver     = (*Driver)(nil)
-	_ ingest.LateReader = (*Driver)(nil)
+	_ ingest.Driver      = (*Driver)(nil)
+	_ ingest.LateReader  = (*Driver)(nil)
+	_ ingest.Watermarker = (*Driver)(nil)
 )
 
 // A sack is what has been flushed of one, and by whom the next flush may be.
@@ -80,6 +81,19 @@ func (d *Driver) Read(ctx context.Context, queries []ingest.Query, dst [][]inges
 		}
 	}
 	return nil
+}
+
+// Watermark returns how far a sack has been applied; see ingest.Watermarker.
+func (d *Driver) Watermark(ctx context.Context, number ingest.Sack) (ingest.Offset, error) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if err := d.usable(ctx); err != nil {
+		return 0, err
+	}
+	if s := d.sacks[number]; s != nil {
+		return s.applied, nil
+	}
+	return 0, nil
 }
 
 // Late counts what was dropped; see ingest.LateReader.
