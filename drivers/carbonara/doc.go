@@ -16,7 +16,7 @@
 // Where to read: store.go is what a store promises; manifest.go, segment.go and
 // FORMAT.md what is stored; codec.go how the engine uses the Parquet codec
 // (parquet*.go). A [ingest.SackWriter] is a writer (writer.go): apply.go judges and
-// buffers measures in a table (table.go), commit.go swaps manifests and finds out what
+// buffers measures in a table (table.go), sink.go writes segments, commit.go swaps manifests and finds out what
 // became of a swap whose answer was lost, maintain.go chooses among the housekeeping
 // of rawmerge.go, seal.go, sealedmerge.go, purge.go and collect.go. read.go answers
 // queries; check.go verifies a whole deployment.

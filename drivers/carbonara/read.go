@@ -118,7 +118,7 @@ func (v *view) readSealed(ctx context.Context, queries []ingest.Query, list []in
 	for n, i := range list {
 		q := &queries[i]
 		if !v.deleted[q.Metric] {
-			wants = append(wants, sealedWant{q.Metric, q.Granularity, q.Method, floorFrom(q.From, q.Granularity), q.To})
+			wants = append(wants, sealedWant{q.Metric, q.Granularity, q.Method, ingest.Floor(q.From, q.Granularity), q.To})
 			whose = append(whose, n)
 		}
 	}
@@ -160,7 +160,7 @@ func (v *view) readSealed(ctx context.Context, queries []ingest.Query, list []in
 // expired. Raw measures may reach back into sealed buckets, of which they then
 // are a part only: the sealed row wins.
 func answer(dst []ingest.Measure, q *ingest.Query, raw, sealed []ingest.Measure) []ingest.Measure {
-	from := floorFrom(q.From, q.Granularity)
+	from := ingest.Floor(q.From, q.Granularity)
 	newest := int64(ingest.MinTime)
 	if n := len(raw); n > 0 {
 		newest = raw[n-1].Time
@@ -193,14 +193,6 @@ func expiry(p *ingest.ArchivePolicy, g time.Duration, newest int64) (cut int64, 
 	}
 	cut = ingest.Floor(newest, g) - int64(def.Timespan)
 	return cut, cut < newest // else it overflowed: longer than time itself
-}
-
-// floorFrom rounds the start of a range down to its bucket.
-func floorFrom(from int64, g time.Duration) int64 {
-	if from < ingest.MinTime+int64(g) {
-		return ingest.MinTime
-	}
-	return ingest.Floor(from, g)
 }
 
 func byTime(a, b ingest.Measure) int { return cmp.Compare(a.Time, b.Time) }

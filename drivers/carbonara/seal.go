@@ -254,7 +254,7 @@ func stillNeeded(p *sealPolicy, sealed int64, measures []ingest.Measure) []inges
 	}
 	cut := sealed
 	for _, g := range p.granularities {
-		cut = min(cut, floorFrom(sealed, g))
+		cut = min(cut, ingest.Floor(sealed, g))
 	}
 	i, _ := slices.BinarySearchFunc(measures, cut, func(m ingest.Measure, t int64) int { return byTime(m, ingest.Measure{Time: t}) })
 	if i > 0 && p.policy.Methods.AnyRate() {
@@ -266,7 +266,7 @@ func stillNeeded(p *sealPolicy, sealed int64, measures []ingest.Measure) []inges
 // granularity seals the buckets of one granularity that end after the old mark and
 // not after the new one.
 func (s *seal) granularity(ctx context.Context, p *sealPolicy, g time.Duration, row *stateRow, horizon int64, measures []ingest.Measure) error {
-	from, to := floorFrom(row.Sealed, g), floorFrom(horizon, g)
+	from, to := ingest.Floor(row.Sealed, g), ingest.Floor(horizon, g)
 	if cut, ok := expiry(p.policy, g, row.Newest); ok {
 		from = max(from, cut+1)
 	}
