@@ -165,9 +165,7 @@ func answer(dst []ingest.Measure, q *ingest.Query, raw, sealed []ingest.Measure)
 	if n := len(raw); n > 0 {
 		newest = raw[n-1].Time
 	}
-	if cut, ok := expiry(q.Policy, q.Granularity, newest); ok {
-		from = max(from, cut+1)
-	}
+	from = max(from, oldestKept(q.Policy, q.Granularity, newest))
 	sealed = sealed[sort.Search(len(sealed), func(i int) bool { return sealed[i].Time >= from }):]
 	open := aggregate.Series(nil, raw, q.Granularity, q.Method, from, q.To)
 	dst = slices.Grow(dst, len(sealed)+len(open))
@@ -184,15 +182,11 @@ func answer(dst []ingest.Measure, q *ingest.Query, raw, sealed []ingest.Measure)
 	return append(append(dst, sealed...), open...)
 }
 
-// expiry returns the time at or before which a policy no longer keeps buckets of a
-// granularity, when a metric's newest measure is at newest; false if it keeps all.
-func expiry(p *ingest.ArchivePolicy, g time.Duration, newest int64) (cut int64, ok bool) {
-	def, found := p.Find(g)
-	if !found || def.Timespan == 0 || newest == ingest.MinTime {
-		return 0, false
-	}
-	cut = ingest.Floor(newest, g) - int64(def.Timespan)
-	return cut, cut < newest // else it overflowed: longer than time itself
+// oldestKept returns the earliest bucket of a granularity that a policy still keeps
+// when a metric's newest measure is at newest; MinTime if it keeps all.
+func oldestKept(p *ingest.ArchivePolicy, g time.Duration, newest int64) int64 {
+	def, _ := p.Find(g)
+	return aggregate.Oldest(ingest.Floor(newest, g), def.Timespan)
 }
 
 func byTime(a, b ingest.Measure) int { return cmp.Compare(a.Time, b.Time) }

@@ -267,9 +267,7 @@ func stillNeeded(p *sealPolicy, sealed int64, measures []ingest.Measure) []inges
 // not after the new one.
 func (s *seal) granularity(ctx context.Context, p *sealPolicy, g time.Duration, row *stateRow, horizon int64, measures []ingest.Measure) error {
 	from, to := ingest.Floor(row.Sealed, g), ingest.Floor(horizon, g)
-	if cut, ok := expiry(p.policy, g, row.Newest); ok {
-		from = max(from, cut+1)
-	}
+	from = max(from, oldestKept(p.policy, g, row.Newest))
 	def, _ := p.policy.Find(g)
 	s.begin()
 	i, _ := slices.BinarySearchFunc(measures, from, func(m ingest.Measure, t int64) int { return byTime(m, ingest.Measure{Time: t}) })

@@ -101,8 +101,8 @@ func (w *writer) mergeSealed(ctx context.Context, segments []segment, level int)
 		}
 		run := &merge.runs[i].head
 		if !buried[run.Metric] {
-			cut, timespan := limits.of(run.Metric, run.Granularity)
-			if widen(&wide, run, merge.columns[i], cut) {
+			oldest, timespan := limits.of(run.Metric, run.Granularity)
+			if widen(&wide, run, merge.columns[i], oldest) {
 				stale.add(wide.Times, timespan)
 				if err := out.addSealed(ctx, wide); err != nil {
 					return err
@@ -133,12 +133,9 @@ func mapColumns(methods, columns []ingest.Method) []int {
 	return mapped
 }
 
-// widen puts a run's rows after cut into the columns of wide; false if there are none.
-func widen(wide, run *sealedRun, column []int, cut int64) bool {
-	n, _ := slices.BinarySearch(run.Times, cut)
-	if n < len(run.Times) && run.Times[n] == cut {
-		n++
-	}
+// widen puts a run's rows from oldest on into the columns of wide; false if there are none.
+func widen(wide, run *sealedRun, column []int, oldest int64) bool {
+	n, _ := slices.BinarySearch(run.Times, oldest)
 	if n == len(run.Times) {
 		return false
 	}
@@ -184,9 +181,9 @@ func (w *writer) newLimits(ctx context.Context) (*limits, error) {
 	return l, nil
 }
 
-// of returns the time at or before which buckets of a series have expired, MinTime
-// when none has, and the timespan that is kept.
-func (l *limits) of(id ingest.MetricID, g time.Duration) (cut int64, timespan time.Duration) {
+// of returns the earliest bucket of a series that has not expired, MinTime when
+// none has, and the timespan that is kept.
+func (l *limits) of(id ingest.MetricID, g time.Duration) (oldest int64, timespan time.Duration) {
 	l.w.mu.Lock()
 	defer l.w.mu.Unlock()
 	i, ok := l.w.table.index[id]
@@ -199,10 +196,7 @@ func (l *limits) of(id ingest.MetricID, g time.Duration) (cut int64, timespan ti
 		return ingest.MinTime, 0
 	}
 	def, _ := p.Find(g)
-	if cut, ok := expiry(p, g, s.shown); ok {
-		return cut, def.Timespan
-	}
-	return ingest.MinTime, def.Timespan
+	return oldestKept(p, g, s.shown), def.Timespan
 }
 
 // policyNames lists the archive policies of the sack's metrics.
