@@ -1,4 +1,4 @@
-package millrace_test
+package golden_test
 
 import (
 	"encoding/json"

@@ -1,8 +1,4 @@
-// Package millrace_test holds the whole against what the original program
-// answers: the golden vectors of carbonara, kind by kind. Where Millrace means to
-// answer otherwise, differences says so, with the rule and our answer. Another file of
-// the same schema is run with MILLRACE_GOLDEN=<file>.
-package millrace_test
+package golden_test
 
 import (
 	"bytes"
@@ -219,7 +215,7 @@ func allVectors(t *testing.T) []json.RawMessage {
 	t.Helper()
 	name := os.Getenv("MILLRACE_GOLDEN")
 	if name == "" {
-		name = filepath.Join("..", "shared", "golden", "carbonara.json")
+		name = filepath.Join("..", "..", "shared", "golden", "carbonara.json")
 	}
 	text, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) && os.Getenv("MILLRACE_GOLDEN") == "" {
