@@ -5,14 +5,17 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
-// config is every setting. A name is a setting's key in the file; help says what it
-// does. A field without help is a section.
+// config is every setting. Each is declared once, on one line: name is its key in the
+// file, default the text of its value where nobody says otherwise, oneof what it may
+// be, help what it does. A field without help is a section; a new driver brings one of
+// its own, with a method validate, in a file beside this one.
 type config struct {
-	DataDir string `name:"data_dir" help:"where everything embedded keeps its data"`
-	Sacks   int    `name:"sacks" help:"partitions of the metrics and of the log; fixed when a deployment is created"`
+	DataDir string `name:"data_dir" default:"millrace-data" help:"where everything embedded keeps its data"`
+	Sacks   int    `name:"sacks" default:"16" help:"partitions of the log; fixed when a deployment is created"`
 
 	API       apiConfig       `name:"api"`
 	Ingest    ingestConfig    `name:"ingest"`
@@ -25,82 +28,77 @@ type config struct {
 }
 
 type apiConfig struct {
-	Listen             string        `name:"listen" help:"address and port of the API"`
-	Prefix             string        `name:"prefix" help:"path below which the API is mounted, such as /gnocchi"`
-	Auth               string        `name:"auth" help:"how callers say who they are: basic (a name, no password check)"`
-	Insecure           bool          `name:"insecure" help:"allow passwordless auth on other addresses than loopback"`
-	MaxLimit           int           `name:"max_limit" help:"largest page of a listing"`
-	MaxBody            size          `name:"max_body" help:"largest request body; larger ones get 413"`
+	Listen             string        `name:"listen" default:"127.0.0.1:8041" help:"address and port of the API"`
+	Prefix             string        `name:"prefix" help:"path below which the API is mounted: /gnocchi"`
+	Auth               string        `name:"auth" default:"basic" oneof:"basic" help:"who callers are; basic believes them"`
+	Insecure           bool          `name:"insecure" help:"allow passwordless auth beyond loopback"`
+	MaxLimit           int           `name:"max_limit" default:"1000" help:"largest page of a listing"`
+	MaxBody            size          `name:"max_body" default:"64MiB" help:"largest request body; larger ones get 413"`
 	CORSAllowedOrigins []string      `name:"cors_allowed_origins" help:"origins that browsers may call from; * is any"`
 	TrustProxyHeaders  bool          `name:"trust_proxy_headers" help:"believe Forwarded and X-Forwarded-*"`
-	WaitCap            time.Duration `name:"wait_cap" help:"longest that a request waits for measures to be applied"`
-	Timeout            time.Duration `name:"timeout" help:"longest time to an answer"`
-	ReadyLag           time.Duration `name:"ready_lag" help:"age of the oldest unapplied record at which /readyz says no"`
+	WaitCap            time.Duration `name:"wait_cap" default:"4s" help:"longest wait for measures to be applied"`
+	Timeout            time.Duration `name:"timeout" default:"5s" help:"longest time to an answer"`
+	ReadyLag           time.Duration `name:"ready_lag" default:"5m" help:"age of unapplied records at which not ready"`
 	TLSCert            string        `name:"tls_cert" help:"certificate file; with tls_key: serve HTTPS"`
 	TLSKey             string        `name:"tls_key" help:"key file of the certificate"`
 }
 
 type ingestConfig struct {
-	MaxFuture    time.Duration `name:"max_future" help:"measures further ahead of the clock are refused; 0: none are"`
-	MaxInFlight  size          `name:"max_in_flight" help:"bytes on their way into the log; beyond that 503"`
-	MaxAge       time.Duration `name:"max_age" help:"age of the oldest unapplied record beyond which nothing is accepted (503)"`
-	MinRoom      size          `name:"min_room" help:"bytes that the log must have left; below that 503"`
-	ProjectQuota float64       `name:"project_quota" help:"measures per second and project, beyond that 429; 0: no quota"`
+	MaxFuture    time.Duration `name:"max_future" default:"24h" help:"measures further ahead are refused; 0: none are"`
+	MaxInFlight  size          `name:"max_in_flight" default:"256MiB" help:"bytes on their way into the log, then 503"`
+	MaxAge       time.Duration `name:"max_age" default:"1h" help:"age of unapplied records, then 503"`
+	MinRoom      size          `name:"min_room" default:"64MiB" help:"bytes that the log must have left, else 503"`
+	ProjectQuota float64       `name:"project_quota" help:"measures/s of a project, then 429; 0: no quota"`
 }
 
 type workerConfig struct {
-	FlushInterval time.Duration `name:"flush_interval" help:"how long an applied record may wait to become readable"`
-	FlushBytes    size          `name:"flush_bytes" help:"buffered bytes of one sack that are flushed sooner"`
-	Maintainers   int           `name:"maintainers" help:"sacks that are merged and sealed at the same time"`
+	FlushInterval time.Duration `name:"flush_interval" default:"1s" help:"longest that a record waits for its flush"`
+	FlushBytes    size          `name:"flush_bytes" default:"16MiB" help:"bytes of a sack that are flushed sooner"`
+	Maintainers   int           `name:"maintainers" default:"1" help:"sacks that are merged and sealed at the same time"`
 }
 
 type queueConfig struct {
-	Driver      string        `name:"driver" help:"the log: disklog (embedded)"`
+	Driver      string        `name:"driver" default:"disklog" oneof:"disklog" help:"the log; disklog is embedded"`
 	Retain      time.Duration `name:"retain" help:"how long the log keeps what has been applied"`
 	MaxBytes    size          `name:"max_bytes" help:"how large the log may grow; 0: as the disk allows"`
-	SkipMissing bool          `name:"skip_missing" help:"start without what is missing or damaged in the log or among dead letters, for one start, instead of refusing to"`
+	SkipMissing bool          `name:"skip_missing" help:"start without what the log lacks, once, instead of refusing to"`
 }
 
 type storageConfig struct {
-	Driver     string `name:"driver" help:"where segments are kept: file"`
-	CacheBytes size   `name:"cache_bytes" help:"memory for the footers of segments"`
+	Driver     string `name:"driver" default:"file" oneof:"file" help:"where segments are kept"`
+	CacheBytes size   `name:"cache_bytes" default:"64MiB" help:"memory for the footers of segments"`
 }
 
 type indexConfig struct {
-	URL            string `name:"url" help:"the index: sqlite:<path>"`
-	CacheMetrics   int    `name:"cache_metrics" help:"metrics that the index keeps in memory"`
-	CreateDefaults bool   `name:"create_defaults" help:"create the archive policies low, medium, high and bool and the rule default where there are none"`
+	URL            string `name:"url" default:"sqlite:<data_dir>/index.db" help:"sqlite:<path>; <data_dir> stands for data_dir"`
+	CacheMetrics   int    `name:"cache_metrics" default:"2000000" help:"metrics that the index keeps in memory"`
+	CreateDefaults bool   `name:"create_defaults" help:"give an empty index Gnocchi's archive policies"`
 }
 
 type logConfig struct {
-	Level  string `name:"level" help:"debug, info, warn or error"`
-	Format string `name:"format" help:"text or json"`
+	Level  string `name:"level" default:"info" oneof:"debug info warn error" help:"what is logged, and worse"`
+	Format string `name:"format" default:"text" oneof:"text json" help:"how it is written"`
 }
 
 type telemetryConfig struct {
-	Prometheus bool              `name:"prometheus" help:"serve /metrics"`
-	OTLP       string            `name:"otlp_endpoint" help:"OpenTelemetry collector (http://host:4318) for metrics and traces; none"`
+	Prometheus bool              `name:"prometheus" default:"true" help:"serve /metrics"`
+	OTLP       string            `name:"otlp_endpoint" help:"OpenTelemetry collector, http://host:4318"`
 	Headers    map[string]secret `name:"otlp_headers" help:"headers sent with OTLP requests"`
-	TraceRatio float64           `name:"trace_ratio" help:"share of requests that are traced when otlp_endpoint is set"`
+	TraceRatio float64           `name:"trace_ratio" default:"0.01" help:"share of requests that are traced (OTLP)"`
 }
 
 // defaults returns the settings of a deployment that says nothing.
 func defaults() config {
-	return config{
-		DataDir: "millrace-data",
-		Sacks:   16,
-		API: apiConfig{
-			Listen: "127.0.0.1:8041", Auth: "basic", MaxLimit: 1000, MaxBody: 64 << 20,
-			WaitCap: 4 * time.Second, Timeout: 5 * time.Second, ReadyLag: 5 * time.Minute,
-		},
-		Ingest:    ingestConfig{MaxFuture: 24 * time.Hour, MaxInFlight: 256 << 20, MaxAge: time.Hour, MinRoom: 64 << 20},
-		Worker:    workerConfig{FlushInterval: time.Second, FlushBytes: 16 << 20, Maintainers: 1},
-		Queue:     queueConfig{Driver: "disklog"},
-		Storage:   storageConfig{Driver: "file", CacheBytes: 64 << 20},
-		Index:     indexConfig{CacheMetrics: 2_000_000},
-		Log:       logConfig{Level: "info", Format: "text"},
-		Telemetry: telemetryConfig{Prometheus: true, TraceRatio: 0.01},
+	var c config
+	for _, s := range c.settings() {
+		if s.standard == "" {
+			continue // its zero value
+		}
+		if err := s.parse(s.standard); err != nil {
+			panic(fmt.Sprintf("BUG: the default of %s: %v", s.key, err))
+		}
 	}
+	return c
 }
 
 // configSource is where settings come from: a file, and over it the environment.
@@ -126,8 +124,6 @@ func (s *configSource) load() (c config, strange []string, err error) {
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return c, nil, err
 	}
-	if c.Index.URL == "" {
-		c.Index.URL = "sqlite:" + filepath.Join(c.DataDir, "index.db")
-	}
+	c.Index.URL = strings.ReplaceAll(c.Index.URL, "<data_dir>", filepath.Clean(c.DataDir))
 	return c, strange, c.validate()
 }

@@ -3,16 +3,20 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // configFile writes a configuration and returns its path.
@@ -245,6 +249,65 @@ func TestServeHelp(t *testing.T) {
 		if !strings.Contains(out, line) {
 			t.Errorf("--help doesn't say %s", line)
 		}
+	}
+}
+
+var update = flag.Bool("update", false, "write the files that tests compare with anew")
+
+// The example in the project's root has every setting: as it is it changes none, and
+// neither does it with every # taken off.
+func TestExampleYAML(t *testing.T) {
+	const path = "../../millrace.example.yaml"
+	if *update {
+		if err := os.WriteFile(path, []byte(exampleYAML()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(exampleYAML(), string(text)); diff != "" {
+		t.Errorf("%s is not what the settings are: go test ./cmd/millrace -run TestExampleYAML -update (-want +got):\n%s", path, diff)
+	}
+	want, _, err := loadConfig(t, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	uncommented := regexp.MustCompile(`(?m)^( *)#([a-z])`).ReplaceAllString(string(text), "$1$2")
+	for _, text := range []string{string(text), uncommented} {
+		got, _, err := loadConfig(t, text)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		type values config // without methods: secrets are compared as they are
+		if diff := cmp.Diff(values(want), values(got), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+	for _, s := range new(config).settings() {
+		name := s.key[strings.LastIndex(s.key, ".")+1:]
+		if !strings.Contains(uncommented, name+": ") {
+			t.Errorf("there is no %s", s.key)
+		}
+	}
+}
+
+// A setting that is a secret is read from both places, and printed by none.
+func TestSecretSetting(t *testing.T) {
+	var section struct {
+		Token secret `name:"token" help:"what opens the door"`
+	}
+	known := leaves(reflect.ValueOf(&section).Elem(), "storage.x.")
+	if err := readYAML("f.yaml", []byte("storage: {x: {token: hunter2}}"), known); err != nil || section.Token != "hunter2" {
+		t.Errorf("%q, %v", string(section.Token), err)
+	}
+	if _, err := readEnvironment([]string{"MILLRACE_STORAGE_X_TOKEN=hunter3"}, known); err != nil || section.Token != "hunter3" {
+		t.Errorf("%q, %v", string(section.Token), err)
+	}
+	err := readYAML("f.yaml", []byte("storage: {x: {token: [hunter2]}}"), known)
+	if text := fmt.Sprint(section, err); strings.Contains(text, "hunter") {
+		t.Error(text)
 	}
 }
 

@@ -15,7 +15,9 @@ import (
 // A setting is one leaf of the configuration.
 type setting struct {
 	key, help string
-	into      any // pointer to the field
+	standard  string   // the text of its default; none: the zero value
+	oneOf     []string // what it may be; anything where there are none
+	into      any      // pointer to the field
 }
 
 // settings lists the leaves of a configuration, which they point into.
@@ -27,7 +29,10 @@ func leaves(section reflect.Value, prefix string) []setting {
 		tag := section.Type().Field(i).Tag
 		key := prefix + tag.Get("name")
 		if help := tag.Get("help"); help != "" {
-			list = append(list, setting{key, help, section.Field(i).Addr().Interface()})
+			list = append(list, setting{
+				key: key, help: help, standard: tag.Get("default"), oneOf: strings.Fields(tag.Get("oneof")),
+				into: section.Field(i).Addr().Interface(),
+			})
 		} else {
 			list = append(list, leaves(section.Field(i), key+".")...)
 		}
@@ -40,6 +45,8 @@ func (s *setting) parse(text string) (err error) {
 	switch v := s.into.(type) {
 	case *string:
 		*v = text
+	case *secret:
+		*v = secret(text)
 	case *bool:
 		if *v, err = strconv.ParseBool(text); err != nil {
 			return fmt.Errorf("%q is neither true nor false", text)
@@ -125,6 +132,10 @@ func resolve(node *yaml.Node) *yaml.Node {
 }
 
 // readYAML sets what a file says. The error joins all that is wrong in it.
+//
+// The library can't do this by itself: decoding into structs with known fields names Go
+// types in its errors and not keys (field listne not found in type apiConfig), quotes
+// secrets in them, takes 1.5 for the whole number 1, and knows no environment.
 func readYAML(file string, data []byte, known []setting) error {
 	var document yaml.Node
 	if err := yaml.Unmarshal(data, &document); err != nil {
@@ -208,17 +219,64 @@ func readEnvironment(environ []string, known []setting) (strange []string, err e
 	return strange, errors.Join(errs...)
 }
 
+// explain says what a setting is for, and what it may be where that is a choice.
+func (s *setting) explain() string {
+	if len(s.oneOf) == 0 {
+		return s.help
+	}
+	return s.help + " (" + strings.Join(s.oneOf, ", ") + ")"
+}
+
 // settingsHelp lists every setting for --help, with its default.
 func settingsHelp() string {
-	c := defaults()
-	c.Index.URL = "sqlite:<data_dir>/index.db"
 	var b strings.Builder
-	for _, s := range c.settings() {
-		fmt.Fprintf(&b, "  %-28s %s", s.key, s.help)
-		if v := fmt.Sprint(reflect.ValueOf(s.into).Elem().Interface()); v != "" && v != "[]" && v != "map[]" {
-			fmt.Fprintf(&b, " [%s]", v)
+	for _, s := range new(config).settings() {
+		fmt.Fprintf(&b, "  %-28s %s", s.key, s.explain())
+		if s.standard != "" {
+			fmt.Fprintf(&b, " [%s]", s.standard)
 		}
 		b.WriteByte('\n')
 	}
 	return b.String()
+}
+
+// exampleYAML is a configuration file with every setting, each commented out with
+// its default.
+func exampleYAML() string {
+	var b strings.Builder
+	b.WriteString(`# Every setting of millrace with its default: take the # off what you want to change.
+# The environment wins over this file: api.listen is MILLRACE_API_LISTEN.
+
+`)
+	var within []string // the sections that the last setting was in
+	for _, s := range new(config).settings() {
+		path := strings.Split(s.key, ".")
+		sections, name := path[:len(path)-1], path[len(path)-1]
+		for i, section := range sections {
+			if i >= len(within) || !slices.Equal(within[:i+1], sections[:i+1]) {
+				fmt.Fprintf(&b, "\n%s%s:\n", strings.Repeat("  ", i), section)
+			}
+		}
+		within = sections
+		indent := strings.Repeat("  ", len(sections))
+		fmt.Fprintf(&b, "%s# %s\n%s#%s: %s\n", indent, s.explain(), indent, name, s.example())
+	}
+	return b.String()
+}
+
+// example is the default as YAML.
+func (s *setting) example() string {
+	if s.standard != "" {
+		return s.standard
+	}
+	switch v := s.into.(type) {
+	case *string, *secret:
+		return `""`
+	case *[]string:
+		return "[]"
+	case *map[string]secret:
+		return "{}"
+	default:
+		return fmt.Sprint(reflect.ValueOf(v).Elem())
+	}
 }

@@ -12,6 +12,11 @@ import (
 // validate refuses what can't be meant, naming every such setting.
 func (c *config) validate() error {
 	var v validator
+	for _, s := range c.settings() {
+		if len(s.oneOf) > 0 {
+			v.oneOf(s.key, *s.into.(*string), s.oneOf)
+		}
+	}
 	v.check(c.DataDir != "", "data_dir must not be empty")
 	v.check(c.Sacks >= 1 && c.Sacks <= 65535, "sacks must be between 1 and 65535, not %d", c.Sacks)
 	v.api(&c.API)
@@ -26,19 +31,17 @@ func (c *config) validate() error {
 	v.check(c.Worker.FlushBytes > 0, "worker.flush_bytes must be positive")
 	v.check(c.Worker.Maintainers >= 1, "worker.maintainers must be at least 1, not %d", c.Worker.Maintainers)
 
-	v.oneOf("queue.driver", c.Queue.Driver, "disklog")
 	v.check(c.Queue.Retain >= 0, "queue.retain must not be negative")
 	v.check(c.Queue.MaxBytes == 0 || c.Queue.MaxBytes > c.Ingest.MinRoom,
-		"queue.max_bytes (%s) must be more than ingest.min_room (%s), the room that the log keeps: else nothing could be accepted", c.Queue.MaxBytes, c.Ingest.MinRoom)
+		"queue.max_bytes (%s) must be more than ingest.min_room (%s), which the log keeps free: else nothing is accepted",
+		c.Queue.MaxBytes, c.Ingest.MinRoom)
 
-	v.oneOf("storage.driver", c.Storage.Driver, "file")
 	v.check(c.Storage.CacheBytes > 0, "storage.cache_bytes must be positive")
 	v.check(strings.HasPrefix(c.Index.URL, "sqlite:"), "index.url must start with sqlite:")
 	v.check(c.Index.CacheMetrics >= 1, "index.cache_metrics must be at least 1, not %d", c.Index.CacheMetrics)
 
-	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
-	v.oneOf("log.format", c.Log.Format, "text", "json")
-	v.check(c.Telemetry.TraceRatio >= 0 && c.Telemetry.TraceRatio <= 1, "telemetry.trace_ratio must be between 0 and 1, not %g", c.Telemetry.TraceRatio)
+	v.check(c.Telemetry.TraceRatio >= 0 && c.Telemetry.TraceRatio <= 1,
+		"telemetry.trace_ratio must be between 0 and 1, not %g", c.Telemetry.TraceRatio)
 	return errors.Join(v...)
 }
 
@@ -55,12 +58,11 @@ func (v *validator) positive(key string, d time.Duration) {
 	v.check(d > 0, "%s must be positive, not %s", key, d)
 }
 
-func (v *validator) oneOf(key, value string, known ...string) {
+func (v *validator) oneOf(key, value string, known []string) {
 	v.check(slices.Contains(known, value), "%s %q is not known: want %s", key, value, strings.Join(known, ", "))
 }
 
 func (v *validator) api(c *apiConfig) {
-	v.oneOf("api.auth", c.Auth, "basic")
 	v.check(c.MaxLimit >= 1, "api.max_limit must be at least 1, not %d", c.MaxLimit)
 	v.check(c.MaxBody > 0, "api.max_body must be positive")
 	v.positive("api.wait_cap", c.WaitCap)
@@ -74,7 +76,9 @@ func (v *validator) api(c *apiConfig) {
 		return
 	}
 	v.check(c.Insecure || isLoopback(host),
-		"api.listen %s can be reached from other machines, and api.auth basic checks no passwords: set api.insecure to true if that is meant", c.Listen)
+		"api.listen %s can be reached from other machines, and api.auth basic checks no passwords: "+
+			"set api.insecure to true if that is meant",
+		c.Listen)
 }
 
 func isLoopback(host string) bool {
