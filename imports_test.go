@@ -26,7 +26,8 @@ var imports = map[string][]string{
 	"queue/queuetest":  {"ingest", "queue"},
 
 	"drivers/aggregate":           {"ingest"},
-	"drivers/carbonara":           {"ingest", "drivers/aggregate"},
+	"drivers/carbonara":           {"ingest", "drivers/aggregate", "drivers/carbonara/segment"},
+	"drivers/carbonara/segment":   {"ingest"},
 	"drivers/carbonara/filestore": {"ingest", "drivers/carbonara", "disk"},
 	"drivers/carbonara/storetest": {"ingest", "drivers/carbonara"},
 	"drivers/naive":               {"ingest"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"millrace/drivers/carbonara/segment"
 	"millrace/ingest"
 )
 
@@ -158,7 +159,7 @@ func (w *writer) protect(name string) {
 
 // encodeBuffer writes the buffer into raw segments, cut by metric where they
 // would be larger than the store takes.
-func (w *writer) encodeBuffer(ctx context.Context) ([]segment, error) {
+func (w *writer) encodeBuffer(ctx context.Context) ([]entry, error) {
 	w.mu.Lock()
 	t, from := w.table, w.manifest.Applied
 	w.flushing = nil
@@ -167,13 +168,13 @@ func (w *writer) encodeBuffer(ctx context.Context) ([]segment, error) {
 		return nil, nil
 	}
 	enc := w.driver.rawEncoder()
-	out := w.newSink(enc, segment{Kind: kindRaw, From: from, To: w.next})
+	out := w.newSink(enc, entry{Info: segment.Info{Kind: segment.Raw}, From: from, To: w.next})
 	out.naming = w.protect
-	enc.late(t.lateTotals())
+	enc.Late(t.lateTotals())
 	for _, touched := range t.ordered() {
 		w.scratch = t.run(touched.metric, w.scratch)
 		s := &t.metrics[touched.metric]
-		if err := out.addRaw(ctx, rawRun{Metric: s.id, Policy: t.policies[s.policy].name, Measures: w.scratch}); err != nil {
+		if err := out.addRaw(ctx, segment.RawRun{Metric: s.id, Policy: t.policies[s.policy].name, Measures: w.scratch}); err != nil {
 			return nil, err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"millrace/drivers/carbonara/segment"
 	"millrace/ingest"
 )
 
@@ -24,7 +25,7 @@ type fileCache struct {
 
 type cachedFile struct {
 	name string
-	file *segmentFile
+	file *segment.Reader
 	cost int64
 }
 
@@ -40,7 +41,7 @@ func (c *fileCache) bytes() int64 {
 
 // open returns a segment's file, from memory if it is there. Two callers may open
 // the same file at once: the work is done twice, and one result is kept.
-func (c *fileCache) open(ctx context.Context, sack ingest.Sack, seg segment) (*segmentFile, error) {
+func (c *fileCache) open(ctx context.Context, sack ingest.Sack, seg entry) (*segment.Reader, error) {
 	name := sackPrefix(sack) + seg.Name
 	c.mu.Lock()
 	if e, ok := c.files[name]; ok {
@@ -49,7 +50,7 @@ func (c *fileCache) open(ctx context.Context, sack ingest.Sack, seg segment) (*s
 		return e.Value.(*cachedFile).file, nil
 	}
 	c.mu.Unlock()
-	file, err := openSegment(ctx, c.store, name, seg.Bytes)
+	file, err := segment.Open(ctx, source{c.store}, name, seg.Bytes)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +58,7 @@ func (c *fileCache) open(ctx context.Context, sack ingest.Sack, seg segment) (*s
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, ok := c.files[name]; !ok {
-		entry := &cachedFile{name, file, file.memory()}
+		entry := &cachedFile{name, file, file.Memory()}
 		c.files[name] = c.order.PushFront(entry)
 		c.used += entry.cost
 		for c.used > c.most && c.order.Len() > 1 {

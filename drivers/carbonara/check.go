@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"millrace/drivers/carbonara/segment"
 	"millrace/ingest"
 )
 
@@ -86,23 +87,23 @@ func checkSack(ctx context.Context, store Store, sack ingest.Sack) (Report, erro
 }
 
 // checkSegment verifies a segment against its description.
-func checkSegment(ctx context.Context, store Store, sack ingest.Sack, s segment) error {
+func checkSegment(ctx context.Context, store Store, sack ingest.Sack, s entry) error {
 	name := sackPrefix(sack) + s.Name
-	f, err := openSegment(ctx, store, name, s.Bytes)
+	f, err := segment.Open(ctx, source{store}, name, s.Bytes)
 	if errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("%s is missing: %s names it", name, manifestName(sack))
 	}
 	if err != nil {
 		return err
 	}
-	return f.verify(ctx, s)
+	return f.Verify(ctx, s.Info)
 }
 
 // stillNamed says whether a segment is live still: one that isn't may have been
 // replaced and deleted since the manifest was read.
-func stillNamed(ctx context.Context, store Store, sack ingest.Sack, s segment) bool {
+func stillNamed(ctx context.Context, store Store, sack ingest.Sack, s entry) bool {
 	m, _, err := readManifest(ctx, store, sack)
-	return err != nil || slices.ContainsFunc(m.Segments, func(other segment) bool { return other.Name == s.Name })
+	return err != nil || slices.ContainsFunc(m.Segments, func(other entry) bool { return other.Name == s.Name })
 }
 
 // problems lists what is wrong with a manifest by itself.
@@ -123,7 +124,7 @@ func (m *manifest) problems(sack ingest.Sack) (list []error) {
 		}
 	}
 	covered := ingest.Offset(0)
-	for _, run := range runsOf(m.of(kindRaw)) {
+	for _, run := range runsOf(m.of(segment.Raw)) {
 		for _, s := range run {
 			if s.From < covered || s.From != run[0].From || s.To != run[0].To {
 				problem("%s%s covers the offsets %d to %d, of which the segment before it holds a part", sackPrefix(sack), s.Name, s.From, s.To)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"millrace/drivers/carbonara/segment"
 	"millrace/ingest"
 )
 
@@ -58,7 +59,7 @@ type Driver struct {
 	files    *fileCache
 	views    []viewSlot // per sack
 	stats    stats
-	encoders sync.Pool // of *rawEncoder that are empty, with their memory
+	encoders sync.Pool // of *segment.RawWriter that are empty, with their memory
 
 	mu     sync.Mutex
 	closed bool
@@ -108,13 +109,13 @@ func New(ctx context.Context, store Store, policies ingest.Policies, sacks int, 
 	return d, nil
 }
 
-// rawEncoder returns an empty encoder. Whoever has finished with it, and without an
+// rawEncoder returns an empty writer of raw segments. Whoever has finished with it, and without an
 // error, gives it back.
-func (d *Driver) rawEncoder() *rawEncoder {
-	if e, ok := d.encoders.Get().(*rawEncoder); ok {
+func (d *Driver) rawEncoder() *segment.RawWriter {
+	if e, ok := d.encoders.Get().(*segment.RawWriter); ok {
 		return e
 	}
-	return newRawEncoder()
+	return segment.NewRawWriter()
 }
 
 // Close makes every later call fail. A second Close does nothing.

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"millrace/drivers/carbonara/segment"
 	"millrace/ingest"
 )
 
@@ -22,7 +23,7 @@ func TestExpiredRowsGo(t *testing.T) {
 			s.maintain()
 		}
 		rows := int64(0)
-		for _, seg := range s.manifest().of(kindSealed) {
+		for _, seg := range s.manifest().of(segment.Sealed) {
 			rows += seg.Rows
 		}
 		most = max(most, rows-i/6) // minutes are kept for ever

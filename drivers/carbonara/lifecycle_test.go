@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"millrace/drivers/carbonara/segment"
 	"millrace/ingest"
 )
 
@@ -201,29 +202,29 @@ func TestPurge(t *testing.T) {
 }
 
 // metricsOf lists the metrics of a segment.
-func metricsOf(t *testing.T, f *segmentFile, seg segment) (ids []ingest.MetricID) {
+func metricsOf(t *testing.T, f *segment.Reader, seg entry) (ids []ingest.MetricID) {
 	t.Helper()
 	ctx := t.Context()
 	var err error
 	switch seg.Kind {
-	case kindRaw:
-		scan := f.scanRaw(ctx)
-		for scan.next() {
-			ids = append(ids, scan.run().Metric)
+	case segment.Raw:
+		scan := f.ScanRaw(ctx)
+		for scan.Next() {
+			ids = append(ids, scan.Run().Metric)
 		}
-		err = scan.err()
-	case kindState:
-		scan := f.scanState(ctx)
-		for scan.next() {
-			ids = append(ids, scan.row().Metric)
+		err = scan.Err()
+	case segment.State:
+		scan := f.ScanState(ctx)
+		for scan.Next() {
+			ids = append(ids, scan.Row().Metric)
 		}
-		err = scan.err()
-	case kindSealed:
-		scan := f.scanSealed(ctx)
-		for scan.next() {
-			ids = append(ids, scan.run().Metric)
+		err = scan.Err()
+	case segment.Sealed:
+		scan := f.ScanSealed(ctx)
+		for scan.Next() {
+			ids = append(ids, scan.Run().Metric)
 		}
-		err = scan.err()
+		err = scan.Err()
 	}
 	if err != nil {
 		t.Fatal(err)

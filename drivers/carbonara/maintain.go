@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"millrace/drivers/carbonara/segment"
 	"millrace/ingest"
 )
 
@@ -101,24 +102,24 @@ func (w *writer) setAside(err error) {
 // readmit forgets what was noted of segments that are no longer there.
 func (w *writer) readmit(m *manifest) {
 	maps.DeleteFunc(w.collectors.aside, func(name string, _ *aside) bool {
-		return !slices.ContainsFunc(m.Segments, func(s segment) bool { return s.Name == name })
+		return !slices.ContainsFunc(m.Segments, func(s entry) bool { return s.Name == name })
 	})
 }
 
 // isAside says whether any of the segments is to be left alone now.
-func (w *writer) isAside(segments []segment) bool {
+func (w *writer) isAside(segments []entry) bool {
 	if len(w.collectors.aside) == 0 {
 		return false
 	}
 	now := w.driver.config.now()
-	return slices.ContainsFunc(segments, func(s segment) bool {
+	return slices.ContainsFunc(segments, func(s entry) bool {
 		a := w.collectors.aside[s.Name]
 		return a != nil && now.Before(a.until)
 	})
 }
 
 // open opens a segment for a merge or a seal.
-func (w *writer) open(ctx context.Context, s segment) (*segmentFile, error) {
+func (w *writer) open(ctx context.Context, s entry) (*segment.Reader, error) {
 	f, err := w.driver.files.open(ctx, w.sack, s)
 	if err != nil {
 		return nil, &segmentError{s.Name, err}
@@ -129,7 +130,7 @@ func (w *writer) open(ctx context.Context, s segment) (*segmentFile, error) {
 // sealIfDue seals when that is due.
 func (w *writer) sealIfDue(ctx context.Context, m *manifest) (did bool, err error) {
 	due, err := w.sealIsDue(ctx, m)
-	if !due || err != nil || w.isAside(m.of(kindRaw)) || w.isAside(m.of(kindState)) {
+	if !due || err != nil || w.isAside(m.of(segment.Raw)) || w.isAside(m.of(segment.State)) {
 		return false, err
 	}
 	return true, w.sealNow(ctx)
@@ -210,7 +211,7 @@ func (w *writer) policy(ctx context.Context, name string) (*ingest.ArchivePolicy
 
 // mergeRawTier merges a tier of raw runs that is full.
 func (w *writer) mergeRawTier(ctx context.Context, m *manifest) (did bool, err error) {
-	if merge, level := w.fullTier(m.of(kindRaw), true); merge != nil {
+	if merge, level := w.fullTier(m.of(segment.Raw), true); merge != nil {
 		return true, w.mergeRaw(ctx, merge, level)
 	}
 	return false, nil
@@ -218,7 +219,7 @@ func (w *writer) mergeRawTier(ctx context.Context, m *manifest) (did bool, err e
 
 // mergeSealedTier merges a tier of sealed runs that is full.
 func (w *writer) mergeSealedTier(ctx context.Context, m *manifest) (did bool, err error) {
-	if merge, level := w.fullTier(m.of(kindSealed), false); merge != nil {
+	if merge, level := w.fullTier(m.of(segment.Sealed), false); merge != nil {
 		return true, w.mergeSealed(ctx, merge, level)
 	}
 	return false, nil
@@ -227,8 +228,8 @@ func (w *writer) mergeSealedTier(ctx context.Context, m *manifest) (did bool, er
 // rewriteStale rewrites a sealed segment that has mostly expired.
 func (w *writer) rewriteStale(ctx context.Context, m *manifest) (did bool, err error) {
 	newest := newestOf(m)
-	for _, s := range m.of(kindSealed) {
-		if one := []segment{s}; s.Stale != 0 && newest >= s.Stale && !w.isAside(one) {
+	for _, s := range m.of(segment.Sealed) {
+		if one := []entry{s}; s.Stale != 0 && newest >= s.Stale && !w.isAside(one) {
 			return true, w.mergeSealed(ctx, one, s.Level)
 		}
 	}
@@ -238,13 +239,13 @@ func (w *writer) rewriteStale(ctx context.Context, m *manifest) (did bool, err e
 // fullTier finds segments to merge: of the lowest tier that has MergeWidth runs,
 // all of them. Raw runs have to be neighbours in the log. It returns the level of
 // the result.
-func (w *writer) fullTier(segments []segment, neighbours bool) (merge []segment, level int) {
+func (w *writer) fullTier(segments []entry, neighbours bool) (merge []entry, level int) {
 	runs := runsOf(segments)
 	if !neighbours {
 		runs = slices.DeleteFunc(runs, w.isAside)
-		slices.SortStableFunc(runs, func(a, b []segment) int { return cmp.Compare(a[0].Level, b[0].Level) })
+		slices.SortStableFunc(runs, func(a, b []entry) int { return cmp.Compare(a[0].Level, b[0].Level) })
 	}
-	var best [][]segment
+	var best [][]entry
 	for i := 0; i < len(runs); {
 		if w.isAside(runs[i]) {
 			i++

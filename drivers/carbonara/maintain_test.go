@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"millrace/drivers/carbonara/segment"
 	"millrace/ingest"
 )
 
@@ -23,7 +24,7 @@ func TestSealAfterOpen(t *testing.T) {
 	s.flush()
 	s.open()
 	s.maintain()
-	if len(s.manifest().of(kindSealed)) == 0 {
+	if len(s.manifest().of(segment.Sealed)) == 0 {
 		t.Error("nothing is sealed")
 	}
 }
@@ -106,7 +107,7 @@ func TestSealEndsOfTime(t *testing.T) {
 		q := ingest.Query{Metric: id, Policy: somePolicies()["plain"], Granularity: 10 * time.Second, Method: ingest.Count, From: ingest.MinTime, To: ingest.MaxTime}
 		before, after := s.read(q), []ingest.Measure(nil)
 		s.maintain()
-		if len(s.manifest().of(kindSealed)) == 0 {
+		if len(s.manifest().of(segment.Sealed)) == 0 {
 			t.Fatal("nothing is sealed")
 		}
 		if after = s.read(q); !slices.Equal(before, after) {

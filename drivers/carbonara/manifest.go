@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"millrace/drivers/carbonara/segment"
 	"millrace/ingest"
 )
 
@@ -25,7 +26,7 @@ type manifest struct {
 	Version    uint64        `json:"version"`        // one more with every swap, so that no two are equal
 	Epoch      uint64        `json:"epoch"`          // one more with every owner
 	Applied    ingest.Offset `json:"applied_offset"` // the watermark: every record before it is in the segments
-	Segments   []segment     `json:"segments"`       // raw ones in the order of the log
+	Segments   []entry       `json:"segments"`       // raw ones in the order of the log
 	Tombstones []tombstone   `json:"tombstones,omitempty"`
 	Garbage    []garbage     `json:"garbage,omitempty"`
 	LastSeal   lastSeal      `json:"last_seal"`
@@ -61,8 +62,8 @@ func (m *manifest) clone() *manifest {
 }
 
 // of returns the segments of one kind, in their order.
-func (m *manifest) of(k kind) []segment {
-	var list []segment
+func (m *manifest) of(k segment.Kind) []entry {
+	var list []entry
 	for _, s := range m.Segments {
 		if s.Kind == k {
 			list = append(list, s)
@@ -74,7 +75,7 @@ func (m *manifest) of(k kind) []segment {
 func (m *manifest) rawRows() int64 {
 	n := int64(0)
 	for i := range m.Segments {
-		if m.Segments[i].Kind == kindRaw {
+		if m.Segments[i].Kind == segment.Raw {
 			n += m.Segments[i].Rows
 		}
 	}
@@ -96,13 +97,13 @@ func (m *manifest) deleted() map[ingest.MetricID]bool {
 func (m *manifest) uncovered() int64 {
 	covered := ingest.Offset(-1)
 	for _, s := range m.Segments {
-		if s.Kind == kindState {
+		if s.Kind == segment.State {
 			covered = max(covered, s.To)
 		}
 	}
 	rows := int64(0)
 	for _, s := range m.Segments {
-		if s.Kind == kindRaw && s.To > covered {
+		if s.Kind == segment.Raw && s.To > covered {
 			rows += s.Rows
 		}
 	}
@@ -111,13 +112,13 @@ func (m *manifest) uncovered() int64 {
 
 // replace takes segments out, puts others in the place of the first of them, and
 // remembers the old ones as garbage. It fails if one of the old ones is not there.
-func (m *manifest) replace(old, new []segment, now time.Time) error {
+func (m *manifest) replace(old, new []entry, now time.Time) error {
 	gone := make(map[string]bool, len(old))
 	for _, s := range old {
 		gone[s.Name] = true
 		m.Garbage = append(m.Garbage, garbage{s.Name, now})
 	}
-	kept := make([]segment, 0, len(m.Segments)-len(old)+len(new))
+	kept := make([]entry, 0, len(m.Segments)-len(old)+len(new))
 	placed := false
 	for _, s := range m.Segments {
 		switch {
@@ -177,7 +178,7 @@ func decodeManifest(data []byte) (*manifest, error) {
 	}
 	for _, s := range m.Segments {
 		switch s.Kind {
-		case kindRaw, kindState, kindSealed:
+		case segment.Raw, segment.State, segment.Sealed:
 		default:
 			return nil, fmt.Errorf("segment %s is of the unknown kind %q", s.Name, s.Kind)
 		}

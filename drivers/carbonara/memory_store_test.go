@@ -43,7 +43,7 @@ func (s *memoryStore) Read(ctx context.Context, name string, ranges []Range) (Co
 	}
 	c := Contents{Size: int64(len(o.data)), Version: o.version}
 	if len(ranges) == 0 {
-		ranges = []Range{{0, c.Size}}
+		ranges = []Range{{Off: 0, Len: c.Size}}
 	}
 	for _, r := range ranges {
 		if r.Off < 0 {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"millrace/drivers/carbonara/segment"
 	"millrace/ingest"
 )
 
@@ -82,13 +83,13 @@ func (w *writer) dueTombstones(m *manifest, now time.Time) (due int) {
 // rewriteWithout rewrites all segments that may hold metrics, without what is deleted.
 func (w *writer) rewriteWithout(ctx context.Context, m *manifest, metrics map[ingest.MetricID]string) error {
 	ids := sortedMetrics(metrics)
-	for _, s := range m.of(kindSealed) {
+	for _, s := range m.of(segment.Sealed) {
 		holds, err := w.holds(ctx, &s, heldBy(ids, &s), metrics)
 		if err != nil {
 			return err
 		}
 		if holds {
-			if err := w.mergeSealed(ctx, []segment{s}, s.Level); err != nil {
+			if err := w.mergeSealed(ctx, []entry{s}, s.Level); err != nil {
 				return err
 			}
 		}
@@ -100,7 +101,7 @@ func (w *writer) rewriteWithout(ctx context.Context, m *manifest, metrics map[in
 const worthLooking = 256
 
 // holds says whether a sealed segment has rows of any of the metrics, or may have.
-func (w *writer) holds(ctx context.Context, seg *segment, ids []ingest.MetricID, policies map[ingest.MetricID]string) (bool, error) {
+func (w *writer) holds(ctx context.Context, seg *entry, ids []ingest.MetricID, policies map[ingest.MetricID]string) (bool, error) {
 	if len(ids) == 0 || len(ids) > worthLooking {
 		return len(ids) > 0, nil
 	}
@@ -108,7 +109,7 @@ func (w *writer) holds(ctx context.Context, seg *segment, ids []ingest.MetricID,
 	if err != nil {
 		return false, err
 	}
-	var wants []sealedWant
+	var wants []segment.Want
 	for _, id := range ids {
 		p, err := w.driver.policies.Policy(ctx, policies[id])
 		if errors.Is(err, ingest.ErrNoPolicy) {
@@ -121,12 +122,14 @@ func (w *writer) holds(ctx context.Context, seg *segment, ids []ingest.MetricID,
 		slices.Reverse(gs)
 		for _, g := range gs {
 			for _, method := range p.Methods.List() {
-				wants = append(wants, sealedWant{id, g, method, ingest.MinTime, ingest.MaxTime})
+				wants = append(wants, segment.Want{
+					Metric: id, Granularity: g, Method: method, From: ingest.MinTime, To: ingest.MaxTime,
+				})
 			}
 		}
 	}
 	found := false
-	err = f.findSealed(ctx, wants, func(int, []ingest.Measure) error { found = true; return nil })
+	err = f.FindSealed(ctx, wants, func(int, []ingest.Measure) error { found = true; return nil })
 	if err != nil {
 		return false, &segmentError{seg.Name, err}
 	}

@@ -4,13 +4,14 @@ import (
 	"context"
 	"time"
 
+	"millrace/drivers/carbonara/segment"
 	"millrace/ingest"
 )
 
 // A rawMerge walks several raw runs, given in the order of the log, metric by
 // metric. It holds a row group of each and the measures of one metric.
 type rawMerge struct {
-	runs     []*runScan[rawRun]
+	runs     []*runScan[segment.RawRun]
 	measures []ingest.Measure
 	metric   ingest.MetricID
 	policy   string
@@ -19,14 +20,14 @@ type rawMerge struct {
 }
 
 // newRawMerge opens the segments and collects their late totals.
-func (w *writer) newRawMerge(ctx context.Context, segments []segment) (*rawMerge, error) {
+func (w *writer) newRawMerge(ctx context.Context, segments []entry) (*rawMerge, error) {
 	m := &rawMerge{late: make(map[ingest.MetricID]uint64)}
 	for _, seg := range segments {
 		f, err := w.open(ctx, seg)
 		if err != nil {
 			return nil, err
 		}
-		totals, err := f.lates()
+		totals, err := f.Lates()
 		if err != nil {
 			return nil, &segmentError{seg.Name, err}
 		}
@@ -35,12 +36,12 @@ func (w *writer) newRawMerge(ctx context.Context, segments []segment) (*rawMerge
 		}
 	}
 	for _, run := range runsOf(segments) {
-		m.runs = append(m.runs, newRunScan(run, func(s segment) (rowScan[rawRun], error) {
+		m.runs = append(m.runs, newRunScan(run, func(s entry) (rowScan[segment.RawRun], error) {
 			f, err := w.open(ctx, s)
 			if err != nil {
 				return nil, err
 			}
-			return f.scanRaw(ctx), nil
+			return f.ScanRaw(ctx), nil
 		}))
 	}
 	return m, nil
@@ -54,7 +55,7 @@ func (m *rawMerge) next() bool {
 		if m.failed = run.err; m.failed != nil {
 			return false
 		}
-		if run.live && (least < 0 || compareMetrics(run.head.Metric, m.runs[least].head.Metric) < 0) {
+		if run.live && (least < 0 || segment.CompareMetrics(run.head.Metric, m.runs[least].head.Metric) < 0) {
 			least = i
 		}
 	}
@@ -89,18 +90,18 @@ func (m *rawMerge) err() error { return m.failed }
 
 // lateTotals lists the late counts that were collected, ascending, without those
 // that skip names.
-func (m *rawMerge) lateTotals(skip map[ingest.MetricID]bool) []lateTotal {
-	var totals []lateTotal
+func (m *rawMerge) lateTotals(skip map[ingest.MetricID]bool) []segment.LateTotal {
+	var totals []segment.LateTotal
 	for _, id := range sortedMetrics(m.late) {
 		if !skip[id] {
-			totals = append(totals, lateTotal{id, m.late[id]})
+			totals = append(totals, segment.LateTotal{Metric: id, Late: m.late[id]})
 		}
 	}
 	return totals
 }
 
 // mergeRaw makes one run of neighbouring raw segments.
-func (w *writer) mergeRaw(ctx context.Context, segments []segment, level int) error {
+func (w *writer) mergeRaw(ctx context.Context, segments []entry, level int) error {
 	defer timed(&w.driver.stats.mergeNanos, time.Now())
 	buried := w.buriedNow()
 	merge, err := w.newRawMerge(ctx, segments)
@@ -108,8 +109,8 @@ func (w *writer) mergeRaw(ctx context.Context, segments []segment, level int) er
 		return err
 	}
 	enc := w.driver.rawEncoder()
-	enc.late(merge.lateTotals(buried))
-	out := w.newSink(enc, segment{Kind: kindRaw, From: segments[0].From, To: segments[len(segments)-1].To, Level: level})
+	enc.Late(merge.lateTotals(buried))
+	out := w.newSink(enc, entry{Info: segment.Info{Kind: segment.Raw}, From: segments[0].From, To: segments[len(segments)-1].To, Level: level})
 	for merge.next() {
 		if buried[merge.metric] {
 			continue
@@ -117,7 +118,8 @@ func (w *writer) mergeRaw(ctx context.Context, segments []segment, level int) er
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := out.addRaw(ctx, rawRun{merge.metric, merge.policy, merge.measures}); err != nil {
+		run := segment.RawRun{Metric: merge.metric, Policy: merge.policy, Measures: merge.measures}
+		if err := out.addRaw(ctx, run); err != nil {
 			return err
 		}
 	}
@@ -137,7 +139,7 @@ func (w *writer) mergeRaw(ctx context.Context, segments []segment, level int) er
 }
 
 // commitMerge puts merged segments in the place of those that they were made of.
-func (w *writer) commitMerge(ctx context.Context, old, new []segment) error {
+func (w *writer) commitMerge(ctx context.Context, old, new []entry) error {
 	return w.commit(ctx, func(m *manifest) error { return m.replace(old, new, w.driver.config.now().UTC()) }, func() {
 		w.driver.stats.merges.Add(1)
 		w.driver.stats.mergedBytes.Add(uint64(bytesOf(new)))

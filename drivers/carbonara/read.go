@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"millrace/drivers/aggregate"
+	"millrace/drivers/carbonara/segment"
 	"millrace/ingest"
 )
 
@@ -99,7 +100,7 @@ func (v *view) readRaw(ctx context.Context, metrics []ingest.MetricID, into map[
 		if err != nil {
 			return err
 		}
-		err = f.findRaw(ctx, within, ingest.MinTime, ingest.MaxTime, func(i int, measures []ingest.Measure, _ string) error {
+		err = f.FindRaw(ctx, within, ingest.MinTime, ingest.MaxTime, func(i int, measures []ingest.Measure, _ string) error {
 			into[within[i]].add(measures)
 			return nil
 		})
@@ -113,23 +114,26 @@ func (v *view) readRaw(ctx context.Context, metrics []ingest.MetricID, into map[
 // readSealed returns the sealed rows for each query of list, ascending in time.
 func (v *view) readSealed(ctx context.Context, queries []ingest.Query, list []int) ([][]ingest.Measure, error) {
 	rows := make([][]ingest.Measure, len(list))
-	wants := make([]sealedWant, 0, len(list))
+	wants := make([]segment.Want, 0, len(list))
 	whose := make([]int, 0, len(list))
 	for n, i := range list {
 		q := &queries[i]
 		if !v.deleted[q.Metric] {
-			wants = append(wants, sealedWant{q.Metric, q.Granularity, q.Method, ingest.Floor(q.From, q.Granularity), q.To})
+			wants = append(wants, segment.Want{
+				Metric: q.Metric, Granularity: q.Granularity, Method: q.Method,
+				From: ingest.Floor(q.From, q.Granularity), To: q.To,
+			})
 			whose = append(whose, n)
 		}
 	}
 	sort.Sort(byWant{wants, whose})
-	var some []sealedWant
+	var some []segment.Want
 	var someOf []int
 	for _, seg := range v.sealed {
 		some, someOf = some[:0], someOf[:0]
 		for i := range wants {
 			w := &wants[i]
-			if seg.mayHold(w.Metric) && w.Granularity <= seg.Coarsest && w.From <= seg.MaxTime && w.To > seg.MinTime {
+			if seg.MayHold(w.Metric) && w.Granularity <= seg.Coarsest && w.From <= seg.MaxTime && w.To > seg.MinTime {
 				some, someOf = append(some, *w), append(someOf, whose[i])
 			}
 		}
@@ -140,7 +144,7 @@ func (v *view) readSealed(ctx context.Context, queries []ingest.Query, list []in
 		if err != nil {
 			return nil, err
 		}
-		err = f.findSealed(ctx, some, func(i int, found []ingest.Measure) error {
+		err = f.FindSealed(ctx, some, func(i int, found []ingest.Measure) error {
 			rows[someOf[i]] = append(rows[someOf[i]], found...)
 			return nil
 		})
@@ -193,7 +197,7 @@ func byTime(a, b ingest.Measure) int { return cmp.Compare(a.Time, b.Time) }
 
 // byWant sorts wants as sealed segments are sorted, and whose wants they are along.
 type byWant struct {
-	wants []sealedWant
+	wants []segment.Want
 	whose []int
 }
 
@@ -204,21 +208,21 @@ func (b byWant) Swap(i, j int) {
 }
 func (b byWant) Less(i, j int) bool {
 	x, y := &b.wants[i], &b.wants[j]
-	return cmp.Or(compareMetrics(x.Metric, y.Metric), cmp.Compare(x.Granularity, y.Granularity), cmp.Compare(x.Method, y.Method)) < 0
+	return cmp.Or(segment.CompareMetrics(x.Metric, y.Metric), cmp.Compare(x.Granularity, y.Granularity), cmp.Compare(x.Method, y.Method)) < 0
 }
 
 // sortedMetrics returns the keys of a map in the order of segments.
 func sortedMetrics[V any](m map[ingest.MetricID]V) []ingest.MetricID {
-	return slices.SortedFunc(maps.Keys(m), compareMetrics)
+	return slices.SortedFunc(maps.Keys(m), segment.CompareMetrics)
 }
 
 // heldBy returns the metrics, of those that ascend, which a segment may hold.
-func heldBy(metrics []ingest.MetricID, seg *segment) []ingest.MetricID {
+func heldBy(metrics []ingest.MetricID, seg *entry) []ingest.MetricID {
 	if seg.Rows == 0 {
 		return nil
 	}
-	from, _ := slices.BinarySearchFunc(metrics, seg.MinMetric, compareMetrics)
-	to, found := slices.BinarySearchFunc(metrics, seg.MaxMetric, compareMetrics)
+	from, _ := slices.BinarySearchFunc(metrics, seg.MinMetric, segment.CompareMetrics)
+	to, found := slices.BinarySearchFunc(metrics, seg.MaxMetric, segment.CompareMetrics)
 	if found {
 		to++
 	}

@@ -2,30 +2,30 @@ package carbonara
 
 // runsOf groups segments that were written as one: a run that was too large for
 // one object is cut into several, one after the other in the order of rows.
-func runsOf(segments []segment) [][]segment {
-	var runs [][]segment
+func runsOf(segments []entry) [][]entry {
+	var runs [][]entry
 	for _, s := range segments {
 		if n := len(runs); n > 0 && s.Run != "" && runs[n-1][0].Run == s.Run {
 			runs[n-1] = append(runs[n-1], s)
 			continue
 		}
-		runs = append(runs, []segment{s})
+		runs = append(runs, []entry{s})
 	}
 	return runs
 }
 
 // A rowScan walks a segment: rows come in runs of R.
 type rowScan[R any] interface {
-	next() bool
-	run() R
-	err() error
+	Next() bool
+	Run() R
+	Err() error
 }
 
 // A runScan walks the segments of one run, one after the other: it holds a row
 // group of one of them.
 type runScan[R any] struct {
-	left []segment                           // not begun
-	open func(s segment) (rowScan[R], error) // with a segmentError
+	left []entry                           // not begun
+	open func(s entry) (rowScan[R], error) // with a segmentError
 	scan rowScan[R]
 	name string // of the segment that is scanned
 
@@ -35,7 +35,7 @@ type runScan[R any] struct {
 }
 
 // newRunScan returns a scan that stands on its first rows.
-func newRunScan[R any](run []segment, open func(s segment) (rowScan[R], error)) *runScan[R] {
+func newRunScan[R any](run []entry, open func(s entry) (rowScan[R], error)) *runScan[R] {
 	s := &runScan[R]{left: run, open: open}
 	s.advance()
 	return s
@@ -45,11 +45,11 @@ func newRunScan[R any](run []segment, open func(s segment) (rowScan[R], error)) 
 func (s *runScan[R]) advance() {
 	for s.err == nil {
 		if s.scan != nil {
-			if s.live = s.scan.next(); s.live {
-				s.head = s.scan.run()
+			if s.live = s.scan.Next(); s.live {
+				s.head = s.scan.Run()
 				return
 			}
-			if err := s.scan.err(); err != nil {
+			if err := s.scan.Err(); err != nil {
 				s.err = &segmentError{s.name, err}
 				return
 			}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"millrace/drivers/carbonara/segment"
 	"millrace/ingest"
 )
 
@@ -56,7 +57,7 @@ func TestSegmentsFitTheStore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, run := range runsOf(m.of(kindSealed)) {
+		for _, run := range runsOf(m.of(segment.Sealed)) {
 			most = max(most, len(run))
 		}
 	}
@@ -84,9 +85,9 @@ func TestSegmentsFitTheStore(t *testing.T) {
 func TestRunsOf(t *testing.T) {
 	f := func(runs string, want ...int) {
 		t.Helper()
-		var segments []segment
+		var segments []entry
 		for _, r := range runs {
-			s := segment{Name: fmt.Sprint(len(segments)), From: 1, To: 9} // offsets don't tell runs apart
+			s := entry{Name: fmt.Sprint(len(segments)), From: 1, To: 9} // offsets don't tell runs apart
 			if r != '-' {
 				s.Run = string(r)
 			}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"millrace/drivers/aggregate"
+	"millrace/drivers/carbonara/segment"
 	"millrace/ingest"
 )
 
@@ -24,7 +25,7 @@ type seal struct {
 	methods  []ingest.Method // the columns of the sealed segments
 	policies map[string]*sealPolicy
 	marks    []mark
-	run      sealedRun // scratch, with its columns
+	run      segment.SealedRun // scratch, with its columns
 	values   [][]float64
 	present  [][]bool
 
@@ -63,14 +64,14 @@ func (w *writer) sealNow(ctx context.Context) error {
 func (w *writer) sealWith(ctx context.Context, policies []string) error {
 	m := w.current()
 	s := &seal{w: w, manifest: m, buried: w.buriedNow(), policies: make(map[string]*sealPolicy)}
-	raw, state := m.of(kindRaw), m.of(kindState)
+	raw, state := m.of(segment.Raw), m.of(segment.State)
 	if err := s.resolve(ctx, policies); err != nil {
 		return err
 	}
 	from, to := bounds(raw, m.Applied)
-	s.raw = w.newSink(w.driver.rawEncoder(), segment{Kind: kindRaw, From: from, To: to, Level: remainderLevel})
-	s.state = w.newSink(newStateEncoder(), segment{Kind: kindState, From: from, To: to})
-	s.sealed = w.newSink(newSealedEncoder(s.methods), segment{Kind: kindSealed, From: from, To: to})
+	s.raw = w.newSink(w.driver.rawEncoder(), entry{Info: segment.Info{Kind: segment.Raw}, From: from, To: to, Level: remainderLevel})
+	s.state = w.newSink(segment.NewStateWriter(), entry{Info: segment.Info{Kind: segment.State}, From: from, To: to})
+	s.sealed = w.newSink(segment.NewSealedWriter(s.methods), entry{Info: segment.Info{Kind: segment.Sealed}, From: from, To: to})
 	s.stale = &staleness{}
 	if err := s.walk(ctx, raw, state); err != nil {
 		return err
@@ -89,7 +90,7 @@ func (w *writer) sealWith(ctx context.Context, policies []string) error {
 }
 
 // bounds is what offsets raw segments cover; nothing at the watermark when there are none.
-func bounds(raw []segment, applied ingest.Offset) (from, to ingest.Offset) {
+func bounds(raw []entry, applied ingest.Offset) (from, to ingest.Offset) {
 	if len(raw) == 0 {
 		return applied, applied
 	}
@@ -100,7 +101,7 @@ func bounds(raw []segment, applied ingest.Offset) (from, to ingest.Offset) {
 	return from, to
 }
 
-func (s *seal) commit(ctx context.Context, raw, state []segment) error {
+func (s *seal) commit(ctx context.Context, raw, state []entry) error {
 	w := s.w
 	now := w.driver.config.now().UTC()
 	rows := int64(0)
@@ -166,7 +167,7 @@ func (s *seal) resolve(ctx context.Context, names []string) error {
 }
 
 // walk goes through state and raw measures side by side.
-func (s *seal) walk(ctx context.Context, raw, state []segment) error {
+func (s *seal) walk(ctx context.Context, raw, state []entry) error {
 	merge, err := s.w.newRawMerge(ctx, raw)
 	if err != nil {
 		return err
@@ -182,7 +183,7 @@ func (s *seal) walk(ctx context.Context, raw, state []segment) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		row := stateRow{Newest: ingest.MinTime, Sealed: ingest.MinTime}
+		row := segment.StateRow{Newest: ingest.MinTime, Sealed: ingest.MinTime}
 		var measures []ingest.Measure
 		switch c := order(more, merge, states); {
 		case c <= 0: // this metric has raw measures
@@ -213,11 +214,11 @@ func order(more bool, merge *rawMerge, states *stateWalk) int {
 	case !more:
 		return 1
 	}
-	return compareMetrics(merge.metric, states.head().Metric)
+	return segment.CompareMetrics(merge.metric, states.head().Metric)
 }
 
 // metric seals what can be of one metric and passes on the rest.
-func (s *seal) metric(ctx context.Context, row *stateRow, measures []ingest.Measure, late uint64) error {
+func (s *seal) metric(ctx context.Context, row *segment.StateRow, measures []ingest.Measure, late uint64) error {
 	if s.buried[row.Metric] {
 		return nil
 	}
@@ -238,7 +239,8 @@ func (s *seal) metric(ctx context.Context, row *stateRow, measures []ingest.Meas
 		measures = stillNeeded(p, row.Sealed, measures)
 	}
 	if len(measures) > 0 {
-		if err := s.raw.addRaw(ctx, rawRun{row.Metric, row.Policy, measures}); err != nil {
+		run := segment.RawRun{Metric: row.Metric, Policy: row.Policy, Measures: measures}
+		if err := s.raw.addRaw(ctx, run); err != nil {
 			return err
 		}
 	}
@@ -265,7 +267,7 @@ func stillNeeded(p *sealPolicy, sealed int64, measures []ingest.Measure) []inges
 
 // granularity seals the buckets of one granularity that end after the old mark and
 // not after the new one.
-func (s *seal) granularity(ctx context.Context, p *sealPolicy, g time.Duration, row *stateRow, horizon int64, measures []ingest.Measure) error {
+func (s *seal) granularity(ctx context.Context, p *sealPolicy, g time.Duration, row *segment.StateRow, horizon int64, measures []ingest.Measure) error {
 	from, to := ingest.Floor(row.Sealed, g), ingest.Floor(horizon, g)
 	from = max(from, oldestKept(p.policy, g, row.Newest))
 	def, _ := p.policy.Find(g)
@@ -349,21 +351,21 @@ func (w *writer) freshAgain() {
 
 // A stateWalk goes through state segments in order.
 type stateWalk struct {
-	scans  []*stateScan
+	scans  []*segment.StateScan
 	names  []string // of their segments
-	row    stateRow
+	row    segment.StateRow
 	ok     bool
 	failed error
 }
 
-func (w *writer) newStateWalk(ctx context.Context, segments []segment) (*stateWalk, error) {
+func (w *writer) newStateWalk(ctx context.Context, segments []entry) (*stateWalk, error) {
 	s := new(stateWalk)
 	for _, seg := range segments {
 		f, err := w.open(ctx, seg)
 		if err != nil {
 			return nil, err
 		}
-		s.scans, s.names = append(s.scans, f.scanState(ctx)), append(s.names, seg.Name)
+		s.scans, s.names = append(s.scans, f.ScanState(ctx)), append(s.names, seg.Name)
 	}
 	s.advance()
 	return s, nil
@@ -371,21 +373,21 @@ func (w *writer) newStateWalk(ctx context.Context, segments []segment) (*stateWa
 
 func (s *stateWalk) advance() {
 	for s.ok = false; len(s.scans) > 0 && s.failed == nil; s.scans, s.names = s.scans[1:], s.names[1:] {
-		if s.scans[0].next() {
-			s.row, s.ok = s.scans[0].row(), true
+		if s.scans[0].Next() {
+			s.row, s.ok = s.scans[0].Row(), true
 			return
 		}
-		if err := s.scans[0].err(); err != nil {
+		if err := s.scans[0].Err(); err != nil {
 			s.failed = &segmentError{s.names[0], err}
 		}
 	}
 }
 
-func (s *stateWalk) more() bool     { return s.ok }
-func (s *stateWalk) head() stateRow { return s.row }
-func (s *stateWalk) err() error     { return s.failed }
+func (s *stateWalk) more() bool             { return s.ok }
+func (s *stateWalk) head() segment.StateRow { return s.row }
+func (s *stateWalk) err() error             { return s.failed }
 
-func (s *stateWalk) take() stateRow {
+func (s *stateWalk) take() segment.StateRow {
 	row := s.row
 	s.advance()
 	return row

@@ -5,38 +5,39 @@ import (
 	"slices"
 	"time"
 
+	"millrace/drivers/carbonara/segment"
 	"millrace/ingest"
 )
 
 // A sealedMerge walks several sealed runs, in the order of metric, granularity and
 // time. It holds a row group of each.
 type sealedMerge struct {
-	runs    []*runScan[sealedRun]
+	runs    []*runScan[segment.SealedRun]
 	columns [][]int // of the segment that each run is in: where its methods are among all
 	failed  error
 }
 
 // newSealedMerge opens the segments and returns all their methods.
-func (w *writer) newSealedMerge(ctx context.Context, segments []segment) (*sealedMerge, []ingest.Method, error) {
+func (w *writer) newSealedMerge(ctx context.Context, segments []entry) (*sealedMerge, []ingest.Method, error) {
 	var set ingest.MethodSet
 	for _, seg := range segments {
 		f, err := w.open(ctx, seg)
 		if err != nil {
 			return nil, nil, err
 		}
-		set.Union(ingest.MethodsOf(f.methods()...))
+		set.Union(ingest.MethodsOf(f.Methods()...))
 	}
 	methods := set.List()
 	runs := runsOf(segments)
 	m := &sealedMerge{columns: make([][]int, len(runs))}
 	for i, run := range runs {
-		m.runs = append(m.runs, newRunScan(run, func(s segment) (rowScan[sealedRun], error) {
+		m.runs = append(m.runs, newRunScan(run, func(s entry) (rowScan[segment.SealedRun], error) {
 			f, err := w.open(ctx, s)
 			if err != nil {
 				return nil, err
 			}
-			m.columns[i] = mapColumns(methods, f.methods())
-			return f.scanSealed(ctx), nil
+			m.columns[i] = mapColumns(methods, f.Methods())
+			return f.ScanSealed(ctx), nil
 		}))
 	}
 	return m, methods, nil
@@ -58,8 +59,8 @@ func (m *sealedMerge) least() int {
 
 // compareRuns orders runs by metric, granularity and time. No two runs of a series
 // overlap: every bucket is sealed once.
-func compareRuns(a, b *sealedRun) int {
-	if c := compareMetrics(a.Metric, b.Metric); c != 0 {
+func compareRuns(a, b *segment.SealedRun) int {
+	if c := segment.CompareMetrics(a.Metric, b.Metric); c != 0 {
 		return c
 	}
 	switch {
@@ -75,7 +76,7 @@ func compareRuns(a, b *sealedRun) int {
 
 // mergeSealed rewrites sealed segments as one run of the level given, without what
 // has expired or been deleted.
-func (w *writer) mergeSealed(ctx context.Context, segments []segment, level int) error {
+func (w *writer) mergeSealed(ctx context.Context, segments []entry, level int) error {
 	defer timed(&w.driver.stats.mergeNanos, time.Now())
 	newest := newestOf(w.current())
 	buried := w.buriedNow()
@@ -88,13 +89,13 @@ func (w *writer) mergeSealed(ctx context.Context, segments []segment, level int)
 		return err
 	}
 	from, to := bounds(segments, 0)
-	template := segment{Kind: kindSealed, From: from, To: to, Level: level}
+	template := entry{Info: segment.Info{Kind: segment.Sealed}, From: from, To: to, Level: level}
 	if len(segments) == 1 {
 		template.Run = segments[0].Run // it stays a part of what it was
 	}
-	out := w.newSink(newSealedEncoder(methods), template)
+	out := w.newSink(segment.NewSealedWriter(methods), template)
 	stale := new(staleness)
-	wide := sealedRun{Values: make([][]float64, len(methods)), Present: make([][]bool, len(methods))}
+	wide := segment.SealedRun{Values: make([][]float64, len(methods)), Present: make([][]bool, len(methods))}
 	for i := merge.least(); i >= 0; i = merge.least() {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -134,7 +135,7 @@ func mapColumns(methods, columns []ingest.Method) []int {
 }
 
 // widen puts a run's rows from oldest on into the columns of wide; false if there are none.
-func widen(wide, run *sealedRun, column []int, oldest int64) bool {
+func widen(wide, run *segment.SealedRun, column []int, oldest int64) bool {
 	n, _ := slices.BinarySearch(run.Times, oldest)
 	if n == len(run.Times) {
 		return false
@@ -155,7 +156,7 @@ func widen(wide, run *sealedRun, column []int, oldest int64) bool {
 func newestOf(m *manifest) int64 {
 	newest := int64(ingest.MinTime)
 	for _, s := range m.Segments {
-		if s.Kind == kindRaw && s.Rows > 0 {
+		if s.Kind == segment.Raw && s.Rows > 0 {
 			newest = max(newest, s.MaxTime)
 		}
 	}

@@ -4,20 +4,22 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"millrace/drivers/carbonara/segment"
 )
 
 // A sink writes segments of one run: as many as the store's largest object asks for.
 type sink struct {
 	w        *writer
-	enc      encoder
-	template segment // Kind, From, To, Level and Run of each
+	enc      segment.Writer
+	template entry // Kind, From, To, Level and Run of each
 	most     int64
 	naming   func(name string) // called before a segment is put; may be nil
-	segments []segment
+	segments []entry
 }
 
-// newSink returns a sink that uses an encoder of the template's kind.
-func (w *writer) newSink(enc encoder, template segment) *sink {
+// newSink returns a sink that uses a writer of the template's kind.
+func (w *writer) newSink(enc segment.Writer, template entry) *sink {
 	return &sink{w: w, enc: enc, template: template, most: w.driver.store.MaxObject() * 9 / 10}
 }
 
@@ -27,9 +29,9 @@ func (s *sink) chunk(columns int) int {
 	return int(max(1, s.most/16/8/int64(columns)))
 }
 
-func (s *sink) addRaw(ctx context.Context, run rawRun) error {
+func (s *sink) addRaw(ctx context.Context, run segment.RawRun) error {
 	for measures := range slices.Chunk(run.Measures, s.chunk(4)) {
-		s.enc.(*rawEncoder).add(rawRun{run.Metric, run.Policy, measures})
+		s.enc.(*segment.RawWriter).Add(segment.RawRun{Metric: run.Metric, Policy: run.Policy, Measures: measures})
 		if err := s.roll(ctx); err != nil {
 			return err
 		}
@@ -37,42 +39,42 @@ func (s *sink) addRaw(ctx context.Context, run rawRun) error {
 	return nil
 }
 
-func (s *sink) addSealed(ctx context.Context, run sealedRun) error {
+func (s *sink) addSealed(ctx context.Context, run segment.SealedRun) error {
 	for n := s.chunk(4 + len(run.Values)); len(run.Times) > n; {
-		var first sealedRun
-		first, run = run.cut(n)
-		s.enc.(*sealedEncoder).add(first)
+		var first segment.SealedRun
+		first, run = run.Cut(n)
+		s.enc.(*segment.SealedWriter).Add(first)
 		if err := s.roll(ctx); err != nil {
 			return err
 		}
 	}
-	s.enc.(*sealedEncoder).add(run)
+	s.enc.(*segment.SealedWriter).Add(run)
 	return s.roll(ctx)
 }
 
-func (s *sink) addState(ctx context.Context, row stateRow) error {
-	s.enc.(*stateEncoder).add(row)
+func (s *sink) addState(ctx context.Context, row segment.StateRow) error {
+	s.enc.(*segment.StateWriter).Add(row)
 	return s.roll(ctx)
 }
 
 // roll starts a new segment when the present one is large enough.
 func (s *sink) roll(ctx context.Context) error {
-	if s.enc.size() < s.most {
+	if s.enc.Size() < s.most {
 		return nil
 	}
 	return s.put(ctx)
 }
 
 func (s *sink) put(ctx context.Context) error {
-	data, seg, err := s.enc.finish()
+	data, info, err := s.enc.Finish()
 	if err != nil {
 		return err
 	}
-	seg.Name = newName(s.w.driver.config.now())
+	seg := s.template
+	seg.Name, seg.Info = newName(s.w.driver.config.now()), info
 	if s.naming != nil {
 		s.naming(seg.Name)
 	}
-	seg.From, seg.To, seg.Level, seg.Run = s.template.From, s.template.To, s.template.Level, s.template.Run
 	if err := s.w.driver.store.Put(ctx, sackPrefix(s.w.sack)+seg.Name, data); err != nil {
 		return fmt.Errorf("cannot put segment %s of %d rows: %w", seg.Name, seg.Rows, err)
 	}
@@ -83,8 +85,8 @@ func (s *sink) put(ctx context.Context) error {
 // close writes the last segment; one without rows only if that is asked for and
 // there is no other.
 func (s *sink) close(ctx context.Context, evenEmpty bool) error {
-	if s.enc.rows() == 0 && (!evenEmpty || len(s.segments) > 0) {
-		if _, _, err := s.enc.finish(); err != nil {
+	if s.enc.Rows() == 0 && (!evenEmpty || len(s.segments) > 0) {
+		if _, _, err := s.enc.Finish(); err != nil {
 			return err
 		}
 	} else if err := s.put(ctx); err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"millrace/drivers/carbonara/segment"
 )
 
 // A Store keeps bytes under names and decides races over one name by a
@@ -46,7 +48,7 @@ type Store interface {
 type Version string
 
 // A Range is Len bytes from Off, or the last Len bytes of the object when Off is negative.
-type Range struct{ Off, Len int64 }
+type Range = segment.Range
 
 // Contents is what Read returns: one slice per range, or one for the whole.
 type Contents struct {

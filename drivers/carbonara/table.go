@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"millrace/drivers/carbonara/segment"
 	"millrace/ingest"
 )
 
@@ -214,18 +215,18 @@ func (t *table) ordered() []touch {
 		case a.prefix > b.prefix:
 			return 1
 		}
-		return compareMetrics(t.metrics[a.metric].id, t.metrics[b.metric].id)
+		return segment.CompareMetrics(t.metrics[a.metric].id, t.metrics[b.metric].id)
 	})
 	return t.touched
 }
 
 // lateTotals lists the late counts that have changed, ascending by metric.
-func (t *table) lateTotals() []lateTotal {
-	totals := make([]lateTotal, 0, len(t.counted))
+func (t *table) lateTotals() []segment.LateTotal {
+	totals := make([]segment.LateTotal, 0, len(t.counted))
 	for _, i := range t.counted {
-		totals = append(totals, lateTotal{t.metrics[i].id, t.metrics[i].late})
+		totals = append(totals, segment.LateTotal{Metric: t.metrics[i].id, Late: t.metrics[i].late})
 	}
-	slices.SortFunc(totals, func(a, b lateTotal) int { return compareMetrics(a.Metric, b.Metric) })
+	slices.SortFunc(totals, func(a, b segment.LateTotal) int { return segment.CompareMetrics(a.Metric, b.Metric) })
 	return totals
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"millrace/drivers/carbonara/segment"
 	"millrace/ingest"
 )
 
@@ -28,9 +29,9 @@ type view struct {
 	sack     ingest.Sack
 	version  Version
 	manifest *manifest
-	raw      []segment
-	state    []segment
-	sealed   []segment
+	raw      []entry
+	state    []entry
+	sealed   []entry
 	deleted  map[ingest.MetricID]bool
 }
 
@@ -58,7 +59,7 @@ func (d *Driver) view(ctx context.Context, sack ingest.Sack) (*view, error) {
 	}
 	v := &view{
 		driver: d, sack: sack, version: got.Version, manifest: m,
-		raw: m.of(kindRaw), state: m.of(kindState), sealed: m.of(kindSealed), deleted: m.deleted(),
+		raw: m.of(segment.Raw), state: m.of(segment.State), sealed: m.of(segment.Sealed), deleted: m.deleted(),
 	}
 	slot.mu.Lock()
 	if slot.last == nil || slot.last.manifest.Version < m.Version {
@@ -102,7 +103,7 @@ func (v *view) late(ctx context.Context, metrics []ingest.MetricID, group []int,
 			return err
 		}
 		within := heldBy(ids, &seg)
-		err = f.findState(ctx, within, func(i int, row stateRow) error {
+		err = f.FindState(ctx, within, func(i int, row segment.StateRow) error {
 			for _, j := range at[within[i]] {
 				late[j] = max(late[j], row.Late)
 			}
@@ -117,7 +118,7 @@ func (v *view) late(ctx context.Context, metrics []ingest.MetricID, group []int,
 		if err != nil {
 			return err
 		}
-		totals, err := f.lates()
+		totals, err := f.Lates()
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"millrace/drivers/carbonara/segment"
 	"millrace/ingest"
 )
 
@@ -97,13 +98,13 @@ func (d *Driver) raiseEpoch(ctx context.Context, sack ingest.Sack) (*manifest, V
 // since.
 func (w *writer) remember(ctx context.Context) error {
 	covered := ingest.Offset(-1)
-	for _, seg := range w.manifest.of(kindState) {
+	for _, seg := range w.manifest.of(segment.State) {
 		covered = max(covered, seg.To)
 		if err := w.rememberState(ctx, seg); err != nil {
 			return err
 		}
 	}
-	for _, seg := range w.manifest.of(kindRaw) {
+	for _, seg := range w.manifest.of(segment.Raw) {
 		if seg.To > covered {
 			if err := w.rememberRaw(ctx, seg); err != nil {
 				return err
@@ -113,14 +114,14 @@ func (w *writer) remember(ctx context.Context) error {
 	return nil
 }
 
-func (w *writer) rememberState(ctx context.Context, seg segment) error {
+func (w *writer) rememberState(ctx context.Context, seg entry) error {
 	f, err := w.driver.files.open(ctx, w.sack, seg)
 	if err != nil {
 		return err
 	}
-	scan := f.scanState(ctx)
-	for scan.next() {
-		row := scan.row()
+	scan := f.ScanState(ctx)
+	for scan.Next() {
+		row := scan.Row()
 		if w.deleted[row.Metric] {
 			continue
 		}
@@ -128,15 +129,15 @@ func (w *writer) rememberState(ctx context.Context, seg segment) error {
 		s.shown = row.Newest
 		s.newest, s.late, s.sealed, s.policy = row.Newest, row.Late, row.Sealed, w.table.rules(row.Policy)
 	}
-	return scan.err()
+	return scan.Err()
 }
 
-func (w *writer) rememberRaw(ctx context.Context, seg segment) error {
+func (w *writer) rememberRaw(ctx context.Context, seg entry) error {
 	f, err := w.driver.files.open(ctx, w.sack, seg)
 	if err != nil {
 		return err
 	}
-	lates, err := f.lates()
+	lates, err := f.Lates()
 	if err != nil {
 		return err
 	}
@@ -146,9 +147,9 @@ func (w *writer) rememberRaw(ctx context.Context, seg segment) error {
 			s.late = max(s.late, l.Late)
 		}
 	}
-	scan := f.scanRaw(ctx)
-	for scan.next() {
-		run := scan.run()
+	scan := f.ScanRaw(ctx)
+	for scan.Next() {
+		run := scan.Run()
 		if w.deleted[run.Metric] || len(run.Measures) == 0 {
 			continue
 		}
@@ -158,7 +159,7 @@ func (w *writer) rememberRaw(ctx context.Context, seg segment) error {
 		s.policy = w.table.rules(run.Policy)
 		s.fresh = true
 	}
-	return scan.err()
+	return scan.Err()
 }
 
 // usable says why the writer can't go on: ErrFenced, ErrClosed or ctx's error.
@@ -212,7 +213,7 @@ func (w *writer) Flush(ctx context.Context) (ingest.Offset, error) {
 	return next, nil
 }
 
-func bytesOf(segments []segment) int64 {
+func bytesOf(segments []entry) int64 {
 	n := int64(0)
 	for i := range segments {
 		n += segments[i].Bytes

@@ -1,4 +1,4 @@
-package carbonara
+package segment
 
 import (
 	"encoding/binary"

@@ -1,4 +1,4 @@
-package carbonara
+package segment
 
 import (
 	"context"
@@ -13,12 +13,12 @@ import (
 
 // The data of the budgets: half of the metrics noisy gauges with two decimals, a
 // quarter counters, a quarter constant; one measure a minute.
-func budgetRuns(metrics, points int) []rawRun {
+func budgetRuns(metrics, points int) []RawRun {
 	rng := rand.New(rand.NewPCG(1, 1))
 	const start = 1_700_000_040_000_000_000
-	var runs []rawRun
+	var runs []RawRun
 	for i := range metrics {
-		run := rawRun{Metric: ingest.MetricID{}, Policy: "medium"}
+		run := RawRun{Metric: ingest.MetricID{}, Policy: "medium"}
 		for j := range run.Metric {
 			run.Metric[j] = byte(rng.Uint32())
 		}
@@ -38,16 +38,16 @@ func budgetRuns(metrics, points int) []rawRun {
 		}
 		runs = append(runs, run)
 	}
-	slices.SortFunc(runs, func(a, b rawRun) int { return compareMetrics(a.Metric, b.Metric) })
+	slices.SortFunc(runs, func(a, b RawRun) int { return CompareMetrics(a.Metric, b.Metric) })
 	return runs
 }
 
 // aggregated makes the sealed rows of runs: of each measure, and of five.
-func aggregated(runs []rawRun, methods []ingest.Method) []sealedRun {
-	var sealed []sealedRun
+func aggregated(runs []RawRun, methods []ingest.Method) []SealedRun {
+	var sealed []SealedRun
 	for _, run := range runs {
 		for _, per := range []int{1, 5} {
-			s := sealedRun{Metric: run.Metric, Granularity: time.Duration(per) * time.Minute}
+			s := SealedRun{Metric: run.Metric, Granularity: time.Duration(per) * time.Minute}
 			s.Values, s.Present = make([][]float64, len(methods)), make([][]bool, len(methods))
 			for bucket := range slices.Chunk(run.Measures, per) {
 				s.Times = append(s.Times, ingest.Floor(bucket[0].Time, s.Granularity))
@@ -101,14 +101,14 @@ func BenchmarkEncodeRaw(b *testing.B) {
 	f := func(name string, metrics, points int) {
 		b.Run(name, func(b *testing.B) {
 			runs := budgetRuns(metrics, points)
-			e := newRawEncoder()
+			e := NewRawWriter()
 			var bytes int64
 			b.ReportAllocs()
 			for b.Loop() {
 				for _, run := range runs {
-					e.add(run)
+					e.Add(run)
 				}
-				_, d, err := e.finish()
+				_, d, err := e.Finish()
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -129,13 +129,13 @@ func BenchmarkEncodeRaw(b *testing.B) {
 func BenchmarkEncodeSealed(b *testing.B) {
 	methods := defaultMethods()
 	runs := aggregated(budgetRuns(10_000, 100), methods)
-	e := newSealedEncoder(methods)
+	e := NewSealedWriter(methods)
 	var rows, bytes, values int64
 	b.ReportAllocs()
 	for b.Loop() {
 		values = 0
 		for _, run := range runs {
-			e.add(run)
+			e.Add(run)
 			for _, present := range run.Present {
 				for _, p := range present {
 					if p {
@@ -144,7 +144,7 @@ func BenchmarkEncodeSealed(b *testing.B) {
 				}
 			}
 		}
-		_, d, err := e.finish()
+		_, d, err := e.Finish()
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -154,28 +154,28 @@ func BenchmarkEncodeSealed(b *testing.B) {
 	b.ReportMetric(float64(bytes)/float64(values), "B/value")
 }
 
-func encodedRaw(b *testing.B, runs []rawRun) *segmentFile {
-	e := newRawEncoder()
+func encodedRaw(b *testing.B, runs []RawRun) *Reader {
+	e := NewRawWriter()
 	for _, run := range runs {
-		e.add(run)
+		e.Add(run)
 	}
 	return opened(b, e)
 }
 
-func encodedSealed(b *testing.B, runs []sealedRun, methods []ingest.Method) *segmentFile {
-	e := newSealedEncoder(methods)
+func encodedSealed(b *testing.B, runs []SealedRun, methods []ingest.Method) *Reader {
+	e := NewSealedWriter(methods)
 	for _, run := range runs {
-		e.add(run)
+		e.Add(run)
 	}
 	return opened(b, e)
 }
 
-func opened(b *testing.B, e encoder) *segmentFile {
-	file, _, err := e.finish()
+func opened(b *testing.B, e Writer) *Reader {
+	file, _, err := e.Finish()
 	if err != nil {
 		b.Fatal(err)
 	}
-	f, err := openSegment(context.Background(), &objectStore{data: slices.Clone(file)}, "a", int64(len(file)))
+	f, err := Open(context.Background(), &object{data: slices.Clone(file)}, "a", int64(len(file)))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -186,11 +186,11 @@ func BenchmarkOpen(b *testing.B) {
 	f := encodedRaw(b, budgetRuns(10_000, 100))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := openSegment(context.Background(), f.store, f.name, f.size); err != nil {
+		if _, err := Open(context.Background(), f.source, f.name, f.size); err != nil {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(float64(f.memory())/float64(len(f.groups)), "B/group")
+	b.ReportMetric(float64(f.Memory())/float64(len(f.groups)), "B/group")
 }
 
 func BenchmarkScanRaw(b *testing.B) {
@@ -198,12 +198,12 @@ func BenchmarkScanRaw(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		rows := int64(0)
-		scan := f.scanRaw(context.Background())
-		for scan.next() {
-			rows += int64(len(scan.run().Measures))
+		scan := f.ScanRaw(context.Background())
+		for scan.Next() {
+			rows += int64(len(scan.Run().Measures))
 		}
-		if scan.err() != nil || rows != f.rows {
-			b.Fatal(scan.err(), rows)
+		if scan.Err() != nil || rows != f.rows {
+			b.Fatal(scan.Err(), rows)
 		}
 	}
 	b.ReportMetric(float64(f.rows)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrows/s")
@@ -215,12 +215,12 @@ func BenchmarkScanSealed(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		rows := int64(0)
-		scan := f.scanSealed(context.Background())
-		for scan.next() {
-			rows += int64(len(scan.run().Times))
+		scan := f.ScanSealed(context.Background())
+		for scan.Next() {
+			rows += int64(len(scan.Run().Times))
 		}
-		if scan.err() != nil || rows != f.rows {
-			b.Fatal(scan.err(), rows)
+		if scan.Err() != nil || rows != f.rows {
+			b.Fatal(scan.Err(), rows)
 		}
 	}
 	b.ReportMetric(float64(f.rows)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrows/s")
@@ -236,7 +236,7 @@ func BenchmarkFindRaw(b *testing.B) {
 			for b.Loop() {
 				rows := 0
 				metric := []ingest.MetricID{runs[rng.IntN(len(runs))].Metric}
-				err := file.findRaw(context.Background(), metric, ingest.MinTime, ingest.MaxTime,
+				err := file.FindRaw(context.Background(), metric, ingest.MinTime, ingest.MaxTime,
 					func(_ int, measures []ingest.Measure, _ string) error { rows += len(measures); return nil })
 				if err != nil || rows != points {
 					b.Fatal(err, rows)
@@ -259,9 +259,9 @@ func BenchmarkFindSealed(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				rows := 0
-				want := sealedWant{Metric: runs[rng.IntN(len(runs))].Metric, Granularity: time.Minute, Method: method,
+				want := Want{Metric: runs[rng.IntN(len(runs))].Metric, Granularity: time.Minute, Method: method,
 					From: ingest.MinTime, To: ingest.MaxTime}
-				err := file.findSealed(context.Background(), []sealedWant{want},
+				err := file.FindSealed(context.Background(), []Want{want},
 					func(_ int, measures []ingest.Measure) error { rows += len(measures); return nil })
 				if err != nil || rows != 1440 {
 					b.Fatal(err, rows)

@@ -1,4 +1,4 @@
-package carbonara
+package segment
 
 import (
 	"bytes"
@@ -7,10 +7,10 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// A segmentWriter assembles a Parquet file in memory. Its memory is kept from file
+// A fileWriter assembles a Parquet file in memory. Its memory is kept from file
 // to file.
-type segmentWriter struct {
-	kind    kind
+type fileWriter struct {
+	kind    Kind
 	schema  []column
 	columns []columnWriter // one per column of the schema
 	out     []byte
@@ -39,13 +39,13 @@ type writtenChunk struct {
 	held     []byte // a chunk without a value, which has no place in the file yet
 }
 
-func newSegmentWriter(k kind, schema []column, columns []columnWriter) *segmentWriter {
-	w := &segmentWriter{kind: k, schema: schema, columns: columns}
+func newFileWriter(k Kind, schema []column, columns []columnWriter) *fileWriter {
+	w := &fileWriter{kind: k, schema: schema, columns: columns}
 	w.reset()
 	return w
 }
 
-func (w *segmentWriter) reset() {
+func (w *fileWriter) reset() {
 	w.inPage, w.inGroup, w.closed = 0, 0, 0
 	w.groups = w.groups[:0]
 	for _, c := range w.columns {
@@ -54,10 +54,10 @@ func (w *segmentWriter) reset() {
 }
 
 // room is how many rows fit into the open page, at least one.
-func (w *segmentWriter) room() int { return w.kind.pageRows() - w.inPage }
+func (w *fileWriter) room() int { return w.kind.pageRows() - w.inPage }
 
 // advance counts n rows, at most room, that every column has got.
-func (w *segmentWriter) advance(n int) {
+func (w *fileWriter) advance(n int) {
 	w.inPage += n
 	if w.inPage == w.kind.pageRows() {
 		w.closePage()
@@ -67,7 +67,7 @@ func (w *segmentWriter) advance(n int) {
 	}
 }
 
-func (w *segmentWriter) closePage() {
+func (w *fileWriter) closePage() {
 	for _, c := range w.columns {
 		c.closePage(w.inPage)
 	}
@@ -75,7 +75,7 @@ func (w *segmentWriter) closePage() {
 	w.inPage = 0
 }
 
-func (w *segmentWriter) closeGroup() {
+func (w *fileWriter) closeGroup() {
 	if len(w.groups) == 0 {
 		w.out = append(w.out[:0], parquetMagic...)
 	}
@@ -100,7 +100,7 @@ func (w *segmentWriter) closeGroup() {
 }
 
 // size is about how long the file would be now, rather too much.
-func (w *segmentWriter) size() int64 {
+func (w *fileWriter) size() int64 {
 	n := int64(len(parquetMagic)+footerFixed) + int64(len(w.columns))*footerPerColumn + w.closed
 	if w.inPage+w.inGroup > 0 {
 		n += int64(len(w.columns)) * (footerPerChunk + groupRows/int64(w.kind.pageRows())*footerPerPage)
@@ -113,7 +113,7 @@ func (w *segmentWriter) size() int64 {
 
 // finish returns the file with these key-value metadata, sorted by key, and
 // empties the writer. The bytes are valid until the next advance.
-func (w *segmentWriter) finish(metadata []format.KeyValue) ([]byte, error) {
+func (w *fileWriter) finish(metadata []format.KeyValue) ([]byte, error) {
 	if w.inPage > 0 {
 		w.closePage()
 	}
@@ -133,7 +133,7 @@ func (w *segmentWriter) finish(metadata []format.KeyValue) ([]byte, error) {
 
 // keptColumns are the columns of the schema that stay in the file: all but those
 // of methods that have no value in it.
-func (w *segmentWriter) keptColumns() []int {
+func (w *fileWriter) keptColumns() []int {
 	var kept []int
 	for i, c := range w.schema {
 		hasValues := slices.ContainsFunc(w.groups, func(g writtenGroup) bool { return g.chunks[i].values > 0 })
@@ -145,7 +145,7 @@ func (w *segmentWriter) keptColumns() []int {
 }
 
 // placeHeld appends the chunks without a value whose columns have one elsewhere.
-func (w *segmentWriter) placeHeld(kept []int) {
+func (w *fileWriter) placeHeld(kept []int) {
 	for _, g := range w.groups {
 		for _, i := range kept {
 			if c := &g.chunks[i]; c.held != nil {

@@ -1,4 +1,4 @@
-package carbonara
+package segment
 
 import (
 	"context"
@@ -14,29 +14,29 @@ import (
 	"millrace/ingest"
 )
 
-// finished copies what an encoder gives and opens it.
-func finished(t testing.TB, e encoder) (*segmentFile, segment) {
+// finished copies what a writer gives and opens it.
+func finished(t testing.TB, e Writer) (*Reader, Info) {
 	t.Helper()
-	file, description, err := e.finish()
+	file, description, err := e.Finish()
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := openSegment(t.Context(), &objectStore{data: slices.Clone(file)}, "a.parquet", int64(len(file)))
+	f, err := Open(t.Context(), &object{data: slices.Clone(file)}, "a.parquet", int64(len(file)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.verify(t.Context(), description); err != nil {
+	if err := f.Verify(t.Context(), description); err != nil {
 		t.Fatal(err)
 	}
 	return f, description
 }
 
-func scannedRaw(t testing.TB, f *segmentFile) []rawRun {
+func scannedRaw(t testing.TB, f *Reader) []RawRun {
 	t.Helper()
-	var runs []rawRun
-	scan := f.scanRaw(context.Background())
-	for scan.next() {
-		run := scan.run()
+	var runs []RawRun
+	scan := f.ScanRaw(context.Background())
+	for scan.Next() {
+		run := scan.Run()
 		run.Measures = slices.Clone(run.Measures)
 		if n := len(runs); n > 0 && runs[n-1].Metric == run.Metric && runs[n-1].Policy == run.Policy {
 			runs[n-1].Measures = append(runs[n-1].Measures, run.Measures...)
@@ -44,7 +44,7 @@ func scannedRaw(t testing.TB, f *segmentFile) []rawRun {
 		}
 		runs = append(runs, run)
 	}
-	if err := scan.err(); err != nil {
+	if err := scan.Err(); err != nil {
 		t.Fatal(err)
 	}
 	return runs
@@ -54,9 +54,9 @@ func scannedRaw(t testing.TB, f *segmentFile) []rawRun {
 var bitwise = cmp.Comparer(func(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) })
 
 // sameRuns compares runs, quickly when they are equal.
-func sameRuns(t *testing.T, want, got []rawRun) {
+func sameRuns(t *testing.T, want, got []RawRun) {
 	t.Helper()
-	same := slices.EqualFunc(want, got, func(a, b rawRun) bool {
+	same := slices.EqualFunc(want, got, func(a, b RawRun) bool {
 		return a.Metric == b.Metric && a.Policy == b.Policy && slices.EqualFunc(a.Measures, b.Measures, sameMeasure)
 	})
 	if !same {
@@ -80,7 +80,7 @@ func metricIDs(n int) []ingest.MetricID {
 	for i := range ids {
 		ids[i] = metricID(i)
 	}
-	slices.SortFunc(ids, compareMetrics)
+	slices.SortFunc(ids, CompareMetrics)
 	return ids
 }
 
@@ -91,10 +91,10 @@ var oddValues = []float64{
 }
 
 // someRuns makes runs of 1 to most rows.
-func someRuns(rng *rand.Rand, metrics, most int) []rawRun {
-	var runs []rawRun
+func someRuns(rng *rand.Rand, metrics, most int) []RawRun {
+	var runs []RawRun
 	for i, id := range metricIDs(metrics) {
-		run := rawRun{Metric: id, Policy: []string{"low", "medium", ""}[i%3]}
+		run := RawRun{Metric: id, Policy: []string{"low", "medium", ""}[i%3]}
 		at := rng.Int64N(1e18)
 		for range 1 + rng.IntN(most) {
 			at += 1 + rng.Int64N(60e9)
@@ -110,23 +110,23 @@ func someRuns(rng *rand.Rand, metrics, most int) []rawRun {
 }
 
 func TestRawRoundTrip(t *testing.T) {
-	e := newRawEncoder() // Kept, as the engine keeps it.
-	f := func(name string, runs []rawRun) {
+	e := NewRawWriter() // Kept, as the engine keeps it.
+	f := func(name string, runs []RawRun) {
 		t.Run(name, func(t *testing.T) {
 			for _, run := range runs {
-				e.add(run)
+				e.Add(run)
 			}
 			var rows int64
 			for _, run := range runs {
 				rows += int64(len(run.Measures))
 			}
-			if e.rows() != rows {
-				t.Errorf("rows() = %d, want %d", e.rows(), rows)
+			if e.Rows() != rows {
+				t.Errorf("rows() = %d, want %d", e.Rows(), rows)
 			}
-			size := e.size()
+			size := e.Size()
 			file, d := finished(t, e)
-			if e.rows() != 0 || d.Rows != rows || d.Bytes > size {
-				t.Errorf("rows %d after finish, description %+v, size before %d", e.rows(), d, size)
+			if e.Rows() != 0 || d.Rows != rows || d.Bytes > size {
+				t.Errorf("rows %d after finish, description %+v, size before %d", e.Rows(), d, size)
 			}
 			sameRuns(t, runs, scannedRaw(t, file))
 		})
@@ -147,9 +147,9 @@ func TestRawFind(t *testing.T) {
 			t.Parallel()
 			rng := rand.New(rand.NewPCG(3, uint64(most)))
 			runs := someRuns(rng, 70_000/most, most)
-			e := newRawEncoder()
+			e := NewRawWriter()
 			for _, run := range runs {
-				e.add(run)
+				e.Add(run)
 			}
 			f, d := finished(t, e)
 			for range 15 {
@@ -164,17 +164,17 @@ func TestRawFind(t *testing.T) {
 	}
 }
 
-func checkFindRaw(t *testing.T, f *segmentFile, runs []rawRun, rng *rand.Rand, from, to int64) {
+func checkFindRaw(t *testing.T, f *Reader, runs []RawRun, rng *rand.Rand, from, to int64) {
 	t.Helper()
 	var metrics []ingest.MetricID
-	var want, got []rawRun
+	var want, got []RawRun
 	for range 1 + rng.IntN(20) {
 		metrics = append(metrics, runs[rng.IntN(len(runs))].Metric, metricID(-1-rng.IntN(1000)))
 	}
-	slices.SortFunc(metrics, compareMetrics)
+	slices.SortFunc(metrics, CompareMetrics)
 	metrics = slices.Compact(metrics)
 	for _, id := range metrics {
-		i, ok := slices.BinarySearchFunc(runs, id, func(r rawRun, id ingest.MetricID) int { return compareMetrics(r.Metric, id) })
+		i, ok := slices.BinarySearchFunc(runs, id, func(r RawRun, id ingest.MetricID) int { return CompareMetrics(r.Metric, id) })
 		if !ok {
 			continue
 		}
@@ -190,14 +190,14 @@ func checkFindRaw(t *testing.T, f *segmentFile, runs []rawRun, rng *rand.Rand, f
 		}
 	}
 	last := 0
-	err := f.findRaw(t.Context(), metrics, from, to, func(i int, measures []ingest.Measure, policy string) error {
+	err := f.FindRaw(t.Context(), metrics, from, to, func(i int, measures []ingest.Measure, policy string) error {
 		if i < last {
 			t.Errorf("metric %d after %d", i, last)
 		}
 		if n := len(got); n > 0 && got[n-1].Metric == metrics[i] {
 			got[n-1].Measures = append(got[n-1].Measures, measures...)
 		} else {
-			got = append(got, rawRun{metrics[i], policy, slices.Clone(measures)})
+			got = append(got, RawRun{metrics[i], policy, slices.Clone(measures)})
 		}
 		last = i
 		return nil

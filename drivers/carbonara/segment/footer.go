@@ -1,4 +1,4 @@
-package carbonara
+package segment
 
 import (
 	"bytes"
@@ -26,7 +26,7 @@ type footerWriter struct {
 }
 
 // append completes the file dst, whose columns are kept, indexes of schema.
-func (f *footerWriter) append(dst []byte, k kind, schema []column, kept []int, groups []writtenGroup,
+func (f *footerWriter) append(dst []byte, k Kind, schema []column, kept []int, groups []writtenGroup,
 	metadata []format.KeyValue) ([]byte, error) {
 	f.buf.Reset()
 	var protocol thrift.CompactProtocol

@@ -1,4 +1,4 @@
-package carbonara
+package segment
 
 import (
 	"fmt"
@@ -12,13 +12,13 @@ import (
 // Requests are what S3 charges for, and what a lookup waits for.
 func TestRequests(t *testing.T) {
 	rng := rand.New(rand.NewPCG(13, 13))
-	e := newRawEncoder()
+	e := NewRawWriter()
 	runs := someRuns(rng, 2000, 200)
 	for _, run := range runs {
-		e.add(run)
+		e.Add(run)
 	}
 	f, _ := finished(t, e)
-	store := f.store.(*objectStore)
+	store := f.source.(*object)
 	expect := func(what string, want int64, do func()) {
 		t.Helper()
 		store.reads.Store(0)
@@ -29,14 +29,14 @@ func TestRequests(t *testing.T) {
 	}
 	find := func(metrics ...ingest.MetricID) {
 		t.Helper()
-		err := f.findRaw(t.Context(), metrics, ingest.MinTime, ingest.MaxTime, func(int, []ingest.Measure, string) error { return nil })
+		err := f.FindRaw(t.Context(), metrics, ingest.MinTime, ingest.MaxTime, func(int, []ingest.Measure, string) error { return nil })
 		if err != nil {
 			t.Error(err)
 		}
 	}
 	inner := f.groups[1].metrics[3][0] // of one row group
 	expect("open", 1, func() {
-		if _, err := openSegment(t.Context(), store, f.name, f.size); err != nil {
+		if _, err := Open(t.Context(), store, f.name, f.size); err != nil {
 			t.Error(err)
 		}
 	})
@@ -45,17 +45,17 @@ func TestRequests(t *testing.T) {
 	expect("find one in each of two row groups", 2, func() { find(runs[0].Metric, inner) })
 	expect("find nothing", 0, func() { find(ingest.MetricID{0: 0xff}) })
 	expect("find at another time", 0, func() {
-		err := f.findRaw(t.Context(), []ingest.MetricID{inner}, -2, -1, func(int, []ingest.Measure, string) error { return nil })
+		err := f.FindRaw(t.Context(), []ingest.MetricID{inner}, -2, -1, func(int, []ingest.Measure, string) error { return nil })
 		if err != nil {
 			t.Error(err)
 		}
 	})
 
 	for _, run := range runs[:100] {
-		e.add(rawRun{run.Metric, run.Policy, run.Measures[:1]})
+		e.Add(RawRun{run.Metric, run.Policy, run.Measures[:1]})
 	}
 	small, _ := finished(t, e)
-	store = small.store.(*objectStore)
+	store = small.source.(*object)
 	expect("a small segment is read when it is opened", 0, func() {
 		if n := len(scannedRaw(t, small)); n != 100 {
 			t.Errorf("%d runs", n)
@@ -65,10 +65,10 @@ func TestRequests(t *testing.T) {
 
 func TestConcurrentReaders(t *testing.T) {
 	rng := rand.New(rand.NewPCG(17, 17))
-	e := newRawEncoder()
+	e := NewRawWriter()
 	runs := someRuns(rng, 5000, 30)
 	for _, run := range runs {
-		e.add(run)
+		e.Add(run)
 	}
 	f, d := finished(t, e)
 	var readers sync.WaitGroup
@@ -76,14 +76,14 @@ func TestConcurrentReaders(t *testing.T) {
 		readers.Go(func() {
 			rng := rand.New(rand.NewPCG(17, uint64(worker)))
 			if worker == 0 {
-				if err := f.verify(t.Context(), d); err != nil {
+				if err := f.Verify(t.Context(), d); err != nil {
 					t.Error(err)
 				}
 			}
 			for range 50 {
 				run := runs[rng.IntN(len(runs))]
 				rows := 0
-				err := f.findRaw(t.Context(), []ingest.MetricID{run.Metric}, ingest.MinTime, ingest.MaxTime,
+				err := f.FindRaw(t.Context(), []ingest.MetricID{run.Metric}, ingest.MinTime, ingest.MaxTime,
 					func(_ int, measures []ingest.Measure, policy string) error {
 						for _, m := range measures {
 							if !sameMeasure(m, run.Measures[rows]) || policy != run.Policy {

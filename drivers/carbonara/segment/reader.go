@@ -1,4 +1,4 @@
-package carbonara
+package segment
 
 import (
 	"bytes"
@@ -14,13 +14,13 @@ import (
 	"millrace/ingest"
 )
 
-// A segmentFile is an open segment: where its pages are and what they may hold. It
+// A Reader is an open segment: where its pages are and what they may hold. It
 // is immutable and may be used concurrently.
-type segmentFile struct {
-	store   Store
+type Reader struct {
+	source  Source
 	name    string
 	size    int64
-	kind    kind
+	kind    Kind
 	schema  []column
 	asked   []ingest.Method // sealed: the value of keyMethods
 	columns []int           // sealed: the column of each asked method, -1 for one without values
@@ -57,10 +57,10 @@ const (
 	keepSize = 32 << 10 // files up to this are kept whole
 )
 
-// openSegment reads what is needed to find rows in a segment of size bytes: one
+// Open reads what is needed to find rows in a segment of size bytes: one
 // read at the end of the object, or two if there is much to find.
-func openSegment(ctx context.Context, store Store, name string, size int64) (*segmentFile, error) {
-	f := &segmentFile{store: store, name: name, size: size}
+func Open(ctx context.Context, source Source, name string, size int64) (*Reader, error) {
+	f := &Reader{source: source, name: name, size: size}
 	if err := f.open(ctx); err != nil {
 		return nil, f.failed(err)
 	}
@@ -68,11 +68,11 @@ func openSegment(ctx context.Context, store Store, name string, size int64) (*se
 }
 
 // failed names the segment in an error.
-func (f *segmentFile) failed(err error) error {
+func (f *Reader) failed(err error) error {
 	return fmt.Errorf("cannot read segment %s: %w", f.name, err)
 }
 
-func (f *segmentFile) open(ctx context.Context) error {
+func (f *Reader) open(ctx context.Context) error {
 	if f.size < footerEnd {
 		return errNotParquet
 	}
@@ -92,18 +92,18 @@ func (f *segmentFile) open(ctx context.Context) error {
 	return guarded(func() error { return f.parse(tail) })
 }
 
-func (f *segmentFile) readTail(ctx context.Context, n int64) ([]byte, error) {
-	contents, err := f.store.Read(ctx, f.name, []Range{{f.size - n, n}})
+func (f *Reader) readTail(ctx context.Context, n int64) ([]byte, error) {
+	data, size, err := f.source.ReadRanges(ctx, f.name, []Range{{f.size - n, n}})
 	if err != nil {
 		return nil, err
 	}
-	if contents.Size != f.size {
-		return nil, fmt.Errorf("object has %d bytes, not %d", contents.Size, f.size)
+	if size != f.size {
+		return nil, fmt.Errorf("object has %d bytes, not %d", size, f.size)
 	}
-	if len(contents.Data) != 1 || int64(len(contents.Data[0])) != n {
+	if len(data) != 1 || int64(len(data[0])) != n {
 		return nil, errShortRead
 	}
-	return contents.Data[0], nil
+	return data[0], nil
 }
 
 var (
@@ -158,8 +158,8 @@ func parseTailSum(footer []byte) (tailSum, error) {
 	}, nil
 }
 
-// memory is about how many bytes the open segment takes.
-func (f *segmentFile) memory() int64 {
+// Memory is about how many bytes the open segment takes.
+func (f *Reader) Memory() int64 {
 	n := 256 + len(f.name) + len(f.whole) + len(f.late) + 48*len(f.schema)
 	for i := range f.groups {
 		g := &f.groups[i]
@@ -171,20 +171,20 @@ func (f *segmentFile) memory() int64 {
 	return int64(n)
 }
 
-// methods are those that a sealed segment was written with, in the order of a
-// sealedRun's Values.
-func (f *segmentFile) methods() []ingest.Method { return f.asked }
+// Methods are those that a sealed segment was written with, in the order of a
+// SealedRun's Values.
+func (f *Reader) Methods() []ingest.Method { return f.asked }
 
-// lates returns the late totals of a raw segment, in the order in which they were
+// Lates returns the late totals of a raw segment, in the order in which they were
 // added.
-func (f *segmentFile) lates() ([]lateTotal, error) {
+func (f *Reader) Lates() ([]LateTotal, error) {
 	b, err := base64.StdEncoding.DecodeString(f.late)
 	if err != nil {
 		return nil, f.failed(fmt.Errorf("malformed %s: %w", keyLate, err))
 	}
-	var totals []lateTotal
+	var totals []LateTotal
 	for len(b) > 0 {
-		var t lateTotal
+		var t LateTotal
 		n := copy(t.Metric[:], b)
 		late, m := binary.Uvarint(b[n:])
 		if m <= 0 {

@@ -1,4 +1,4 @@
-package carbonara
+package segment
 
 import (
 	"math"
@@ -12,24 +12,24 @@ import (
 )
 
 func TestState(t *testing.T) {
-	e := newStateEncoder()
-	f := func(rows []stateRow) {
+	e := NewStateWriter()
+	f := func(rows []StateRow) {
 		t.Helper()
 		for _, row := range rows {
-			e.add(row)
+			e.Add(row)
 		}
-		size := e.size()
+		size := e.Size()
 		file, d := finished(t, e)
 		if d.Rows != int64(len(rows)) || d.Bytes > size {
 			t.Errorf("description %+v, size before %d, %d rows", d, size, len(rows))
 		}
-		var scanned, found, want []stateRow
-		scan := file.scanState(t.Context())
-		for scan.next() {
-			scanned = append(scanned, scan.row())
+		var scanned, found, want []StateRow
+		scan := file.ScanState(t.Context())
+		for scan.Next() {
+			scanned = append(scanned, scan.Row())
 		}
-		if scan.err() != nil {
-			t.Fatal(scan.err())
+		if scan.Err() != nil {
+			t.Fatal(scan.Err())
 		}
 		if !slices.Equal(rows, scanned) {
 			t.Error(cmp.Diff(rows, scanned))
@@ -38,8 +38,8 @@ func TestState(t *testing.T) {
 		for i := 0; i < len(rows); i += 1 + len(rows)/7 {
 			metrics, want = append(metrics, rows[i].Metric), append(want, rows[i])
 		}
-		slices.SortFunc(metrics, compareMetrics)
-		err := file.findState(t.Context(), metrics, func(i int, row stateRow) error {
+		slices.SortFunc(metrics, CompareMetrics)
+		err := file.FindState(t.Context(), metrics, func(i int, row StateRow) error {
 			if row.Metric != metrics[i] {
 				t.Errorf("row of %v for %v", row.Metric, metrics[i])
 			}
@@ -54,38 +54,38 @@ func TestState(t *testing.T) {
 		}
 	}
 	f(nil)
-	f([]stateRow{{metricID(1), "", math.MaxInt64, math.MaxUint64, math.MinInt64}})
+	f([]StateRow{{metricID(1), "", math.MaxInt64, math.MaxUint64, math.MinInt64}})
 	rng := rand.New(rand.NewPCG(1, 3))
-	var rows []stateRow
+	var rows []StateRow
 	for i, id := range metricIDs(70_000) {
-		rows = append(rows, stateRow{id, []string{"low", "high"}[i/3%2], rng.Int64(), uint64(rng.IntN(3)), int64(rng.Uint64())})
+		rows = append(rows, StateRow{id, []string{"low", "high"}[i/3%2], rng.Int64(), uint64(rng.IntN(3)), int64(rng.Uint64())})
 	}
 	f(rows)
 }
 
 func TestLates(t *testing.T) {
-	e := newRawEncoder()
-	want := []lateTotal{{metricID(1), 1}, {metricID(2), math.MaxUint64}, {metricID(3), 0}}
-	e.late(want[:2])
-	e.late(want[2:])
+	e := NewRawWriter()
+	want := []LateTotal{{metricID(1), 1}, {metricID(2), math.MaxUint64}, {metricID(3), 0}}
+	e.Late(want[:2])
+	e.Late(want[2:])
 	f, d := finished(t, e)
 	if d.Rows != 0 {
 		t.Errorf("%d rows", d.Rows)
 	}
-	got, err := f.lates()
+	got, err := f.Lates()
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Error(err, diff)
 	}
 
 	for i := range 100_000 { // more than the first read of a tail
-		e.late([]lateTotal{{metricID(i), uint64(i)}})
+		e.Late([]LateTotal{{metricID(i), uint64(i)}})
 	}
 	f, _ = finished(t, e)
-	if got, err = f.lates(); err != nil || len(got) != 100_000 || got[99_999] != (lateTotal{metricID(99_999), 99_999}) {
+	if got, err = f.Lates(); err != nil || len(got) != 100_000 || got[99_999] != (LateTotal{metricID(99_999), 99_999}) {
 		t.Error(err, len(got))
 	}
 	f, _ = finished(t, e)
-	if got, err = f.lates(); err != nil || got != nil {
+	if got, err = f.Lates(); err != nil || got != nil {
 		t.Errorf("totals of the segment before: %v, %v", got, err)
 	}
 }

@@ -1,4 +1,4 @@
-package carbonara
+package segment
 
 import (
 	"context"
@@ -16,62 +16,62 @@ import (
 )
 
 // smallSegments makes one small segment of each kind.
-func smallSegments(t testing.TB) map[kind]encoder {
+func smallSegments(t testing.TB) map[Kind]Writer {
 	rng := rand.New(rand.NewPCG(9, 9))
-	raw := newRawEncoder()
+	raw := NewRawWriter()
 	for _, run := range someRuns(rng, 20, 3) {
-		raw.add(run)
+		raw.Add(run)
 	}
-	raw.late([]lateTotal{{metricID(1), 5}})
-	state := newStateEncoder()
+	raw.Late([]LateTotal{{metricID(1), 5}})
+	state := NewStateWriter()
 	for i, id := range metricIDs(10) {
-		state.add(stateRow{id, []string{"low", "high"}[i%2], int64(i) * 1e9, uint64(i), ingest.MinTime})
+		state.Add(StateRow{id, []string{"low", "high"}[i%2], int64(i) * 1e9, uint64(i), ingest.MinTime})
 	}
 	methods := defaultMethods()
-	sealed := newSealedEncoder(methods)
+	sealed := NewSealedWriter(methods)
 	runs := someSealed(rng, 3, 8, methods)
 	divideMeans(runs, methods)
 	for _, run := range runs {
-		sealed.add(run)
+		sealed.Add(run)
 	}
-	return map[kind]encoder{kindRaw: raw, kindState: state, kindSealed: sealed}
+	return map[Kind]Writer{Raw: raw, State: state, Sealed: sealed}
 }
 
 // contentOf opens and reads all of a segment, as text.
 func contentOf(ctx context.Context, data []byte) (content string, err error) {
-	f, err := openSegment(ctx, &objectStore{data: data}, "a.parquet", int64(len(data)))
+	f, err := Open(ctx, &object{data: data}, "a.parquet", int64(len(data)))
 	if err != nil {
 		return "", err
 	}
 	return textOf(ctx, f)
 }
 
-func textOf(ctx context.Context, f *segmentFile) (string, error) {
+func textOf(ctx context.Context, f *Reader) (string, error) {
 	var b strings.Builder
-	lates, err := f.lates()
+	lates, err := f.Lates()
 	if err != nil {
 		return "", err
 	}
-	fmt.Fprintln(&b, f.kind, f.methods(), lates)
+	fmt.Fprintln(&b, f.kind, f.Methods(), lates)
 	switch f.kind {
-	case kindRaw:
-		scan := f.scanRaw(ctx)
-		for scan.next() {
-			fmt.Fprintln(&b, scan.run())
+	case Raw:
+		scan := f.ScanRaw(ctx)
+		for scan.Next() {
+			fmt.Fprintln(&b, scan.Run())
 		}
-		return b.String(), scan.err()
-	case kindState:
-		scan := f.scanState(ctx)
-		for scan.next() {
-			fmt.Fprintln(&b, scan.row())
+		return b.String(), scan.Err()
+	case State:
+		scan := f.ScanState(ctx)
+		for scan.Next() {
+			fmt.Fprintln(&b, scan.Row())
 		}
-		return b.String(), scan.err()
+		return b.String(), scan.Err()
 	default:
-		scan := f.scanSealed(ctx)
-		for scan.next() {
-			fmt.Fprintln(&b, scan.run())
+		scan := f.ScanSealed(ctx)
+		for scan.Next() {
+			fmt.Fprintln(&b, scan.Run())
 		}
-		return b.String(), scan.err()
+		return b.String(), scan.Err()
 	}
 }
 
@@ -81,7 +81,7 @@ func TestDamage(t *testing.T) {
 	for k, e := range smallSegments(t) {
 		t.Run(string(k), func(t *testing.T) {
 			t.Parallel()
-			file, description, err := e.finish()
+			file, description, err := e.Finish()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -124,11 +124,11 @@ func TestDamage(t *testing.T) {
 			}
 			data := slices.Clone(file)
 			data[0] ^= 1 // which only verify looks at
-			f, err := openSegment(t.Context(), &objectStore{data: data}, "a.parquet", int64(len(data)))
+			f, err := Open(t.Context(), &object{data: data}, "a.parquet", int64(len(data)))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := f.verify(t.Context(), description); err == nil || !strings.Contains(err.Error(), "a.parquet") {
+			if err := f.Verify(t.Context(), description); err == nil || !strings.Contains(err.Error(), "a.parquet") {
 				t.Errorf("verify says %v", err)
 			}
 		})
@@ -136,19 +136,19 @@ func TestDamage(t *testing.T) {
 }
 
 func TestVerify(t *testing.T) {
-	e := newRawEncoder()
-	build := func(runs ...rawRun) ([]byte, segment) {
+	e := NewRawWriter()
+	build := func(runs ...RawRun) ([]byte, Info) {
 		for _, run := range runs {
-			e.add(run)
+			e.Add(run)
 		}
-		file, d, err := e.finish()
+		file, d, err := e.Finish()
 		if err != nil {
 			t.Fatal(err)
 		}
 		return slices.Clone(file), d
 	}
 	a, b := metricID(1), metricID(2)
-	if compareMetrics(a, b) > 0 {
+	if CompareMetrics(a, b) > 0 {
 		a, b = b, a
 	}
 	at := func(times ...int64) (list []ingest.Measure) {
@@ -157,15 +157,15 @@ func TestVerify(t *testing.T) {
 		}
 		return list
 	}
-	verify := func(file []byte, d segment) error {
-		f, err := openSegment(t.Context(), &objectStore{data: file}, "a.parquet", int64(len(file)))
+	verify := func(file []byte, d Info) error {
+		f, err := Open(t.Context(), &object{data: file}, "a.parquet", int64(len(file)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return f.verify(t.Context(), d)
+		return f.Verify(t.Context(), d)
 	}
-	good, d := build(rawRun{a, "low", at(1, 2)}, rawRun{b, "low", at(1)})
-	f := func(want string, file []byte, change func(*segment)) {
+	good, d := build(RawRun{a, "low", at(1, 2)}, RawRun{b, "low", at(1)})
+	f := func(want string, file []byte, change func(*Info)) {
 		t.Helper()
 		changed := d
 		change(&changed)
@@ -173,59 +173,59 @@ func TestVerify(t *testing.T) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
-	f("", good, func(d *segment) { d.Name, d.Level, d.From, d.To, d.Measures = "x", 1, 2, 3, 4 })
-	f("3 rows", good, func(d *segment) { d.Rows = 4 })
-	f("bytes", good, func(d *segment) { d.Bytes++ })
-	f("raw", good, func(d *segment) { d.Kind = kindState })
-	f("rows are", good, func(d *segment) { d.MinTime = 0 })
-	f("rows are", good, func(d *segment) { d.MaxTime = 3 })
-	f("rows are", good, func(d *segment) { d.MinMetric = b })
-	f("rows are", good, func(d *segment) { d.MaxMetric = a })
-	f("rows are", good, func(d *segment) { d.Coarsest = time.Second })
+	f("", good, func(*Info) {})
+	f("3 rows", good, func(d *Info) { d.Rows = 4 })
+	f("bytes", good, func(d *Info) { d.Bytes++ })
+	f("raw", good, func(d *Info) { d.Kind = State })
+	f("rows are", good, func(d *Info) { d.MinTime = 0 })
+	f("rows are", good, func(d *Info) { d.MaxTime = 3 })
+	f("rows are", good, func(d *Info) { d.MinMetric = b })
+	f("rows are", good, func(d *Info) { d.MaxMetric = a })
+	f("rows are", good, func(d *Info) { d.Coarsest = time.Second })
 
-	unordered := func(runs ...rawRun) {
+	unordered := func(runs ...RawRun) {
 		t.Helper()
 		file, d := build(runs...)
 		if err := verify(file, d); err == nil || !strings.Contains(err.Error(), "not after the row before it") {
 			t.Errorf("got %v", err)
 		}
 	}
-	unordered(rawRun{b, "low", at(1)}, rawRun{a, "low", at(1)})
-	unordered(rawRun{a, "low", at(1, 1)})
-	unordered(rawRun{a, "low", at(2, 1)})
+	unordered(RawRun{b, "low", at(1)}, RawRun{a, "low", at(1)})
+	unordered(RawRun{a, "low", at(1, 1)})
+	unordered(RawRun{a, "low", at(2, 1)})
 }
 
 func TestStoreErrors(t *testing.T) {
-	e := newRawEncoder()
+	e := NewRawWriter()
 	for _, run := range someRuns(rand.New(rand.NewPCG(1, 1)), 5000, 20) { // more than is kept whole
-		e.add(run)
+		e.Add(run)
 	}
 	f, d := finished(t, e)
-	store := f.store.(*objectStore)
+	store := f.source.(*object)
 	if f.whole != nil {
 		t.Fatalf("%d bytes are kept", f.size)
 	}
 
-	if _, err := openSegment(t.Context(), store, "a.parquet", f.size-1); err == nil || !strings.Contains(err.Error(), "a.parquet") {
+	if _, err := Open(t.Context(), store, "a.parquet", f.size-1); err == nil || !strings.Contains(err.Error(), "a.parquet") {
 		t.Errorf("another size: %v", err)
 	}
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
-	store.fail = ErrNotFound
-	if _, err := openSegment(t.Context(), store, "a.parquet", f.size); !errors.Is(err, ErrNotFound) {
+	store.fail = errNotFound
+	if _, err := Open(t.Context(), store, "a.parquet", f.size); !errors.Is(err, errNotFound) {
 		t.Errorf("open: %v", err)
 	}
-	if _, err := textOf(t.Context(), f); !errors.Is(err, ErrNotFound) {
+	if _, err := textOf(t.Context(), f); !errors.Is(err, errNotFound) {
 		t.Errorf("scan: %v", err)
 	}
-	if err := f.verify(t.Context(), d); !errors.Is(err, ErrNotFound) {
+	if err := f.Verify(t.Context(), d); !errors.Is(err, errNotFound) {
 		t.Errorf("verify: %v", err)
 	}
 	find := func(ctx context.Context, fail error) error {
-		return f.findRaw(ctx, []ingest.MetricID{d.MinMetric}, ingest.MinTime, ingest.MaxTime,
+		return f.FindRaw(ctx, []ingest.MetricID{d.MinMetric}, ingest.MinTime, ingest.MaxTime,
 			func(int, []ingest.Measure, string) error { return fail })
 	}
-	if err := find(t.Context(), nil); !errors.Is(err, ErrNotFound) {
+	if err := find(t.Context(), nil); !errors.Is(err, errNotFound) {
 		t.Errorf("find: %v", err)
 	}
 	store.fail = nil
@@ -260,7 +260,7 @@ func resummed(data []byte) []byte {
 
 func FuzzSegment(f *testing.F) {
 	for _, e := range smallSegments(f) {
-		file, _, err := e.finish()
+		file, _, err := e.Finish()
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -268,12 +268,12 @@ func FuzzSegment(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, data := range [][]byte{data, resummed(data)} {
-			file, err := openSegment(t.Context(), &objectStore{data: data}, "a.parquet", int64(len(data)))
+			file, err := Open(t.Context(), &object{data: data}, "a.parquet", int64(len(data)))
 			if err != nil {
 				continue
 			}
-			if file.memory() > int64(1000*len(data)+10_000) {
-				t.Errorf("%d bytes of memory for a file of %d", file.memory(), len(data))
+			if file.Memory() > int64(1000*len(data)+10_000) {
+				t.Errorf("%d bytes of memory for a file of %d", file.Memory(), len(data))
 			}
 			if _, err = textOf(t.Context(), file); err == nil {
 				// Nothing that scans may break a lookup.
@@ -283,27 +283,27 @@ func FuzzSegment(f *testing.F) {
 	})
 }
 
-func lookUpEverything(t *testing.T, f *segmentFile) {
+func lookUpEverything(t *testing.T, f *Reader) {
 	metrics := []ingest.MetricID{{}, metricID(1)}
 	for _, g := range f.groups {
 		metrics = append(metrics, g.metrics[0][0], g.metrics[0][1])
 	}
-	slices.SortFunc(metrics, compareMetrics)
+	slices.SortFunc(metrics, CompareMetrics)
 	metrics = slices.Compact(metrics)
 	var err error
 	switch f.kind {
-	case kindRaw:
-		err = f.findRaw(t.Context(), metrics, ingest.MinTime, ingest.MaxTime, func(int, []ingest.Measure, string) error { return nil })
-	case kindState:
-		err = f.findState(t.Context(), metrics, func(int, stateRow) error { return nil })
-	case kindSealed:
-		var wants []sealedWant
+	case Raw:
+		err = f.FindRaw(t.Context(), metrics, ingest.MinTime, ingest.MaxTime, func(int, []ingest.Measure, string) error { return nil })
+	case State:
+		err = f.FindState(t.Context(), metrics, func(int, StateRow) error { return nil })
+	case Sealed:
+		var wants []Want
 		for _, id := range metrics {
-			for _, m := range f.methods() {
-				wants = append(wants, sealedWant{id, time.Minute, m, ingest.MinTime, ingest.MaxTime})
+			for _, m := range f.Methods() {
+				wants = append(wants, Want{id, time.Minute, m, ingest.MinTime, ingest.MaxTime})
 			}
 		}
-		err = f.findSealed(t.Context(), wants, func(int, []ingest.Measure) error { return nil })
+		err = f.FindSealed(t.Context(), wants, func(int, []ingest.Measure) error { return nil })
 	}
 	if err != nil {
 		t.Errorf("what scans cannot be looked up: %v", err)

@@ -1,4 +1,4 @@
-package carbonara
+package segment
 
 import (
 	"bytes"
@@ -89,8 +89,8 @@ func TestOtherReaders(t *testing.T) {
 	rng := rand.New(rand.NewPCG(21, 21))
 	var files []string
 	var want []readerSummary
-	write := func(name string, e encoder, s *summing) {
-		file, _, err := e.finish()
+	write := func(name string, e Writer, s *summing) {
+		file, _, err := e.Finish()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,25 +101,25 @@ func TestOtherReaders(t *testing.T) {
 		files, want = append(files, path), append(want, s.summary(path))
 	}
 
-	raw := newRawEncoder()
+	raw := NewRawWriter()
 	for _, most := range []int{1, 12, 500} { // plain metrics, compressed ones, a dictionary
 		var s summing
 		for _, run := range someRuns(rng, 70_000/most, most) {
-			raw.add(run)
+			raw.Add(run)
 			for _, m := range run.Measures {
 				s.row(run.Metric, m.Time)
 				s.value("value", m.Value)
 			}
 		}
-		raw.late([]lateTotal{{metricID(1), 1}})
+		raw.Late([]LateTotal{{metricID(1), 1}})
 		write(fmt.Sprintf("raw%d.parquet", most), raw, &s)
 	}
 
 	var states summing
-	state := newStateEncoder()
+	state := NewStateWriter()
 	for _, id := range metricIDs(5000) {
-		row := stateRow{id, "low", rng.Int64N(1e18), rng.Uint64(), ingest.MinTime}
-		state.add(row)
+		row := StateRow{id, "low", rng.Int64N(1e18), rng.Uint64(), ingest.MinTime}
+		state.Add(row)
 		states.row(id, row.Newest)
 	}
 	states.Counts = map[string]int{}
@@ -129,9 +129,9 @@ func TestOtherReaders(t *testing.T) {
 	runs := someSealed(rng, 200, 500, methods)
 	divideMeans(runs, methods)
 	var sealeds summing
-	sealed := newSealedEncoder(methods)
+	sealed := NewSealedWriter(methods)
 	for _, run := range runs {
-		sealed.add(run)
+		sealed.Add(run)
 		for row, at := range run.Times {
 			sealeds.row(run.Metric, at)
 			for i, m := range methods {

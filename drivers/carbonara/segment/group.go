@@ -1,4 +1,4 @@
-package carbonara
+package segment
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 // A groupReader reads pages of one row group after the other. It belongs to one
 // goroutine and keeps its memory.
 type groupReader struct {
-	file    *segmentFile
+	file    *Reader
 	group   *rowGroup
 	fetched fetched
 	columns []columnReader // one per column of the schema
@@ -44,7 +44,7 @@ type pageRun struct {
 }
 
 // open starts with a row group of a file.
-func (r *groupReader) open(f *segmentFile, group int) {
+func (r *groupReader) open(f *Reader, group int) {
 	r.file, r.group = f, &f.groups[group]
 	r.fetched.reset()
 	for len(r.columns) < len(f.schema) {
@@ -94,7 +94,7 @@ func (f *fetched) bytes(off, n int64) ([]byte, error) {
 	return f.data[i][off-f.ranges[i].Off:][:n], nil
 }
 
-// fetch reads pages (ascending) of columns (ascending) from the store, in one
+// fetch reads pages (ascending) of columns (ascending) from the source, in one
 // request, with the dictionaries that they need.
 func (r *groupReader) fetch(ctx context.Context, columns, pages []int) error {
 	r.fetched.reset()
@@ -113,19 +113,19 @@ func (r *groupReader) fetch(ctx context.Context, columns, pages []int) error {
 			r.fetched.want(k.offset+int64(k.starts[p]), int64(k.starts[p+1]-k.starts[p]))
 		}
 	}
-	contents, err := r.file.store.Read(ctx, r.file.name, r.fetched.ranges)
+	data, _, err := r.file.source.ReadRanges(ctx, r.file.name, r.fetched.ranges)
 	if err != nil {
 		return err
 	}
-	if len(contents.Data) != len(r.fetched.ranges) {
+	if len(data) != len(r.fetched.ranges) {
 		return errShortRead
 	}
 	for i, want := range r.fetched.ranges {
-		if int64(len(contents.Data[i])) != want.Len {
+		if int64(len(data[i])) != want.Len {
 			return errShortRead
 		}
 	}
-	r.fetched.data = contents.Data
+	r.fetched.data = data
 	return nil
 }
 

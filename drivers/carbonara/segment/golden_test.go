@@ -1,4 +1,4 @@
-package carbonara
+package segment
 
 import (
 	"bytes"
@@ -21,55 +21,55 @@ func TestGolden(t *testing.T) {
 	const start = 1_700_000_040_000_000_000
 	at := func(minute int) int64 { return start + int64(minute)*int64(time.Minute) }
 
-	raws := []rawRun{
+	raws := []RawRun{
 		{a, "low", []ingest.Measure{{Time: at(0), Value: 1.25}, {Time: at(1), Value: -3}, {Time: at(1) + 1, Value: 1e300}}},
 		{b, "high", []ingest.Measure{{Time: -1, Value: 0}, {Time: at(0), Value: math.Inf(1)}, {Time: at(1), Value: 2}}},
 	}
-	raw := newRawEncoder()
+	raw := NewRawWriter()
 	for _, run := range raws {
-		raw.add(run)
+		raw.Add(run)
 	}
-	raw.late([]lateTotal{{b, 300}})
-	golden(t, raw, func(f *segmentFile) {
+	raw.Late([]LateTotal{{b, 300}})
+	golden(t, raw, func(f *Reader) {
 		if diff := cmp.Diff(raws, scannedRaw(t, f)); diff != "" {
 			t.Error(diff)
 		}
-		lates, err := f.lates()
-		if diff := cmp.Diff([]lateTotal{{b, 300}}, lates); diff != "" || err != nil {
+		lates, err := f.Lates()
+		if diff := cmp.Diff([]LateTotal{{b, 300}}, lates); diff != "" || err != nil {
 			t.Error(err, diff)
 		}
 	})
 
-	states := []stateRow{{a, "low", at(2), 0, ingest.MinTime}, {b, "high", at(1), 300, at(0)}}
-	state := newStateEncoder()
+	states := []StateRow{{a, "low", at(2), 0, ingest.MinTime}, {b, "high", at(1), 300, at(0)}}
+	state := NewStateWriter()
 	for _, row := range states {
-		state.add(row)
+		state.Add(row)
 	}
-	golden(t, state, func(f *segmentFile) {
-		var got []stateRow
-		scan := f.scanState(t.Context())
-		for scan.next() {
-			got = append(got, scan.row())
+	golden(t, state, func(f *Reader) {
+		var got []StateRow
+		scan := f.ScanState(t.Context())
+		for scan.Next() {
+			got = append(got, scan.Row())
 		}
-		if diff := cmp.Diff(states, got); diff != "" || scan.err() != nil {
-			t.Error(scan.err(), diff)
+		if diff := cmp.Diff(states, got); diff != "" || scan.Err() != nil {
+			t.Error(scan.Err(), diff)
 		}
 	})
 
 	methods := []ingest.Method{ingest.Mean, ingest.Sum, ingest.Max, ingest.Count, ingest.Percentile(95).OfRate()}
 	yes := []bool{true, true}
-	sealeds := []sealedRun{
+	sealeds := []SealedRun{
 		{a, time.Minute, []int64{at(0), at(1)}, [][]float64{{2, 5}, {4, 5}, {3, 5}, {2, 1}, {0, 4}},
 			[][]bool{yes, yes, yes, yes, {false, true}}},
 		{a, time.Hour, []int64{at(0)}, [][]float64{{3}, {9}, {5}, {3}, nil}, [][]bool{yes[:1], yes[:1], yes[:1], yes[:1], nil}},
 		{b, time.Minute, []int64{at(0)}, [][]float64{nil, nil, {math.Inf(-1)}, nil, {-1.5}}, [][]bool{nil, nil, yes[:1], nil, yes[:1]}},
 	}
-	sealed := newSealedEncoder(methods)
+	sealed := NewSealedWriter(methods)
 	for _, run := range sealeds {
-		sealed.add(run)
+		sealed.Add(run)
 	}
-	golden(t, sealed, func(f *segmentFile) {
-		if diff := cmp.Diff(methods, f.methods()); diff != "" {
+	golden(t, sealed, func(f *Reader) {
+		if diff := cmp.Diff(methods, f.Methods()); diff != "" {
 			t.Error(diff)
 		}
 		if diff := cmp.Diff(sealeds, scannedSealed(t, f)); diff != "" {
@@ -79,9 +79,9 @@ func TestGolden(t *testing.T) {
 }
 
 // golden compares a file with the one in testdata, and has that checked.
-func golden(t *testing.T, e encoder, check func(*segmentFile)) {
+func golden(t *testing.T, e Writer, check func(*Reader)) {
 	t.Helper()
-	file, d, err := e.finish()
+	file, d, err := e.Finish()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,11 +98,11 @@ func golden(t *testing.T, e encoder, check func(*segmentFile)) {
 	if !bytes.Equal(file, old) {
 		t.Errorf("%s has changed", path)
 	}
-	f, err := openSegment(t.Context(), &objectStore{data: old}, path, int64(len(old)))
+	f, err := Open(t.Context(), &object{data: old}, path, int64(len(old)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.verify(t.Context(), d); err != nil {
+	if err := f.Verify(t.Context(), d); err != nil {
 		t.Error(err)
 	}
 	check(f)

@@ -1,4 +1,4 @@
-package carbonara
+package segment
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 // A groupScan goes through all pages of a segment, one row group in memory.
 type groupScan struct {
 	ctx     context.Context
-	file    *segmentFile
+	file    *Reader
 	reader  groupReader
 	group   int // the next to fetch
 	page    int // of the open row group
@@ -21,7 +21,7 @@ type groupScan struct {
 	failure error
 }
 
-func newGroupScan(ctx context.Context, f *segmentFile) groupScan {
+func newGroupScan(ctx context.Context, f *Reader) groupScan {
 	s := groupScan{ctx: ctx, file: f}
 	for i := range f.schema {
 		s.columns = append(s.columns, i)
@@ -69,7 +69,7 @@ func (s *groupScan) nextGroup() error {
 	return nil
 }
 
-func (s *groupScan) err() error { return s.failure }
+func (s *groupScan) Err() error { return s.failure }
 
 // A runCursor is a position among the runs of a page.
 type runCursor struct {
@@ -87,29 +87,29 @@ func (c *runCursor) at(runs []pageRun, row int) (end int) {
 	return int(runs[c.run].end)
 }
 
-// A rawScan gives the runs of a raw segment. A metric's rows come in several runs
+// A RawScan gives the runs of a raw segment. A metric's rows come in several runs
 // where a page ends in them.
-type rawScan struct {
+type RawScan struct {
 	groupScan
 	metric, policy runCursor
 	measures       []ingest.Measure // of the page
-	current        rawRun
+	current        RawRun
 }
 
-// scanRaw begins a scan of a raw segment.
-func (f *segmentFile) scanRaw(ctx context.Context) *rawScan {
-	f.must(kindRaw)
-	return &rawScan{groupScan: newGroupScan(ctx, f)}
+// ScanRaw begins a scan of a raw segment.
+func (f *Reader) ScanRaw(ctx context.Context) *RawScan {
+	f.must(Raw)
+	return &RawScan{groupScan: newGroupScan(ctx, f)}
 }
 
 // must panics if the segment is of another kind.
-func (f *segmentFile) must(k kind) {
+func (f *Reader) must(k Kind) {
 	if f.kind != k {
 		panic("BUG: segment " + f.name + " is " + string(f.kind) + ", not " + string(k))
 	}
 }
 
-func (s *rawScan) next() bool {
+func (s *RawScan) Next() bool {
 	if s.begin == s.size {
 		if !s.nextPage() {
 			return false
@@ -122,27 +122,27 @@ func (s *rawScan) next() bool {
 	}
 	metrics, policies := &s.reader.columns[0], &s.reader.columns[1]
 	end := min(s.metric.at(metrics.runs, s.begin), s.policy.at(policies.runs, s.begin))
-	s.current = rawRun{metrics.metric(s.metric.run), policies.policy(s.policy.run), s.measures[s.begin:end:end]}
+	s.current = RawRun{metrics.metric(s.metric.run), policies.policy(s.policy.run), s.measures[s.begin:end:end]}
 	s.begin = end
 	return true
 }
 
-func (s *rawScan) run() rawRun { return s.current }
+func (s *RawScan) Run() RawRun { return s.current }
 
-// A stateScan gives the rows of a state segment.
-type stateScan struct {
+// A StateScan gives the rows of a state segment.
+type StateScan struct {
 	groupScan
 	metric, policy runCursor
-	current        stateRow
+	current        StateRow
 }
 
-// scanState begins a scan of a state segment.
-func (f *segmentFile) scanState(ctx context.Context) *stateScan {
-	f.must(kindState)
-	return &stateScan{groupScan: newGroupScan(ctx, f)}
+// ScanState begins a scan of a state segment.
+func (f *Reader) ScanState(ctx context.Context) *StateScan {
+	f.must(State)
+	return &StateScan{groupScan: newGroupScan(ctx, f)}
 }
 
-func (s *stateScan) next() bool {
+func (s *StateScan) Next() bool {
 	if s.begin == s.size && !s.nextPage() {
 		return false
 	}
@@ -154,31 +154,31 @@ func (s *stateScan) next() bool {
 }
 
 // stateRow returns a row of the page; policy is the run that it is in.
-func (r *groupReader) stateRow(id ingest.MetricID, policy, row int) stateRow {
-	return stateRow{
+func (r *groupReader) stateRow(id ingest.MetricID, policy, row int) StateRow {
+	return StateRow{
 		Metric: id, Policy: r.columns[1].policy(policy),
 		Newest: r.columns[2].ints[row], Late: uint64(r.columns[3].ints[row]), Sealed: r.columns[4].ints[row],
 	}
 }
 
-func (s *stateScan) row() stateRow { return s.current }
+func (s *StateScan) Row() StateRow { return s.current }
 
-// A sealedScan gives the runs of a sealed segment, with the mean in each row that
+// A SealedScan gives the runs of a sealed segment, with the mean in each row that
 // has a sum and a count, if the segment was written with a mean. A series' rows
 // come in several runs where a page ends in them.
-type sealedScan struct {
+type SealedScan struct {
 	groupScan
 	metric, span runCursor
 	values       [][]float64 // of the page, per asked method
 	present      [][]bool
 	mean         derivedMean
-	current      sealedRun
+	current      SealedRun
 }
 
-// scanSealed begins a scan of a sealed segment.
-func (f *segmentFile) scanSealed(ctx context.Context) *sealedScan {
-	f.must(kindSealed)
-	s := &sealedScan{
+// ScanSealed begins a scan of a sealed segment.
+func (f *Reader) ScanSealed(ctx context.Context) *SealedScan {
+	f.must(Sealed)
+	s := &SealedScan{
 		groupScan: newGroupScan(ctx, f),
 		values:    make([][]float64, len(f.asked)), present: make([][]bool, len(f.asked)),
 	}
@@ -187,7 +187,7 @@ func (f *segmentFile) scanSealed(ctx context.Context) *sealedScan {
 	return s
 }
 
-func (s *sealedScan) next() bool {
+func (s *SealedScan) Next() bool {
 	if s.begin == s.size {
 		if !s.nextPage() {
 			return false
@@ -208,7 +208,7 @@ func (s *sealedScan) next() bool {
 	return true
 }
 
-func (s *sealedScan) takePage() {
+func (s *SealedScan) takePage() {
 	for i, c := range s.file.columns {
 		s.values[i], s.present[i] = nil, nil
 		if c >= 0 {
@@ -222,7 +222,7 @@ func (s *sealedScan) takePage() {
 	}
 }
 
-func (s *sealedScan) run() sealedRun { return s.current }
+func (s *SealedScan) Run() SealedRun { return s.current }
 
 func anyOf(flags []bool) bool {
 	for _, f := range flags {

@@ -1,7 +1,6 @@
-package carbonara
+package segment
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,37 +9,33 @@ import (
 	"millrace/ingest"
 )
 
-// verify reads all of the segment and compares it with its description: checksums,
+// Verify reads all of the segment and compares it with its description: checksums,
 // what pages are said to hold, order and uniqueness of rows, numbers and bounds.
-func (f *segmentFile) verify(ctx context.Context, want segment) error {
+func (f *Reader) Verify(ctx context.Context, want Info) error {
 	if err := f.check(ctx, want); err != nil {
 		return fmt.Errorf("cannot verify segment %s: %w", f.name, err)
 	}
 	return nil
 }
 
-func (f *segmentFile) check(ctx context.Context, want segment) error {
+func (f *Reader) check(ctx context.Context, want Info) error {
 	if want.Kind != f.kind || want.Rows != f.rows || want.Bytes != f.size {
 		return fmt.Errorf("%s with %d rows in %d bytes, not %s with %d rows in %d bytes",
 			f.kind, f.rows, f.size, want.Kind, want.Rows, want.Bytes)
 	}
-	contents, err := f.store.Read(ctx, f.name, []Range{{0, int64(len(parquetMagic))}})
+	magic, _, err := f.source.ReadRanges(ctx, f.name, []Range{{0, int64(len(parquetMagic))}})
 	if err != nil {
 		return err
 	}
-	if len(contents.Data) != 1 || !bytes.Equal(contents.Data[0], []byte(parquetMagic)) {
+	if len(magic) != 1 || string(magic[0]) != parquetMagic {
 		return errNotParquet
 	}
-	if _, err := f.lates(); err != nil {
+	if _, err := f.Lates(); err != nil {
 		return err
 	}
 	got, err := f.checkRows(ctx)
 	if err != nil {
 		return err
-	}
-	want = segment{
-		Kind: want.Kind, Bytes: want.Bytes, Rows: want.Rows, MinTime: want.MinTime, MaxTime: want.MaxTime,
-		MinMetric: want.MinMetric, MaxMetric: want.MaxMetric, Coarsest: want.Coarsest,
 	}
 	if got.Bytes = want.Bytes; got != want {
 		return fmt.Errorf("rows are %+v, not %+v", got, want)
@@ -56,7 +51,7 @@ type rowKey struct {
 }
 
 func (k rowKey) after(b rowKey) bool {
-	if c := compareMetrics(k.metric, b.metric); c != 0 {
+	if c := CompareMetrics(k.metric, b.metric); c != 0 {
 		return c > 0
 	}
 	if k.span != b.span {
@@ -66,7 +61,7 @@ func (k rowKey) after(b rowKey) bool {
 }
 
 // checkRows reads all rows and describes them.
-func (f *segmentFile) checkRows(ctx context.Context) (segment, error) {
+func (f *Reader) checkRows(ctx context.Context) (Info, error) {
 	scan := newGroupScan(ctx, f)
 	var seen description
 	var last rowKey
@@ -78,15 +73,15 @@ func (f *segmentFile) checkRows(ctx context.Context) (segment, error) {
 			metric.at(columns[0].runs, row)
 			key := rowKey{metric: columns[0].metric(metric.run)}
 			at := columns[2].ints[row]
-			if f.kind != kindState {
+			if f.kind != State {
 				key.time = at
 			}
-			if f.kind == kindSealed {
+			if f.kind == Sealed {
 				span.at(columns[1].runs, row)
 				key.span = columns[1].span(span.run)
 			}
 			if seen.Rows > 0 && !key.after(last) {
-				return segment{}, fmt.Errorf("row %d is not after the row before it", seen.Rows)
+				return Info{}, fmt.Errorf("row %d is not after the row before it", seen.Rows)
 			}
 			last = key
 			bounds.see(row, key, at)
@@ -94,11 +89,11 @@ func (f *segmentFile) checkRows(ctx context.Context) (segment, error) {
 			seen.Coarsest = max(seen.Coarsest, time.Duration(key.span))
 		}
 		if err := bounds.compare(scan.reader.group, scan.page); err != nil {
-			return segment{}, err
+			return Info{}, err
 		}
 	}
 	got := seen.take(f.kind, nil)
-	return got, errors.Unwrap(scan.err())
+	return got, errors.Unwrap(scan.Err())
 }
 
 // A pageCheck is what the page index should say of a page.

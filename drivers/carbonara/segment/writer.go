@@ -1,4 +1,4 @@
-package carbonara
+package segment
 
 import (
 	"encoding/base64"
@@ -14,7 +14,7 @@ import (
 
 // A description gathers what a segment's description says of its rows.
 type description struct {
-	segment
+	Info
 }
 
 func (d *description) see(id ingest.MetricID, rows int, first, last int64) {
@@ -27,39 +27,39 @@ func (d *description) see(id ingest.MetricID, rows int, first, last int64) {
 }
 
 // take returns the description of a file and empties it.
-func (d *description) take(k kind, file []byte) segment {
-	s := d.segment
+func (d *description) take(k Kind, file []byte) Info {
+	s := d.Info
 	s.Kind, s.Bytes = k, int64(len(file))
-	d.segment = segment{}
+	d.Info = Info{}
 	return s
 }
 
-func metadataOf(k kind, more ...format.KeyValue) []format.KeyValue {
+func metadataOf(k Kind, more ...format.KeyValue) []format.KeyValue {
 	return append([]format.KeyValue{{Key: keyFormat, Value: formatVersion}, {Key: keyKind, Value: string(k)}}, more...)
 }
 
-// A rawEncoder makes raw segments; see encoder.
-type rawEncoder struct {
-	file   *segmentWriter
+// A RawWriter makes raw segments; see Writer.
+type RawWriter struct {
+	file   *fileWriter
 	metric *dictWriter[ingest.MetricID]
 	policy *dictWriter[string]
 	times  *intWriter
 	values *doubleWriter
-	lates  []lateTotal
+	lates  []LateTotal
 	seen   description
 }
 
-func newRawEncoder() *rawEncoder {
+func NewRawWriter() *RawWriter {
 	z := newPageCompressor()
-	e := &rawEncoder{
+	e := &RawWriter{
 		metric: newMetricWriter(z), policy: newPolicyWriter(z),
 		times: &intWriter{z: z, bounded: true}, values: &doubleWriter{z: z},
 	}
-	e.file = newSegmentWriter(kindRaw, rawColumns, []columnWriter{e.metric, e.policy, e.times, e.values})
+	e.file = newFileWriter(Raw, rawColumns, []columnWriter{e.metric, e.policy, e.times, e.values})
 	return e
 }
 
-func (e *rawEncoder) add(run rawRun) {
+func (e *RawWriter) Add(run RawRun) {
 	measures := run.Measures
 	if len(measures) == 0 {
 		return
@@ -78,28 +78,28 @@ func (e *rawEncoder) add(run rawRun) {
 	}
 }
 
-// late adds totals that the file will carry.
-func (e *rawEncoder) late(totals []lateTotal) { e.lates = append(e.lates, totals...) }
+// Late adds totals that the file will carry.
+func (e *RawWriter) Late(totals []LateTotal) { e.lates = append(e.lates, totals...) }
 
-func (e *rawEncoder) rows() int64 { return e.seen.Rows }
+func (e *RawWriter) Rows() int64 { return e.seen.Rows }
 
-func (e *rawEncoder) size() int64 {
+func (e *RawWriter) Size() int64 {
 	return e.file.size() + int64(len(e.lates))*(16+binary.MaxVarintLen64)*4/3
 }
 
-func (e *rawEncoder) finish() ([]byte, segment, error) {
-	metadata := metadataOf(kindRaw)
+func (e *RawWriter) Finish() ([]byte, Info, error) {
+	metadata := metadataOf(Raw)
 	if len(e.lates) > 0 {
 		metadata = append(metadata, format.KeyValue{Key: keyLate, Value: formatLates(e.lates)})
 	}
 	e.lates = e.lates[:0]
 	file, err := e.file.finish(metadata)
-	return file, e.seen.take(kindRaw, file), err
+	return file, e.seen.take(Raw, file), err
 }
 
 // formatLates writes for each total the metric's 16 bytes and the count as a
 // varint, in base64.
-func formatLates(totals []lateTotal) string {
+func formatLates(totals []LateTotal) string {
 	var b []byte
 	for _, t := range totals {
 		b = append(b, t.Metric[:]...)
@@ -108,27 +108,27 @@ func formatLates(totals []lateTotal) string {
 	return base64.StdEncoding.EncodeToString(b)
 }
 
-// A stateEncoder makes state segments; see encoder. The times of its description
+// A StateWriter makes state segments; see Writer. The times of its description
 // are those of Newest.
-type stateEncoder struct {
-	file                 *segmentWriter
+type StateWriter struct {
+	file                 *fileWriter
 	metric               *dictWriter[ingest.MetricID]
 	policy               *dictWriter[string]
 	newest, late, sealed *intWriter
 	seen                 description
 }
 
-func newStateEncoder() *stateEncoder {
+func NewStateWriter() *StateWriter {
 	z := newPageCompressor()
-	e := &stateEncoder{
+	e := &StateWriter{
 		metric: newMetricWriter(z), policy: newPolicyWriter(z),
 		newest: &intWriter{z: z, bounded: true}, late: &intWriter{z: z}, sealed: &intWriter{z: z},
 	}
-	e.file = newSegmentWriter(kindState, stateColumns, []columnWriter{e.metric, e.policy, e.newest, e.late, e.sealed})
+	e.file = newFileWriter(State, stateColumns, []columnWriter{e.metric, e.policy, e.newest, e.late, e.sealed})
 	return e
 }
 
-func (e *stateEncoder) add(row stateRow) {
+func (e *StateWriter) Add(row StateRow) {
 	e.seen.see(row.Metric, 1, row.Newest, row.Newest)
 	e.metric.append(row.Metric, 1)
 	e.policy.append(row.Policy, 1)
@@ -138,18 +138,18 @@ func (e *stateEncoder) add(row stateRow) {
 	e.file.advance(1)
 }
 
-func (e *stateEncoder) rows() int64 { return e.seen.Rows }
-func (e *stateEncoder) size() int64 { return e.file.size() }
+func (e *StateWriter) Rows() int64 { return e.seen.Rows }
+func (e *StateWriter) Size() int64 { return e.file.size() }
 
-func (e *stateEncoder) finish() ([]byte, segment, error) {
-	file, err := e.file.finish(metadataOf(kindState))
-	return file, e.seen.take(kindState, file), err
+func (e *StateWriter) Finish() ([]byte, Info, error) {
+	file, err := e.file.finish(metadataOf(State))
+	return file, e.seen.take(State, file), err
 }
 
-// A sealedEncoder makes sealed segments; see encoder. A mean that is the quotient
+// A SealedWriter makes sealed segments; see Writer. A mean that is the quotient
 // of the sum and the count beside it is not written: readers divide again.
-type sealedEncoder struct {
-	file             *segmentWriter
+type SealedWriter struct {
+	file             *fileWriter
 	methods          []ingest.Method
 	mean, sum, count int // indexes of methods; -1 if it isn't there
 	metric           *dictWriter[ingest.MetricID]
@@ -159,9 +159,9 @@ type sealedEncoder struct {
 	seen             description
 }
 
-func newSealedEncoder(methods []ingest.Method) *sealedEncoder {
+func NewSealedWriter(methods []ingest.Method) *SealedWriter {
 	z := newPageCompressor()
-	e := &sealedEncoder{
+	e := &SealedWriter{
 		methods: slices.Clone(methods),
 		metric:  newMetricWriter(z), span: newSpanWriter(z), times: &intWriter{z: z, bounded: true},
 	}
@@ -172,7 +172,7 @@ func newSealedEncoder(methods []ingest.Method) *sealedEncoder {
 		e.values = append(e.values, w)
 		columns = append(columns, w)
 	}
-	e.file = newSegmentWriter(kindSealed, sealedColumns(methods), columns)
+	e.file = newFileWriter(Sealed, sealedColumns(methods), columns)
 	return e
 }
 
@@ -181,7 +181,7 @@ func quotient(methods []ingest.Method) (mean, sum, count int) {
 	return slices.Index(methods, ingest.Mean), slices.Index(methods, ingest.Sum), slices.Index(methods, ingest.Count)
 }
 
-func (e *sealedEncoder) add(run sealedRun) {
+func (e *SealedWriter) Add(run SealedRun) {
 	rows := len(run.Times)
 	if rows == 0 {
 		return
@@ -201,7 +201,7 @@ func (e *sealedEncoder) add(run sealedRun) {
 	}
 }
 
-func (e *sealedEncoder) addValues(w *doubleWriter, method int, run sealedRun, begin, end int) {
+func (e *SealedWriter) addValues(w *doubleWriter, method int, run SealedRun, begin, end int) {
 	present := run.Present[method]
 	if present == nil {
 		w.appendNulls(end - begin)
@@ -220,22 +220,22 @@ func (e *sealedEncoder) addValues(w *doubleWriter, method int, run sealedRun, be
 
 // isQuotient says whether the mean of a row is what a reader gets from its sum and
 // its count, to the bit.
-func (e *sealedEncoder) isQuotient(run sealedRun, row int) bool {
+func (e *SealedWriter) isQuotient(run SealedRun, row int) bool {
 	sums, counts := run.Present[e.sum], run.Present[e.count]
 	return sums != nil && counts != nil && sums[row] && counts[row] &&
 		math.Float64bits(run.Values[e.sum][row]/run.Values[e.count][row]) == math.Float64bits(run.Values[e.mean][row])
 }
 
-func (e *sealedEncoder) rows() int64 { return e.seen.Rows }
-func (e *sealedEncoder) size() int64 { return e.file.size() }
+func (e *SealedWriter) Rows() int64 { return e.seen.Rows }
+func (e *SealedWriter) Size() int64 { return e.file.size() }
 
-func (e *sealedEncoder) finish() ([]byte, segment, error) {
+func (e *SealedWriter) Finish() ([]byte, Info, error) {
 	names := make([]string, len(e.methods))
 	for i, m := range e.methods {
 		names[i] = m.String()
 	}
-	file, err := e.file.finish(metadataOf(kindSealed, format.KeyValue{Key: keyMethods, Value: strings.Join(names, ",")}))
-	return file, e.seen.take(kindSealed, file), err
+	file, err := e.file.finish(metadataOf(Sealed, format.KeyValue{Key: keyMethods, Value: strings.Join(names, ",")}))
+	return file, e.seen.take(Sealed, file), err
 }
 
-var _, _, _ encoder = &rawEncoder{}, &stateEncoder{}, &sealedEncoder{}
+var _, _, _ Writer = &RawWriter{}, &StateWriter{}, &SealedWriter{}

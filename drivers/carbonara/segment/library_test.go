@@ -1,4 +1,4 @@
-package carbonara
+package segment
 
 import (
 	"bytes"
@@ -16,10 +16,10 @@ import (
 
 // The library reads our files as it reads any others.
 
-func libraryFile(t *testing.T, e encoder) *parquet.File {
+func libraryFile(t *testing.T, e Writer) *parquet.File {
 	t.Helper()
 	f, _ := finished(t, e)
-	data := f.store.(*objectStore).data
+	data := f.source.(*object).data
 	file, err := parquet.OpenFile(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		t.Fatal(err)
@@ -54,15 +54,15 @@ func TestLibraryReadsRaw(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	for _, most := range []int{1, 10, 500} {
 		want := someRuns(rng, 70_000/most, most)
-		e := newRawEncoder()
+		e := NewRawWriter()
 		for _, run := range want {
-			e.add(run)
+			e.Add(run)
 		}
-		var got []rawRun
+		var got []RawRun
 		for _, row := range libraryRows(t, libraryFile(t, e)) {
 			id := ingest.MetricID(row[0].ByteArray())
 			if n := len(got); n == 0 || got[n-1].Metric != id {
-				got = append(got, rawRun{Metric: id, Policy: string(row[1].ByteArray())})
+				got = append(got, RawRun{Metric: id, Policy: string(row[1].ByteArray())})
 			}
 			run := &got[len(got)-1]
 			run.Measures = append(run.Measures, ingest.Measure{Time: row[2].Int64(), Value: row[3].Double()})
@@ -72,14 +72,14 @@ func TestLibraryReadsRaw(t *testing.T) {
 }
 
 func TestLibraryReadsState(t *testing.T) {
-	e := newStateEncoder()
-	var want, got []stateRow
+	e := NewStateWriter()
+	var want, got []StateRow
 	for i, id := range metricIDs(5000) {
-		want = append(want, stateRow{id, []string{"low", "high"}[i%2], int64(i), uint64(i % 3), int64(-i)})
-		e.add(want[i])
+		want = append(want, StateRow{id, []string{"low", "high"}[i%2], int64(i), uint64(i % 3), int64(-i)})
+		e.Add(want[i])
 	}
 	for _, row := range libraryRows(t, libraryFile(t, e)) {
-		got = append(got, stateRow{ingest.MetricID(row[0].ByteArray()), string(row[1].ByteArray()),
+		got = append(got, StateRow{ingest.MetricID(row[0].ByteArray()), string(row[1].ByteArray()),
 			row[2].Int64(), row[3].Uint64(), row[4].Int64()})
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -91,9 +91,9 @@ func TestLibraryReadsSealed(t *testing.T) {
 	methods := []ingest.Method{ingest.Max, ingest.Percentile(95).OfRate(), ingest.Last}
 	rng := rand.New(rand.NewPCG(5, 5))
 	want := someSealed(rng, 300, 500, methods)
-	e := newSealedEncoder(methods)
+	e := NewSealedWriter(methods)
 	for _, run := range want {
-		e.add(run)
+		e.Add(run)
 	}
 	rows := libraryRows(t, libraryFile(t, e))
 	i := 0
@@ -120,9 +120,9 @@ func TestLibraryReadsSealed(t *testing.T) {
 
 func TestFooter(t *testing.T) {
 	methods := []ingest.Method{ingest.Max, ingest.Percentile(95).OfRate()}
-	e := newSealedEncoder(methods)
+	e := NewSealedWriter(methods)
 	for _, run := range someSealed(rand.New(rand.NewPCG(5, 5)), 300, 500, methods) {
-		e.add(run)
+		e.Add(run)
 	}
 	file := libraryFile(t, e)
 	const schema = `message sealed {
@@ -157,7 +157,7 @@ func TestFooter(t *testing.T) {
 	}
 	for i, index := range file.OffsetIndexes() {
 		for p, location := range index.PageLocations {
-			if location.FirstRowIndex != int64(p*kindSealed.pageRows()) {
+			if location.FirstRowIndex != int64(p*Sealed.pageRows()) {
 				t.Errorf("page %d of chunk %d begins at row %d", p, i, location.FirstRowIndex)
 			}
 		}

@@ -1,4 +1,4 @@
-package carbonara
+package segment
 
 import (
 	"bytes"
@@ -14,10 +14,11 @@ import (
 
 // Segments are Parquet files that every reader of Parquet understands; FORMAT.md
 // says what is in them. The library (parquet-go) gives the thrift structures of
-// the footer and the encodings. Pages are cut and put together here, because its
-// writer takes one boxed value at a time and chooses encodings by schema, and its
-// reader fetches column by column; here a page of every column covers the same
-// rows, and one request fetches what a lookup needs.
+// the footer and the encodings. Pages are cut and put together here: a page of every
+// column covers the same rows, so that one request fetches what a lookup needs,
+// where the library's reader fetches column by column. Its generic writer would do
+// for flushes (0 to 20 % more time), but takes twice as long as this one for merges,
+// and it can't leave a column out that turns out to be empty.
 
 // The sizes that a reader doesn't depend on: it takes them from the footer.
 const (
@@ -157,7 +158,7 @@ func (c column) element() format.SchemaElement {
 }
 
 // schemaOf returns the file's schema: a root, and the columns below it.
-func schemaOf(k kind, columns []column) []format.SchemaElement {
+func schemaOf(k Kind, columns []column) []format.SchemaElement {
 	elements := make([]format.SchemaElement, 0, 1+len(columns))
 	elements = append(elements, format.SchemaElement{
 		Name: string(k), NumChildren: thrift.New(int32(len(columns))),
@@ -182,8 +183,8 @@ func guarded(f func() error) (err error) {
 // pageRows is how many rows a page has. A read decodes whole pages: of sealed rows,
 // which are wider and read in longer runs, shorter ones are worth their bytes (1,440
 // rows of a mean in 0.75 ms instead of 1.05, for 4 % more of them).
-func (k kind) pageRows() int {
-	if k == kindSealed {
+func (k Kind) pageRows() int {
+	if k == Sealed {
 		return 2 << 10
 	}
 	return 4 << 10

@@ -1,4 +1,4 @@
-package carbonara
+package segment
 
 import (
 	"context"
@@ -44,15 +44,15 @@ func (d *finder) locate(g *rowGroup, n int, metric func(int) ingest.MetricID, wa
 	d.hits, d.pages = d.hits[:0], d.pages[:0]
 	pages := len(g.metrics)
 	first, last := g.metrics[0][0], g.metrics[pages-1][1]
-	ask := sort.Search(n, func(i int) bool { return compareMetrics(metric(i), first) >= 0 })
+	ask := sort.Search(n, func(i int) bool { return CompareMetrics(metric(i), first) >= 0 })
 	page := 0
 	for ; ask < n; ask++ {
 		id := metric(ask)
-		if compareMetrics(id, last) > 0 {
+		if CompareMetrics(id, last) > 0 {
 			return
 		}
-		page += sort.Search(pages-page, func(i int) bool { return compareMetrics(g.metrics[page+i][1], id) >= 0 })
-		for p := page; p < pages && compareMetrics(g.metrics[p][0], id) <= 0; p++ {
+		page += sort.Search(pages-page, func(i int) bool { return CompareMetrics(g.metrics[page+i][1], id) >= 0 })
+		for p := page; p < pages && CompareMetrics(g.metrics[p][0], id) <= 0; p++ {
 			if !want(ask, p) {
 				continue
 			}
@@ -98,10 +98,10 @@ func (d *finder) eachHit(ctx context.Context, metric func(int) ingest.MetricID, 
 // if it has none.
 func (c *columnReader) rowsOf(id ingest.MetricID) (begin, end int) {
 	if c.plain {
-		begin = sort.Search(c.entries, func(i int) bool { return compareMetrics(c.entry(i), id) >= 0 })
-		return begin, begin + sort.Search(c.entries-begin, func(i int) bool { return compareMetrics(c.entry(begin+i), id) > 0 })
+		begin = sort.Search(c.entries, func(i int) bool { return CompareMetrics(c.entry(i), id) >= 0 })
+		return begin, begin + sort.Search(c.entries-begin, func(i int) bool { return CompareMetrics(c.entry(begin+i), id) > 0 })
 	}
-	run := sort.Search(len(c.runs), func(i int) bool { return compareMetrics(c.metric(i), id) >= 0 })
+	run := sort.Search(len(c.runs), func(i int) bool { return CompareMetrics(c.metric(i), id) >= 0 })
 	if run == len(c.runs) || c.metric(run) != id {
 		return 0, 0
 	}
@@ -136,10 +136,10 @@ func (d *finder) all(n int) []int {
 	return d.columns
 }
 
-// findRaw visits the measures of metrics with from ≤ time < to.
-func (f *segmentFile) findRaw(ctx context.Context, metrics []ingest.MetricID, from, to int64,
+// FindRaw visits the measures of metrics with from ≤ time < to.
+func (f *Reader) FindRaw(ctx context.Context, metrics []ingest.MetricID, from, to int64,
 	visit func(i int, measures []ingest.Measure, policy string) error) error {
-	f.must(kindRaw)
+	f.must(Raw)
 	d := finders.Get().(*finder)
 	defer putFinder(d)
 	metric := func(i int) ingest.MetricID { return metrics[i] }
@@ -174,9 +174,9 @@ func (f *segmentFile) findRaw(ctx context.Context, metrics []ingest.MetricID, fr
 	return nil
 }
 
-// findState visits the rows of metrics.
-func (f *segmentFile) findState(ctx context.Context, metrics []ingest.MetricID, visit func(i int, row stateRow) error) error {
-	f.must(kindState)
+// FindState visits the rows of metrics.
+func (f *Reader) FindState(ctx context.Context, metrics []ingest.MetricID, visit func(i int, row StateRow) error) error {
+	f.must(State)
 	d := finders.Get().(*finder)
 	defer putFinder(d)
 	metric := func(i int) ingest.MetricID { return metrics[i] }
@@ -199,9 +199,9 @@ func (f *segmentFile) findState(ctx context.Context, metrics []ingest.MetricID, 
 	return nil
 }
 
-// findSealed visits the rows of series. A mean is derived as in a sealedScan.
-func (f *segmentFile) findSealed(ctx context.Context, wants []sealedWant, visit func(i int, rows []ingest.Measure) error) error {
-	f.must(kindSealed)
+// FindSealed visits the rows of series. A mean is derived as in a SealedScan.
+func (f *Reader) FindSealed(ctx context.Context, wants []Want, visit func(i int, rows []ingest.Measure) error) error {
+	f.must(Sealed)
 	d := finders.Get().(*finder)
 	defer putFinder(d)
 	metric := func(i int) ingest.MetricID { return wants[i].Metric }
@@ -224,10 +224,10 @@ func (f *segmentFile) findSealed(ctx context.Context, wants []sealedWant, visit 
 	return nil
 }
 
-func (f *segmentFile) has(m ingest.Method) bool { return slices.Contains(f.asked, m) }
+func (f *Reader) has(m ingest.Method) bool { return slices.Contains(f.asked, m) }
 
 // columnOf is the column of a method, -1 if it has no value in the file.
-func (f *segmentFile) columnOf(m ingest.Method) int {
+func (f *Reader) columnOf(m ingest.Method) int {
 	if i := slices.Index(f.asked, m); i >= 0 {
 		return f.columns[i]
 	}
@@ -235,7 +235,7 @@ func (f *segmentFile) columnOf(m ingest.Method) int {
 }
 
 // columnsFor adds the columns of the methods of hits, ascending.
-func (f *segmentFile) columnsFor(columns []int, wants []sealedWant, hits []hit) []int {
+func (f *Reader) columnsFor(columns []int, wants []Want, hits []hit) []int {
 	var methods ingest.MethodSet
 	for _, h := range hits {
 		m := wants[h.ask].Method
@@ -253,7 +253,7 @@ func (f *segmentFile) columnsFor(columns []int, wants []sealedWant, hits []hit) 
 }
 
 // visitSeries gives visit what a want asks for among the rows of its metric.
-func (d *finder) visitSeries(want sealedWant, begin, end int, visit func([]ingest.Measure) error) error {
+func (d *finder) visitSeries(want Want, begin, end int, visit func([]ingest.Measure) error) error {
 	spans, times := &d.reader.columns[1], &d.reader.columns[2]
 	for run := spans.runAt(begin); run < len(spans.runs) && begin < end; run++ {
 		cut := min(end, int(spans.runs[run].end))

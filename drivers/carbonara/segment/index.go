@@ -1,4 +1,4 @@
-package carbonara
+package segment
 
 import (
 	"encoding/binary"
@@ -15,7 +15,7 @@ import (
 )
 
 // parse reads the page index and the footer out of a tail that is long enough.
-func (f *segmentFile) parse(tail []byte) error {
+func (f *Reader) parse(tail []byte) error {
 	end := len(tail) - footerEnd
 	footer := tail[end-int(binary.LittleEndian.Uint32(tail[end:])) : end]
 	sum, err := parseTailSum(footer)
@@ -60,7 +60,7 @@ func (f *segmentFile) parse(tail []byte) error {
 	return nil
 }
 
-func (f *segmentFile) parseMetadata(metadata []format.KeyValue) error {
+func (f *Reader) parseMetadata(metadata []format.KeyValue) error {
 	values := make(map[string]string, len(metadata))
 	for _, kv := range metadata {
 		values[kv.Key] = kv.Value
@@ -69,13 +69,13 @@ func (f *segmentFile) parseMetadata(metadata []format.KeyValue) error {
 		return fmt.Errorf("format version %q is not %q", v, formatVersion)
 	}
 	f.late = strings.Clone(values[keyLate])
-	switch f.kind = kind(values[keyKind]); f.kind {
-	case kindRaw:
-		f.kind, f.schema = kindRaw, rawColumns
-	case kindState:
-		f.kind, f.schema = kindState, stateColumns
-	case kindSealed:
-		f.kind = kindSealed
+	switch f.kind = Kind(values[keyKind]); f.kind {
+	case Raw:
+		f.kind, f.schema = Raw, rawColumns
+	case State:
+		f.kind, f.schema = State, stateColumns
+	case Sealed:
+		f.kind = Sealed
 		return f.parseMethods(values[keyMethods])
 	default:
 		return fmt.Errorf("unknown kind %q", f.kind)
@@ -83,7 +83,7 @@ func (f *segmentFile) parseMetadata(metadata []format.KeyValue) error {
 	return nil
 }
 
-func (f *segmentFile) parseMethods(list string) error {
+func (f *Reader) parseMethods(list string) error {
 	if list == "" {
 		return nil
 	}
@@ -101,11 +101,11 @@ func (f *segmentFile) parseMethods(list string) error {
 
 // checkSchema compares the file's schema with that of its kind, and finds the
 // columns of methods.
-func (f *segmentFile) checkSchema(elements []format.SchemaElement) error {
+func (f *Reader) checkSchema(elements []format.SchemaElement) error {
 	if len(elements) == 0 {
 		return errors.New("no schema")
 	}
-	if f.kind == kindSealed {
+	if f.kind == Sealed {
 		var stored []ingest.Method
 		for _, m := range f.asked {
 			column := -1

@@ -1,4 +1,4 @@
-package carbonara
+package segment
 
 import (
 	"math"
@@ -13,8 +13,8 @@ import (
 )
 
 // cloneSealed copies a run that a scan gave.
-func cloneSealed(run sealedRun) sealedRun {
-	c := sealedRun{Metric: run.Metric, Granularity: run.Granularity, Times: slices.Clone(run.Times)}
+func cloneSealed(run SealedRun) SealedRun {
+	c := SealedRun{Metric: run.Metric, Granularity: run.Granularity, Times: slices.Clone(run.Times)}
 	for i := range run.Values {
 		c.Values = append(c.Values, slices.Clone(run.Values[i]))
 		c.Present = append(c.Present, slices.Clone(run.Present[i]))
@@ -32,7 +32,7 @@ type cell struct {
 }
 
 // cells lists the values that are present in runs, however the runs are cut.
-func cells(runs []sealedRun, methods []ingest.Method) []cell {
+func cells(runs []SealedRun, methods []ingest.Method) []cell {
 	var list []cell
 	for _, run := range runs {
 		for row, at := range run.Times {
@@ -46,21 +46,21 @@ func cells(runs []sealedRun, methods []ingest.Method) []cell {
 	return list
 }
 
-func rowsOfRuns(runs []sealedRun) (rows int) {
+func rowsOfRuns(runs []SealedRun) (rows int) {
 	for _, run := range runs {
 		rows += len(run.Times)
 	}
 	return rows
 }
 
-func scannedSealed(t testing.TB, f *segmentFile) []sealedRun {
+func scannedSealed(t testing.TB, f *Reader) []SealedRun {
 	t.Helper()
-	var runs []sealedRun
-	scan := f.scanSealed(t.Context())
-	for scan.next() {
-		runs = append(runs, cloneSealed(scan.run()))
+	var runs []SealedRun
+	scan := f.ScanSealed(t.Context())
+	for scan.Next() {
+		runs = append(runs, cloneSealed(scan.Run()))
 	}
-	if err := scan.err(); err != nil {
+	if err := scan.Err(); err != nil {
 		t.Fatal(err)
 	}
 	return runs
@@ -75,11 +75,11 @@ func sameCells(t *testing.T, want, got []cell) {
 }
 
 // someSealed makes runs whose values are missing here and there.
-func someSealed(rng *rand.Rand, metrics, most int, methods []ingest.Method) []sealedRun {
-	var runs []sealedRun
+func someSealed(rng *rand.Rand, metrics, most int, methods []ingest.Method) []SealedRun {
+	var runs []SealedRun
 	for _, id := range metricIDs(metrics) {
 		for _, granularity := range []time.Duration{time.Second, time.Minute, time.Hour}[rng.IntN(3):] {
-			run := sealedRun{Metric: id, Granularity: granularity}
+			run := SealedRun{Metric: id, Granularity: granularity}
 			at := ingest.Floor(rng.Int64N(1e18), granularity)
 			for range 1 + rng.IntN(most) {
 				at += int64(granularity) * (1 + rng.Int64N(3))
@@ -107,7 +107,7 @@ func someSealed(rng *rand.Rand, metrics, most int, methods []ingest.Method) []se
 
 // divideMeans sets the means of rows with sum and count to their quotient, as the
 // aggregation does.
-func divideMeans(runs []sealedRun, methods []ingest.Method) {
+func divideMeans(runs []SealedRun, methods []ingest.Method) {
 	mean, sum, count := quotient(methods)
 	for _, run := range runs {
 		for row := range run.Times {
@@ -123,28 +123,28 @@ func divideMeans(runs []sealedRun, methods []ingest.Method) {
 }
 
 func TestSealedRoundTrip(t *testing.T) {
-	f := func(name string, methods []ingest.Method, prepare func([]sealedRun), metrics, most int) {
+	f := func(name string, methods []ingest.Method, prepare func([]SealedRun), metrics, most int) {
 		t.Run(name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(7, uint64(most)))
 			runs := someSealed(rng, metrics, most, methods)
 			prepare(runs)
-			e := newSealedEncoder(methods)
-			encode := func(runs []sealedRun) ([]byte, *segmentFile) {
+			e := NewSealedWriter(methods)
+			encode := func(runs []SealedRun) ([]byte, *Reader) {
 				for _, run := range runs {
-					e.add(run)
+					e.Add(run)
 				}
-				if e.rows() != int64(rowsOfRuns(runs)) {
-					t.Errorf("rows() = %d, want %d", e.rows(), rowsOfRuns(runs))
+				if e.Rows() != int64(rowsOfRuns(runs)) {
+					t.Errorf("rows() = %d, want %d", e.Rows(), rowsOfRuns(runs))
 				}
-				size := e.size()
+				size := e.Size()
 				file, d := finished(t, e)
 				if d.Bytes > size {
 					t.Errorf("%d bytes, size before %d", d.Bytes, size)
 				}
-				return file.store.(*objectStore).data, file
+				return file.source.(*object).data, file
 			}
 			first, file := encode(runs)
-			if diff := cmp.Diff(methods, file.methods()); diff != "" {
+			if diff := cmp.Diff(methods, file.Methods()); diff != "" {
 				t.Error(diff)
 			}
 			got := scannedSealed(t, file)
@@ -157,15 +157,15 @@ func TestSealedRoundTrip(t *testing.T) {
 			}
 		})
 	}
-	asTheyAre := func([]sealedRun) {}
+	asTheyAre := func([]SealedRun) {}
 	some := []ingest.Method{ingest.Max, ingest.Percentile(95).OfRate(), ingest.Last}
 	f("one row", some, asTheyAre, 1, 1)
 	f("small", some, asTheyAre, 20, 5)
 	f("large", some, asTheyAre, 160, 500)
 	f("no methods", nil, asTheyAre, 5, 5)
 	f("mean without a count", []ingest.Method{ingest.Mean, ingest.Sum}, asTheyAre, 20, 50)
-	f("means that are quotients", defaultMethods(), func(runs []sealedRun) { divideMeans(runs, defaultMethods()) }, 40, 500)
-	f("a method that comes late", some, func(runs []sealedRun) {
+	f("means that are quotients", defaultMethods(), func(runs []SealedRun) { divideMeans(runs, defaultMethods()) }, 40, 500)
+	f("a method that comes late", some, func(runs []SealedRun) {
 		for _, run := range runs[:len(runs)-1] {
 			run.Values[2], run.Present[2] = nil, nil
 		}
@@ -174,28 +174,28 @@ func TestSealedRoundTrip(t *testing.T) {
 		last.Present[2][len(last.Times)-1] = true
 	}, 160, 500)
 	all := ingest.AllMethods()
-	f("all methods", all.List(), func(runs []sealedRun) { divideMeans(runs, all.List()) }, 3, 30)
+	f("all methods", all.List(), func(runs []SealedRun) { divideMeans(runs, all.List()) }, 3, 30)
 }
 
 func TestSealedMean(t *testing.T) {
 	methods := []ingest.Method{ingest.Sum, ingest.Mean, ingest.Count}
-	rows := func(means []float64, hasMean, hasSum, hasCount []bool) sealedRun {
-		return sealedRun{
+	rows := func(means []float64, hasMean, hasSum, hasCount []bool) SealedRun {
+		return SealedRun{
 			Metric: metricID(1), Granularity: time.Minute, Times: []int64{0, 60e9, 120e9}[:len(hasSum)],
 			Values:  [][]float64{{10, 20, 30}, means, {4, 4, 4}},
 			Present: [][]bool{hasSum, hasMean, hasCount},
 		}
 	}
-	f := func(name string, run sealedRun, wantColumn bool, want []float64) {
+	f := func(name string, run SealedRun, wantColumn bool, want []float64) {
 		t.Run(name, func(t *testing.T) {
-			e := newSealedEncoder(methods)
-			e.add(run)
+			e := NewSealedWriter(methods)
+			e.Add(run)
 			file, _ := finished(t, e)
 			if got := file.columnOf(ingest.Mean) >= 0; got != wantColumn {
 				t.Errorf("mean has a column: %t", got)
 			}
 			var found, scanned []float64
-			err := file.findSealed(t.Context(), []sealedWant{{run.Metric, run.Granularity, ingest.Mean, ingest.MinTime, ingest.MaxTime}},
+			err := file.FindSealed(t.Context(), []Want{{run.Metric, run.Granularity, ingest.Mean, ingest.MinTime, ingest.MaxTime}},
 				func(_ int, rows []ingest.Measure) error {
 					for _, m := range rows {
 						found = append(found, m.Value)
@@ -231,9 +231,9 @@ func TestSealedFind(t *testing.T) {
 		rng := rand.New(rand.NewPCG(11, uint64(most)))
 		runs := someSealed(rng, max(3, 6_000/most), most, methods)
 		divideMeans(runs, methods)
-		e := newSealedEncoder(methods)
+		e := NewSealedWriter(methods)
 		for _, run := range runs {
-			e.add(run)
+			e.Add(run)
 		}
 		f, d := finished(t, e)
 		for range 15 {
@@ -242,12 +242,12 @@ func TestSealedFind(t *testing.T) {
 	}
 }
 
-func checkFindSealed(t *testing.T, f *segmentFile, d segment, runs []sealedRun, methods []ingest.Method, rng *rand.Rand) {
+func checkFindSealed(t *testing.T, f *Reader, d Info, runs []SealedRun, methods []ingest.Method, rng *rand.Rand) {
 	t.Helper()
-	var wants []sealedWant
+	var wants []Want
 	for range 1 + rng.IntN(10) {
 		run := runs[rng.IntN(len(runs))]
-		want := sealedWant{run.Metric, run.Granularity, methods[rng.IntN(len(methods))], ingest.MinTime, ingest.MaxTime}
+		want := Want{run.Metric, run.Granularity, methods[rng.IntN(len(methods))], ingest.MinTime, ingest.MaxTime}
 		switch rng.IntN(6) {
 		case 0:
 			want.Metric = metricID(-1)
@@ -262,13 +262,13 @@ func checkFindSealed(t *testing.T, f *segmentFile, d segment, runs []sealedRun, 
 		wants = append(wants, want)
 	}
 	slices.SortFunc(wants, compareWants)
-	wants = slices.CompactFunc(wants, func(a, b sealedWant) bool { return compareWants(a, b) == 0 })
+	wants = slices.CompactFunc(wants, func(a, b Want) bool { return compareWants(a, b) == 0 })
 	got, want := make([][]ingest.Measure, len(wants)), make([][]ingest.Measure, len(wants))
 	for i, w := range wants {
 		want[i] = rowsOfWant(w, runs, methods)
 	}
 	last := 0
-	err := f.findSealed(t.Context(), wants, func(i int, rows []ingest.Measure) error {
+	err := f.FindSealed(t.Context(), wants, func(i int, rows []ingest.Measure) error {
 		if i < last {
 			t.Errorf("want %d after %d", i, last)
 		}
@@ -283,8 +283,8 @@ func checkFindSealed(t *testing.T, f *segmentFile, d segment, runs []sealedRun, 
 	}
 }
 
-func compareWants(a, b sealedWant) int {
-	if c := compareMetrics(a.Metric, b.Metric); c != 0 {
+func compareWants(a, b Want) int {
+	if c := CompareMetrics(a.Metric, b.Metric); c != 0 {
 		return c
 	}
 	if a.Granularity != b.Granularity {
@@ -293,7 +293,7 @@ func compareWants(a, b sealedWant) int {
 	return int(a.Method) - int(b.Method)
 }
 
-func rowsOfWant(w sealedWant, runs []sealedRun, methods []ingest.Method) (rows []ingest.Measure) {
+func rowsOfWant(w Want, runs []SealedRun, methods []ingest.Method) (rows []ingest.Measure) {
 	method := slices.Index(methods, w.Method)
 	for _, run := range runs {
 		if method < 0 || run.Metric != w.Metric || run.Granularity != w.Granularity || run.Present[method] == nil {
