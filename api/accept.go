@@ -147,31 +147,40 @@ func (e *unknownError) Unwrap() error { return e.failure }
 // submit puts what was scanned into the log and answers.
 func (q *request) submit(s *scan, p preferences) error {
 	s.batch = ingest.Batch{Project: q.who.Account(), Trace: q.traceparent(), Entries: s.body.Entries}
-	ticket, refusals, err := q.acceptor.Accept(q.ctx, &s.batch, s.body.Lenient)
+	ticket, refusals, err := q.acceptor.Accept(q.ctx, &s.batch, p.strict)
 	if err != nil {
 		return q.notAccepted(err)
 	}
-	q.metrics.accepted(q.ctx, ticket.Accepted)
 	s.takeRefusals(refusals)
 	ticket.Refused = s.refused
+	return q.accepted(ticket, s.rejects, len(refusals), p)
+}
 
+// accepted answers a request whose measures are in the log: with nothing, unless the
+// client has asked for more or parts of it were left out. Of those that were left
+// out, so many were too far ahead of the clock.
+func (q *request) accepted(ticket ingest.Ticket, rejects []reject, future int, p preferences) error {
+	q.metrics.accepted(q.ctx, ticket.Accepted, ticket.Refused, future)
 	token := ticket.String()
 	h := q.w.Header()
 	h[headerPosition] = []string{token}
 	h["Location"] = []string{q.base() + "/v1/ingest/" + token}
-	if p.lenient {
+	switch {
+	case p.lenient:
 		q.applied("handling=lenient")
+	case p.strict:
+		q.applied("handling=strict")
 	}
 	if p.wait > 0 && q.await(ticket.Position, p.wait) {
 		q.waited(p)
-		doc, err := q.fate(ticket, s.rejects)
+		doc, err := q.fate(ticket, rejects)
 		if err != nil {
 			return err
 		}
 		return q.json(http.StatusOK, doc)
 	}
-	if p.lenient {
-		return q.json(http.StatusAccepted, q.queued(ticket, s.rejects))
+	if p.lenient || ticket.Refused > 0 {
+		return q.json(http.StatusAccepted, q.queued(ticket, rejects))
 	}
 	return q.empty(http.StatusAccepted)
 }

@@ -44,8 +44,12 @@ func TestPostBatch(t *testing.T) {
 		invalid("bad value", `{"`+a+`": `+one+`, "`+b+`": [{"timestamp": 1, "value": 1}, {"timestamp": 2, "value": "x"}]}`,
 			"unexpected measures value @ data['"+b+"'][1]['value']", `["`+b+`", "1", "value"]`),
 		invalid("lists for measures", `{"`+a+`": [["2015-03-06T14:33:57", 43.1]]}`, "unexpected measures format @ data['"+a+"'][0]", `["`+a+`", "0"]`),
-		{"from the future", "POST", batchPath, post(`{"`+a+`": `+one+`, "`+b+`": [{"timestamp": "+2 days", "value": 1}]}`, acceptJSON), 400,
+		{"from the future, strictly", "POST", batchPath, post(`{"`+a+`": `+one+`, "`+b+`": [{"timestamp": "+2 days", "value": 1}]}`, acceptJSON, "Prefer: handling=strict"), 400,
 			[]string{"in the future @ data['" + b + "'][0]['timestamp']", `"detail": ["` + b + `", "0", "timestamp"]`}, "", nil},
+		{"from the future alone", "POST", batchPath, post(`{"`+b+`": [{"timestamp": "+1 hour", "value": 1}]}`, acceptJSON), 400,
+			[]string{"in the future @ data['" + b + "'][0]['timestamp']"}, "", nil},
+		{"from the future beside others", "POST", batchPath, post(`{"` + a + `": [{"timestamp": "-5 minutes", "value": 1}, {"timestamp": "+2 days", "value": 1}], "` + b + `": [{"timestamp": "+2 days", "value": 1}]}`), 202,
+			[]string{`"accepted": 1, "refused": 2`, `{"metric": "` + a + `", "measure": 1, "field": "timestamp", "reason": "timestamp `, `{"metric": "` + b + `", "measure": 0, "field"`}, "", nil},
 		{"two", "POST", batchPath, post(`{"` + a + `": ` + one + `, "` + strings.ToUpper(b) + `": ` + one + `}`), 202, nil, "", []string{"Content-Length: 0"}},
 		{"one without measures", "POST", batchPath, post(`{"` + a + `": [], "` + b + `": ` + one + `}`), 202, nil, "", nil},
 		{"admin", "POST", batchPath, call{as: "admin", body: `{"` + theirs + `": ` + one + `}`}, 202, nil, "", nil},
@@ -60,7 +64,7 @@ func TestPostBatch(t *testing.T) {
 			count[r.Project+" "+e.Metric.String()]++
 		}
 	}
-	if diff := cmp.Diff(map[string]int{"foobar " + a: 1, "foobar " + b: 2, "admin " + theirs: 1}, count); diff != "" {
+	if diff := cmp.Diff(map[string]int{"foobar " + a: 2, "foobar " + b: 2, "admin " + theirs: 1}, count); diff != "" {
 		t.Errorf("the log (-want +got): %s", diff)
 	}
 }
@@ -124,7 +128,7 @@ func TestLenient(t *testing.T) {
 			{Metric: "foobar", Reason: "not a valid value"},
 			{Metric: no, Reason: "Metric " + no + " does not exist"},
 			{Metric: theirs, Reason: "Access was denied to this metric"},
-			{Metric: a, Measure: n(2), Field: "timestamp", Reason: "timestamp 2255-03-14T16:00:00Z is more than 24h0m0s in the future"},
+			{Metric: a, Measure: n(2), Field: "timestamp", Reason: "timestamp 2255-03-14T16:00:00Z is more than 30m0s in the future"},
 		},
 		Lag: lagDoc{Records: 1, Bytes: 10},
 	}

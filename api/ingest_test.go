@@ -257,7 +257,7 @@ func TestParsePrefer(t *testing.T) {
 	f(preferences{}, "wait=x, wait=20") // the first counts
 	f(preferences{}, "wait=1.5")
 	f(preferences{}, "wait=99999999999")
-	f(preferences{}, "handling=strict, handling=lenient")
+	f(preferences{strict: true}, "handling=strict, handling=lenient")
 	f(preferences{}, "wait", "handling", ",;=")
 }
 

@@ -48,8 +48,8 @@ func TestPostMeasures(t *testing.T) {
 			`{"cause": "Invalid input", "reason": "unexpected measures format", "detail": [], "measure": 0}`),
 		invalid("no number", `[{"timestamp": "2015-03-06T14:33:57", "value": 12}, {"timestamp": "2015-03-06T14:34:12", "value": "foobar"}]`,
 			`{"cause": "Invalid input", "reason": "unexpected measures value", "detail": [], "measure": 1, "field": "value"}`),
-		{"from the future", "POST", path, post(`[{"timestamp": "2015-01-01", "value": 1}, {"timestamp": "2200-01-01", "value": 1}]`, acceptJSON), 400,
-			[]string{`"cause": "Invalid input", "reason": "timestamp 2200-01-01T00:00:00Z `, `is more than 24h0m0s in the future", "detail": [], "measure": 1, "field": "timestamp"}`}, "", nil},
+		{"from the future", "POST", path, post(`[{"timestamp": "2015-01-01", "value": 1}, {"timestamp": "2200-01-01", "value": 1}]`, acceptJSON, "Prefer: handling=strict"), 400,
+			[]string{`"cause": "Invalid input", "reason": "timestamp 2200-01-01T00:00:00Z `, `is more than 30m0s in the future", "detail": [], "measure": 1, "field": "timestamp"}`}, "", nil},
 		{"no JSON", "POST", path, post(`[{`, acceptJSON), 400, []string{`"cause": "Unable to decode body"`}, "", nil},
 
 		{"nothing", "POST", path, post("[]"), 202, nil, "", []string{"Content-Length: 0"}},

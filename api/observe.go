@@ -15,11 +15,12 @@ import (
 type apiMetrics struct {
 	duration           metric.Float64Histogram
 	batches, measures  metric.Int64Counter
-	refused            metric.Int64Counter
+	refused, leftOut   metric.Int64Counter
 	waits              metric.Int64Counter
 	reasons            [reasons]metric.MeasurementOption
 	unmatched          route
 	applied, abandoned metric.MeasurementOption
+	future, bad        metric.MeasurementOption
 }
 
 // A reason says why a batch, or a part of it, was not taken.
@@ -49,6 +50,7 @@ func newAPIMetrics(meter metric.Meter) (*apiMetrics, error) {
 	counter(&m.batches, "millrace.accepted.batches", "{batch}", "batches of measures that are in the log")
 	counter(&m.measures, "millrace.accepted.measures", "{measure}", "measures that are in the log")
 	counter(&m.refused, "millrace.refused.batches", "{batch}", "batches that were refused, by reason")
+	counter(&m.leftOut, "millrace.refused.measures", "{measure}", "measures left out of batches that were accepted, by reason")
 	counter(&m.waits, "millrace.waits", "{wait}", "waits for measures to be applied, by outcome")
 	var err error
 	m.duration, err = meter.Float64Histogram("http.server.request.duration", metric.WithUnit("s"), metric.WithDescription("time from a request's header to its answer"),
@@ -59,6 +61,8 @@ func newAPIMetrics(meter metric.Meter) (*apiMetrics, error) {
 	}
 	m.applied = metric.WithAttributeSet(attribute.NewSet(attribute.String("outcome", "applied")))
 	m.abandoned = metric.WithAttributeSet(attribute.NewSet(attribute.String("outcome", "abandoned")))
+	m.future = metric.WithAttributeSet(attribute.NewSet(attribute.String("reason", "future")))
+	m.bad = metric.WithAttributeSet(attribute.NewSet(attribute.String("reason", "invalid")))
 	m.prepare(&m.unmatched)
 	return m, errors.Join(errs...)
 }
@@ -79,9 +83,17 @@ func (m *apiMetrics) request(ctx context.Context, rt *route, status int, took ti
 	m.duration.Record(ctx, took.Seconds(), rt.measured[min(max(status/100, 0), 5)])
 }
 
-func (m *apiMetrics) accepted(ctx context.Context, measures uint64) {
+// accepted counts a batch: its measures, and those left out of it, of which so many
+// were too far ahead of the clock.
+func (m *apiMetrics) accepted(ctx context.Context, measures, leftOut uint64, future int) {
 	m.batches.Add(ctx, 1)
 	m.measures.Add(ctx, int64(measures))
+	if future > 0 {
+		m.leftOut.Add(ctx, int64(future), m.future)
+	}
+	if bad := int64(leftOut) - int64(future); bad > 0 {
+		m.leftOut.Add(ctx, bad, m.bad)
+	}
 }
 
 func (m *apiMetrics) refuse(ctx context.Context, why reason) { m.refused.Add(ctx, 1, m.reasons[why]) }

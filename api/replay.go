@@ -130,7 +130,7 @@ func (r *replay) one(l *ingest.DeadLetter) error {
 		return nil
 	}
 	b.Entries[0].Policy = infos[0].Policy
-	t, _, err := r.acceptor.Accept(r.ctx, &b, false)
+	t, _, err := r.acceptor.Accept(r.ctx, &b, true)
 	if bad, ok := errors.AsType[*ingest.BadMeasureError](err); ok {
 		r.fail(l, bad.Error())
 		return nil
@@ -138,7 +138,7 @@ func (r *replay) one(l *ingest.DeadLetter) error {
 	if err != nil {
 		return r.notAccepted(err)
 	}
-	r.metrics.accepted(r.ctx, t.Accepted)
+	r.metrics.accepted(r.ctx, t.Accepted, 0, 0)
 	r.doc.Replayed++
 	r.doc.Measures += t.Accepted
 	r.cover(t)

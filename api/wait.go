@@ -22,7 +22,8 @@ const timeToAnswer = 500 * time.Millisecond
 // preferences are what a Prefer header asks for, of what we know.
 type preferences struct {
 	wait    time.Duration // 0: not at all
-	lenient bool
+	lenient bool          // take what is good, list the rest
+	strict  bool          // take all or nothing
 }
 
 // parsePrefer reads Prefer headers (RFC 7240): of a preference given twice the
@@ -43,7 +44,7 @@ func parsePrefer(headers []string) preferences {
 				seenWait = true
 			case "handling":
 				if !seenHandling {
-					p.lenient = strings.EqualFold(value, "lenient")
+					p.lenient, p.strict = strings.EqualFold(value, "lenient"), strings.EqualFold(value, "strict")
 				}
 				seenHandling = true
 			}

@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -182,7 +183,7 @@ func TestAcceptFuture(t *testing.T) {
 	a.now = func() time.Time { return time.Unix(1000, 0) }
 	limit := int64(4600 * time.Second)
 
-	_, _, err := a.Accept(t.Context(), batchOf(2, 5, limit, limit+1), false)
+	_, _, err := a.Accept(t.Context(), batchOf(2, 5, limit, limit+1), true)
 	bad, ok := errors.AsType[*BadMeasureError](err)
 	if !ok || bad.Entry != 0 || bad.Measure != 2 || bad.Metric != metricN(0) || !strings.Contains(err.Error(), metricN(0).String()) {
 		t.Fatalf("got %v", err)
@@ -190,12 +191,26 @@ func TestAcceptFuture(t *testing.T) {
 	if len(log.sacks[0]) != 0 {
 		t.Fatal("a refused batch was written")
 	}
-	ticket, refusals, err := a.Accept(t.Context(), batchOf(2, 5, limit, limit+1), true)
+	ticket, refusals, err := a.Accept(t.Context(), batchOf(2, 5, limit, limit+1), false)
 	if err != nil || len(refusals) != 2 || ticket.Accepted != 4 || ticket.Refused != 2 {
-		t.Fatalf("lenient: %+v %v %v", ticket, refusals, err)
+		t.Fatalf("not strict: %+v %v %v", ticket, refusals, err)
 	}
 	if got := log.sacks[0][0].Record.Entries[1].Measures; len(got) != 2 {
-		t.Errorf("lenient wrote %v", got)
+		t.Errorf("not strict: wrote %v", got)
+	}
+	if _, _, err := a.Accept(t.Context(), batchOf(2, limit+1), false); err == nil || len(log.sacks[0]) != 1 {
+		t.Errorf("a batch of which nothing is left: %v, %d records", err, len(log.sacks[0]))
+	}
+}
+
+// A measure that is an hour ahead, which a wrong time zone makes, is refused where
+// nobody has said otherwise.
+func TestAcceptFutureDefault(t *testing.T) {
+	a := NewAcceptor(newMemoryLog(1), nil, 1, AcceptConfig{})
+	now := time.Now()
+	_, refusals, err := a.Accept(t.Context(), batchOf(1, now.Add(29*time.Minute).UnixNano(), now.Add(time.Hour).UnixNano()), false)
+	if err != nil || len(refusals) != 1 || refusals[0].Measure != 1 {
+		t.Errorf("got %v, %v", refusals, err)
 	}
 }
 
@@ -240,6 +255,42 @@ func TestAcceptCutsLargeRecords(t *testing.T) {
 	}
 	if count != n+1 || value[5] != 2 {
 		t.Errorf("%d measures, at 5: %v; want %d and 2", count, value[5], n+1)
+	}
+}
+
+// Names that fill a record leave no room for a measure.
+func TestAcceptNamesTooLong(t *testing.T) {
+	a := NewAcceptor(newMemoryLog(1), nil, 1, AcceptConfig{})
+	for _, n := range []int{MaxRecord / 2, MaxRecord - RecordOverhead - EntryOverhead, MaxRecord} {
+		b := batchOf(1, 1)
+		b.Project, b.Entries[0].Policy = strings.Repeat("p", n), strings.Repeat("x", n)
+		if _, _, err := a.Accept(t.Context(), b, false); !errors.Is(err, ErrTooLarge) {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+}
+
+// What a batch costs grows with its measures, however often it names a metric. The
+// memory that is taken stands for the work: time would not be told the same twice.
+func TestAcceptLinear(t *testing.T) {
+	cost := func(n int) float64 {
+		a := NewAcceptor(discardLog{}, nil, 1, AcceptConfig{})
+		b := &Batch{Entries: make([]Entry, n)}
+		measures := make([]Measure, 2*n)
+		for i := range b.Entries {
+			b.Entries[i] = Entry{Metric: metricN(i % 2), Policy: "low", Measures: measures[2*i : 2*i+2]}
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if _, _, err := a.Accept(t.Context(), b, false); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		return float64(after.TotalAlloc - before.TotalAlloc)
+	}
+	few, many := cost(60_000), cost(240_000)
+	if many > 6*few {
+		t.Errorf("60,000 entries take %.0f bytes, four times as many %.1f times that", few, many/few)
 	}
 }
 
@@ -313,6 +364,34 @@ func TestAdmission(t *testing.T) {
 			time.Sleep(8 * time.Second)
 			if _, _, err := a.Accept(t.Context(), batchOf(1, 1), false); err != nil {
 				t.Error("after a while:", err)
+			}
+		})
+	})
+	t.Run("a 503 leaves the quota alone", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			log := newMemoryLog(1)
+			a := NewAcceptor(log, nil, 1, AcceptConfig{ProjectQuota: 2})
+			log.fail = ErrUnavailable
+			for range 5 {
+				if _, _, err := a.Accept(t.Context(), batchOf(20, 1), false); !errors.Is(err, ErrUnavailable) {
+					t.Fatal(err)
+				}
+			}
+			log.fail, log.free = nil, 10
+			time.Sleep(time.Second) // the room is asked for now and then
+			for range 5 {
+				_, _, err := a.Accept(t.Context(), batchOf(20, 1), false)
+				refused(t, err, false, "room")
+			}
+			log.free = 1 << 40
+			time.Sleep(time.Second)
+			if _, _, err := a.Accept(t.Context(), batchOf(20, 1), false); err != nil {
+				t.Error("the burst is used up by batches that were not taken:", err)
+			}
+			_, _, err := a.Accept(t.Context(), batchOf(20, 1), false)
+			refused(t, err, true, "quota")
+			if a.inFlight.Load() != 0 {
+				t.Errorf("%d bytes are still in flight", a.inFlight.Load())
 			}
 		})
 	})

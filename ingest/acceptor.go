@@ -12,7 +12,7 @@ import (
 // AcceptConfig bounds what an Acceptor takes. The zero value of a field means
 // its default.
 type AcceptConfig struct {
-	MaxFuture    time.Duration // how far ahead of the clock a measure may be; 24 h; negative: any
+	MaxFuture    time.Duration // how far ahead of the clock a measure may be; 30 min; negative: any
 	MaxInFlight  int64         // bytes of records on their way into the log; 256 MiB
 	MinRoom      int64         // bytes that the log must have left; 64 MiB
 	MaxAge       time.Duration // of the oldest record not yet applied; 1 h
@@ -22,7 +22,7 @@ type AcceptConfig struct {
 }
 
 func (c AcceptConfig) withDefaults() AcceptConfig {
-	setDefault(&c.MaxFuture, 24*time.Hour)
+	setDefault(&c.MaxFuture, 30*time.Minute)
 	setDefault(&c.MaxInFlight, 256<<20)
 	setDefault(&c.MinRoom, 64<<20)
 	setDefault(&c.MaxAge, time.Hour)
@@ -48,7 +48,7 @@ type RefusedError struct {
 
 func (e *RefusedError) Error() string { return e.Reason }
 
-// A Refusal is a part of a batch that was left out (Accept with lenient).
+// A Refusal is a measure of a batch that was left out.
 type Refusal struct {
 	Entry   int // index in the batch's entries
 	Measure int // index in the entry's measures
@@ -87,48 +87,22 @@ func NewAcceptor(log Appender, progress *Progress, sacks int, config AcceptConfi
 	return a
 }
 
-// Accept puts a batch into the log, all of it or nothing, and returns when it is
-// durable. Every entry names an existing metric and its policy; the caller has
-// seen to that. Lenient leaves out the measures that can't be taken and says
-// which; otherwise the first of them refuses the batch with a BadMeasureError.
-// RefusedError says that nothing was written and when to come back; an error
-// wrapping ErrUnavailable that the outcome is unknown and sending again is safe.
-// The batch is the caller's again when Accept returns; lenient may have shortened
-// its entries.
-func (a *Acceptor) Accept(ctx context.Context, b *Batch, lenient bool) (Ticket, []Refusal, error) {
-	now := a.now()
-	refusals, err := a.checkTimes(b, now, lenient)
+// Accept puts a batch into the log and returns when it is durable. Every entry names
+// an existing metric and its policy; the caller has seen to that. Measures too far
+// ahead of the clock are left out and listed; strict makes the first of them refuse
+// the batch with a BadMeasureError, which is also the answer where nothing else would
+// be left. RefusedError says that nothing was written and when to come back; an error
+// wrapping ErrUnavailable that the outcome is unknown and sending again is safe. The
+// batch is the caller's again when Accept returns; its entries may have become shorter.
+func (a *Acceptor) Accept(ctx context.Context, b *Batch, strict bool) (Ticket, []Refusal, error) {
+	admission, refusals, err := a.Admit(b, strict)
 	if err != nil {
 		return Ticket{}, nil, err
 	}
-	measures := b.Measures()
-	if measures == 0 {
-		return Ticket{Refused: uint64(len(refusals)), Position: make(Position, a.sacks), First: make(Position, a.sacks)}, refusals, nil
-	}
-	if err := a.quotas.take(b.Project, measures, a.config, now); err != nil {
+	defer admission.Release()
+	t, err := admission.Append(ctx)
+	if err != nil {
 		return Ticket{}, nil, err
-	}
-	size := int64(measures)*MeasureOverhead + int64(len(b.Entries))*EntryOverhead
-	if err := a.admit(size, now); err != nil {
-		return Ticket{}, nil, err
-	}
-	defer a.inFlight.Add(-size)
-
-	c := a.scratch.Get().(*cutter)
-	defer a.scratch.Put(c)
-	out := c.cut(b, now.UTC())
-	defer c.reset()
-	if err := a.append(ctx, out); err != nil {
-		return Ticket{}, nil, err
-	}
-	t := Ticket{Accepted: uint64(measures), Refused: uint64(len(refusals))}
-	positions := make(Position, 2*a.sacks)
-	t.Position, t.First = positions[:a.sacks:a.sacks], positions[a.sacks:]
-	for _, o := range out {
-		if t.Position[o.Sack] == 0 {
-			t.First[o.Sack] = o.Offset
-		}
-		t.Position[o.Sack] = o.Offset + 1
 	}
 	return t, refusals, nil
 }
@@ -149,15 +123,17 @@ func (a *Acceptor) append(ctx context.Context, out []Outgoing) error {
 	return err
 }
 
-// checkTimes finds the measures that are too far ahead of the clock.
-func (a *Acceptor) checkTimes(b *Batch, now time.Time, lenient bool) ([]Refusal, error) {
+// checkTimes takes the measures that are too far ahead of the clock out of the batch.
+func (a *Acceptor) checkTimes(b *Batch, now time.Time, strict bool) ([]Refusal, error) {
 	if a.config.MaxFuture < 0 {
 		return nil, nil
 	}
 	limit := now.UnixNano() + int64(a.config.MaxFuture)
 	var refusals []Refusal
+	left := 0
 	for i := range b.Entries {
 		e := &b.Entries[i]
+		left += len(e.Measures)
 		if !anyAfter(e.Measures, limit) { // Fast path.
 			continue
 		}
@@ -169,12 +145,16 @@ func (a *Acceptor) checkTimes(b *Batch, now time.Time, lenient bool) ([]Refusal,
 			}
 			r := Refusal{Entry: i, Measure: j, Metric: e.Metric, Reason: fmt.Sprintf(
 				"timestamp %s is more than %s in the future", time.Unix(0, m.Time).UTC().Format(time.RFC3339Nano), a.config.MaxFuture)}
-			if !lenient {
+			if strict {
 				return nil, &BadMeasureError{r}
 			}
 			refusals = append(refusals, r)
 		}
+		left -= len(e.Measures) - len(kept)
 		e.Measures = kept
+	}
+	if left == 0 && len(refusals) > 0 {
+		return nil, &BadMeasureError{refusals[0]}
 	}
 	return refusals, nil
 }

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -21,8 +22,11 @@ func newCutter(sacks int) *cutter {
 }
 
 // cut returns the records to append. They share the batch's measures, except
-// where a metric's measures had to be cut in two.
-func (c *cutter) cut(b *Batch, accepted time.Time) []Outgoing {
+// where a metric's measures had to be joined or cut in two. The work is linear in
+// entries and measures, but for the sorting of a metric that doesn't fit into one
+// record. ErrTooLarge says that not even one measure would fit, because of what
+// stands around it.
+func (c *cutter) cut(b *Batch, accepted time.Time) ([]Outgoing, error) {
 	c.sackOf = slices.Grow(c.sackOf[:0], len(b.Entries))[:len(b.Entries)]
 	clear(c.counts)
 	used := 0
@@ -60,11 +64,15 @@ func (c *cutter) cut(b *Batch, accepted time.Time) []Outgoing {
 			c.out = append(c.out, Outgoing{Sack: Sack(s), Record: &c.records[len(c.records)-1]})
 			continue
 		}
-		for _, part := range split(whole) {
+		parts, err := split(whole)
+		if err != nil {
+			return nil, err
+		}
+		for _, part := range parts {
 			c.out = append(c.out, Outgoing{Sack: Sack(s), Record: part})
 		}
 	}
-	return c.out
+	return c.out, nil
 }
 
 func (c *cutter) reset() {
@@ -78,7 +86,7 @@ func (c *cutter) reset() {
 // one that can't is sorted by time first (stably: the later of equals stays the
 // later): then each part is newer than the one before, and judging them one after
 // the other gives what judging them at once would.
-func split(whole Record) []*Record {
+func split(whole Record) ([]*Record, error) {
 	var parts []*Record
 	head := whole
 	head.Entries = nil
@@ -102,6 +110,9 @@ func split(whole Record) []*Record {
 			continue
 		}
 		most := (MaxRecord - empty - EntryOverhead - len(e.Policy) - 2) / MeasureOverhead
+		if most < 1 {
+			return nil, fmt.Errorf("%w: no measure fits beside the names of project and archive policy", ErrTooLarge)
+		}
 		sorted := slices.Clone(e.Measures)
 		slices.SortStableFunc(sorted, func(a, b Measure) int {
 			switch {
@@ -120,22 +131,38 @@ func split(whole Record) []*Record {
 		flush()
 	}
 	flush()
-	return parts
+	return parts, nil
 }
 
 // together joins the entries of one metric, in the order of first occurrence.
 func together(entries []Entry) []Entry {
-	first := make(map[MetricID]int, len(entries))
-	joined := make([]Entry, 0, len(entries))
-	for _, e := range entries {
-		i, ok := first[e.Metric]
-		if !ok {
-			first[e.Metric] = len(joined)
+	type place struct{ joined, entries, measures int }
+	places := make(map[MetricID]place, len(entries))
+	for i := range entries {
+		e := &entries[i]
+		p, seen := places[e.Metric]
+		if !seen {
+			p.joined = -1
+		}
+		p.entries++
+		p.measures += len(e.Measures)
+		places[e.Metric] = p
+	}
+	joined := make([]Entry, 0, len(places))
+	for i := range entries {
+		e := entries[i]
+		p := places[e.Metric]
+		if p.entries == 1 { // Fast path.
 			joined = append(joined, e)
 			continue
 		}
-		j := &joined[i]
-		j.Measures = slices.Concat(j.Measures, e.Measures)
+		if p.joined < 0 {
+			p.joined = len(joined)
+			places[e.Metric] = p
+			joined = append(joined, Entry{Metric: e.Metric, Measures: make([]Measure, 0, p.measures)})
+		}
+		j := &joined[p.joined]
+		j.Measures = append(j.Measures, e.Measures...)
 		j.Policy = e.Policy
 	}
 	return joined

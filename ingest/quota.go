@@ -50,6 +50,18 @@ func (q *quotas) take(project string, measures int, c AcceptConfig, now time.Tim
 	return nil
 }
 
+// give puts back what was taken for a batch that came to nothing.
+func (q *quotas) give(project string, measures int, c AcceptConfig) {
+	if c.ProjectQuota <= 0 || measures == 0 {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if b := q.projects[project]; b != nil { // one that was forgotten is full
+		b.tokens = min(c.ProjectQuota*quotaBurst, b.tokens+float64(measures))
+	}
+}
+
 // forget drops the buckets that have filled up again, when there are too many.
 func (q *quotas) forget(burst, rate float64, now time.Time) {
 	if q.projects == nil {

@@ -291,7 +291,7 @@ const futureEntry = 1 << 20
 // follows late.
 func (t *tenure) fromTheFuture(d *Delivery) []DeadLetter {
 	r := &d.Record
-	if t.config.MaxFuture < 0 || r.Kind != RecordMeasures {
+	if t.config.MaxFuture < 0 || r.Kind != RecordMeasures || r.AcceptedAt.IsZero() { // nobody can say ahead of what
 		return nil
 	}
 	limit := r.AcceptedAt.UnixNano() + int64(t.config.MaxFuture)

@@ -44,7 +44,7 @@ type apiConfig struct {
 }
 
 type ingestConfig struct {
-	MaxFuture    time.Duration `name:"max_future" default:"24h" help:"measures further ahead are refused; 0: none are"`
+	MaxFuture    time.Duration `name:"max_future" default:"30m" help:"measures further ahead are refused, each alone; 0: none"`
 	MaxInFlight  size          `name:"max_in_flight" default:"256MiB" help:"bytes on their way into the log, then 503"`
 	MaxAge       time.Duration `name:"max_age" default:"1h" help:"age of unapplied records, then 503"`
 	MinRoom      size          `name:"min_room" default:"64MiB" help:"bytes that the log must have left, else 503"`

@@ -75,7 +75,7 @@ func TestDeadLetters(t *testing.T) {
 	for _, l := range p.letters(t) {
 		letters[l.Metric] = l
 	}
-	if l := letters[future]; len(letters) != 2 || l.Measures != 1 || l.Policy != "high" || l.Reason != "timestamp is more than 24h0m0s after the record was accepted" {
+	if l := letters[future]; len(letters) != 2 || l.Measures != 1 || l.Policy != "high" || l.Reason != "timestamp is more than 30m0s after the record was accepted" {
 		t.Errorf("%+v", letters)
 	}
 	if l := letters[gone]; l.Measures != 1 || l.Policy != "passing" || !strings.Contains(l.Reason, "archive policy") {
@@ -96,7 +96,7 @@ func TestDeadLetters(t *testing.T) {
 
 	// What can't be accepted stays, and says why.
 	f(1, fmt.Sprintf(`(?s)replayed 0 dead letters with 0 measures\n.*%s stays: Metric %s does not exist\n.*millrace: 2 dead letters could not be replayed`, letters[gone].ID, gone), "replay", "--all")
-	f(1, letters[future].ID+" stays: .*more than 24h0m0s in the future", "replay", letters[future].ID, letters[future].ID)
+	f(1, letters[future].ID+" stays: .*more than 30m0s in the future", "replay", letters[future].ID, letters[future].ID)
 	f(0, "purged 1 dead letters", "purge", letters[gone].ID)
 	if code := p.terminate(); code != 0 {
 		t.Fatalf("status %d\n%s", code, p.log)

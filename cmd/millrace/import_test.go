@@ -108,7 +108,7 @@ FILE:8: bare " in non-quoted-field
 	f("late.csv", "timestamp,value\n2014-03-01 00:00:01,1.5\n2014-03-01 00:00:02,-2\n2014-02-28 23:59:59,7\n2014-02-28 23:00:00,7\n", []string{"--batch", "2"},
 		"2 measures came too late and were dropped", "", map[string][]string{"late": two})
 	f("future.csv", "timestamp,value\n2014-03-01 00:00:01,1.5\n2114-03-01 00:00:01,7\n2014-03-01 00:00:02,-2\n", nil,
-		"2 measures accepted", "the server refuses a measure of metric future: timestamp 2114-03-01T00:00:01Z is more than 24h0m0s in the future\n", map[string][]string{"future": two})
+		"2 measures accepted", "the server refuses a measure of metric future: timestamp 2114-03-01T00:00:01Z is more than 30m0s in the future\n", map[string][]string{"future": two})
 	f("extreme.csv", "timestamp,value\n2014-03-01 00:00:01,NaN\n2014-03-01 00:00:01,1.5\n2014-03-01 00:00:02,-2e0\n2014-03-01 00:00:03,1e999\n2014-03-01 00:00:04,-inf\n", nil,
 		"5 measures accepted", "", map[string][]string{})
 	f("empty.csv", "", nil, "1 files, 0 metrics: 0 measures accepted", "", map[string][]string{})
