@@ -52,7 +52,7 @@ func (w *blank) reset() {
 func BenchmarkPostBatch(b *testing.B) {
 	run := func(metrics, measures int) {
 		b.Run(fmt.Sprintf("%dx%d", metrics, measures), func(b *testing.B) {
-			x, err := index.Open(b.Context(), "sqlite::memory:", index.Config{})
+			x, err := openMemory(b)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -132,6 +132,8 @@ func failureOf(err error) *failure {
 		return unavailable(outcomeUnknown)
 	case errors.Is(err, index.ErrClosed):
 		return unavailable("The server is stopping. Please try again.")
+	case errors.Is(err, index.ErrUnavailable):
+		return unavailable("The index can't be asked now. Please try again.")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return unavailable("There was no answer in time. Please try again.")
 	}

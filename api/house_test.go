@@ -206,10 +206,16 @@ type build struct {
 	meter  metric.Meter
 }
 
+// openMemory opens an index that ends with the test.
+func openMemory(t testing.TB) (*index.Index, error) {
+	log, meter := slog.New(slog.NewTextHandler(t.Output(), nil)), metricnoop.NewMeterProvider().Meter("")
+	return index.Open(t.Context(), "sqlite::memory:", index.Config{}, log, meter)
+}
+
 // newHouse builds a house. It has no worker: see work.
 func newHouse(t testing.TB, b build) *house {
 	t.Helper()
-	x, err := index.Open(t.Context(), "sqlite::memory:", index.Config{})
+	x, err := openMemory(t)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -116,7 +116,7 @@ func BenchmarkMetrics(b *testing.B) {
 }
 
 func openBench(b *testing.B, config Config) *Index {
-	x, err := Open(b.Context(), "sqlite:"+b.TempDir()+"/index.db", config)
+	x, err := openURL(b, "sqlite:"+b.TempDir()+"/index.db", config)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -15,6 +15,8 @@ type Config struct {
 	Refresh time.Duration
 	// Readers is how many connections read at a time; 4.
 	Readers int
+	// Timeout is how long a read may take, if its context allows more; 5 s.
+	Timeout time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -22,6 +24,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.CacheMissing, time.Second)
 	setDefault(&c.Refresh, 2*time.Second)
 	setDefault(&c.Readers, 4)
+	setDefault(&c.Timeout, 5*time.Second)
 	return c
 }
 

@@ -2,8 +2,9 @@
 // exist. It keeps them in an SQL database and answers the hot questions from
 // memory.
 //
-// Open returns an [Index]. Its tables are in migrations/, which only ever grow;
-// dialect.go is all that differs between the databases. Reads use a pool of
+// Open returns an [Index] in SQLite, for one process, or in PostgreSQL, for many.
+// Its tables are in migrations/, which only ever grow; dialect.go is all that
+// differs between the databases, and in both one transaction writes at a time. Reads use a pool of
 // connections; every change goes through one writer goroutine (writer.go), which
 // commits whatever is waiting in one transaction and answers when that is
 // durable. Archive policies and rules are held in memory as one immutable

@@ -2,6 +2,7 @@ package index
 
 import (
 	"errors"
+	"strconv"
 
 	"millrace/ingest"
 )
@@ -15,6 +16,10 @@ var (
 
 // ErrClosed says that the index has been closed.
 var ErrClosed = errors.New("index is closed")
+
+// ErrUnavailable says that the database can't be asked now: it can't be reached, is
+// full or busy, or takes too long. The same again may work later.
+var ErrUnavailable = errors.New("index is unavailable")
 
 // The kinds of objects that an ObjectError names.
 const (
@@ -48,3 +53,12 @@ func (e *ObjectError) Is(target error) bool {
 type InvalidError struct{ Text string }
 
 func (e *InvalidError) Error() string { return e.Text }
+
+// quote shows the beginning of a text that an error is about.
+func quote(text string) string {
+	const shown = 64
+	if len(text) <= shown {
+		return strconv.QuoteToASCII(text)
+	}
+	return strconv.QuoteToASCII(text[:shown]) + "…"
+}

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	otelmetric "go.opentelemetry.io/otel/metric"
 )
 
 // An Index is an open index. Its methods may be called concurrently.
@@ -18,6 +21,8 @@ import (
 // happen.
 type Index struct {
 	config    Config
+	log       *slog.Logger
+	metrics   *metrics
 	database  *database
 	snapshots snapshots
 	cache     *cache
@@ -31,29 +36,39 @@ type Index struct {
 
 // Open opens the index that url names, creates it when there is none, and brings
 // its tables up to date. The URL sqlite:PATH is an SQLite database in a file whose
-// folder exists; sqlite::memory: is one that ends with Close. An error that is
-// ErrNewer says that a newer version of this program has changed the tables.
-func Open(ctx context.Context, url string, config Config) (*Index, error) {
+// folder exists; sqlite::memory: is one that ends with Close. The URL
+// postgres://USER:PASSWORD@HOST:PORT/DATABASE is a PostgreSQL database, which a
+// PgBouncer in transaction mode may stand before; its options are libpq's. An
+// error that is ErrNewer says that a newer version of this program has changed the
+// tables. What fails behind the back of every caller goes to log.
+func Open(ctx context.Context, url string, config Config, log *slog.Logger, meter otelmetric.Meter) (*Index, error) {
 	config = config.withDefaults()
 	db, err := openDatabase(url, config.Readers)
 	if err != nil {
 		return nil, err
 	}
-	x := &Index{config: config, database: db, cache: newCache(config.CacheMetrics, config.CacheMissing)}
-	if err := x.start(ctx); err != nil {
+	db.timeout = config.Timeout
+	x := &Index{config: config, log: log, database: db, cache: newCache(config.CacheMetrics, config.CacheMissing)}
+	if err := x.start(ctx, meter); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot open index %s: %w", db.name, err), db.close())
 	}
 	return x, nil
 }
 
-func (x *Index) start(ctx context.Context) error {
+func (x *Index) start(ctx context.Context, meter otelmetric.Meter) (err error) {
+	if x.metrics, err = newMetrics(meter); err != nil {
+		return err
+	}
+	if err := x.database.dialect.check(ctx, x.database.reading(), x.log); err != nil {
+		return err
+	}
 	if err := migrate(ctx, x.database, migrations()); err != nil {
 		return err
 	}
 	if _, err := x.snapshots.refresh(ctx, x.database.reading()); err != nil {
 		return err
 	}
-	x.writer = newWriter(x.database, &x.snapshots)
+	x.writer = newWriter(x.database, &x.snapshots, x.metrics)
 	x.running.Go(x.writer.run)
 	refreshing, stop := context.WithCancel(context.Background())
 	x.stop = stop
@@ -129,6 +144,9 @@ func (x *Index) failed(what string, err error) error {
 	}
 	if x.closed.Load() {
 		return ErrClosed
+	}
+	if x.database.transient(err) {
+		return fmt.Errorf("%s: %w: %w", what, ErrUnavailable, err)
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }

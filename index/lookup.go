@@ -44,6 +44,7 @@ func (x *Index) Lookup(ctx context.Context, entries []ingest.Entry, infos []Metr
 
 // ask asks the database about metrics and lets the cache remember what it says.
 func (x *Index) ask(ctx context.Context, ids []ingest.MetricID) (map[ingest.MetricID]MetricInfo, error) {
+	x.metrics.askedAbout(ctx, len(ids))
 	told := make(map[ingest.MetricID]MetricInfo, len(ids))
 	asked := x.cache.now()
 	for some := range slices.Chunk(ids, idsPerQuery) {

@@ -55,7 +55,7 @@ func (x *Index) CreateMetrics(ctx context.Context, metrics []Metric) error {
 			},
 			committed: func() { x.cache.created(metrics) },
 		})
-		if x.database.dialect.broken(err) == constraintNone {
+		if f := x.database.dialect.fault(err); f != faultUnique && f != faultForeign {
 			break
 		}
 		if why := whyRefused(ctx, x.database.reading(), refused); why != nil {

@@ -38,39 +38,27 @@ func migrations() []migration {
 }
 
 // migrate applies the migrations that the database hasn't seen, all or none of them.
-func migrate(ctx context.Context, db *database, list []migration) (err error) {
-	tx, err := db.writes.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, tx.Rollback())
-		}
-	}()
-	s := session{tx, db.dialect}
-	if db.dialect.lock != "" {
-		if _, err := s.exec(ctx, db.dialect.lock); err != nil {
+func migrate(ctx context.Context, db *database, list []migration) error {
+	_, err := db.transact(ctx, func(s session) error {
+		if _, err := s.exec(ctx, `CREATE TABLE IF NOT EXISTS migrations (
+			version BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_at BIGINT NOT NULL)`); err != nil {
 			return err
 		}
-	}
-	if _, err := s.exec(ctx, `CREATE TABLE IF NOT EXISTS migrations (
-		version BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_at BIGINT NOT NULL)`); err != nil {
-		return err
-	}
-	var version int
-	if err := s.row(ctx, []any{&version}, `SELECT coalesce(max(version), 0) FROM migrations`); err != nil {
-		return err
-	}
-	if version > len(list) {
-		return fmt.Errorf("%w: they are of version %d, and it knows up to %d", ErrNewer, version, len(list))
-	}
-	for i, m := range list[version:] {
-		if err := m.apply(ctx, s, version+i+1); err != nil {
-			return fmt.Errorf("cannot apply migration %s: %w", m.name, err)
+		var version int
+		if err := s.row(ctx, []any{&version}, `SELECT coalesce(max(version), 0) FROM migrations`); err != nil {
+			return err
 		}
-	}
-	return tx.Commit()
+		if version > len(list) {
+			return fmt.Errorf("%w: they are of version %d, and it knows up to %d", ErrNewer, version, len(list))
+		}
+		for i, m := range list[version:] {
+			if err := m.apply(ctx, s, version+i+1); err != nil {
+				return fmt.Errorf("cannot apply migration %s: %w", m.name, err)
+			}
+		}
+		return nil
+	})
+	return err
 }
 
 func (m migration) apply(ctx context.Context, s session, version int) error {

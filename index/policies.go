@@ -29,7 +29,7 @@ func (x *Index) CreatePolicy(ctx context.Context, p *ingest.ArchivePolicy) error
 func insertPolicy(ctx context.Context, s session, name string, row policyRow) error {
 	_, err := s.exec(ctx, `INSERT INTO archive_policies (name, back_window, definition, methods) VALUES (?, ?, ?, ?)`,
 		name, row.backWindow, row.definition, row.methods)
-	if s.dialect.broken(err) == constraintUnique {
+	if s.dialect.fault(err) == faultUnique {
 		return &ObjectError{KindPolicy, name, ErrExists}
 	}
 	return err
@@ -137,7 +137,7 @@ func (x *Index) DeletePolicy(ctx context.Context, name string) error {
 		apply: func(ctx context.Context, s session) error {
 			rows, err := s.exec(ctx, `DELETE FROM archive_policies WHERE name = ?`, name)
 			switch {
-			case s.dialect.broken(err) == constraintForeign:
+			case s.dialect.fault(err) == faultForeign:
 				return &ObjectError{KindPolicy, name, ErrInUse}
 			case err == nil && rows == 0:
 				return &ObjectError{KindPolicy, name, ErrNotFound}

@@ -25,10 +25,10 @@ func (x *Index) CreateRule(ctx context.Context, r Rule) error {
 func insertRule(ctx context.Context, s session, r Rule) error {
 	_, err := s.exec(ctx, `INSERT INTO archive_policy_rules (name, metric_pattern, archive_policy) VALUES (?, ?, ?)`,
 		r.Name, r.Pattern, r.Policy)
-	switch s.dialect.broken(err) {
-	case constraintUnique:
+	switch s.dialect.fault(err) {
+	case faultUnique:
 		return &ObjectError{KindRule, r.Name, ErrExists}
-	case constraintForeign:
+	case faultForeign:
 		return &ObjectError{KindPolicy, r.Policy, ErrNotFound}
 	}
 	return err
@@ -73,7 +73,7 @@ func (x *Index) RenameRule(ctx context.Context, name, to string) (Rule, error) {
 		apply: func(ctx context.Context, s session) error {
 			rows, err := s.exec(ctx, `UPDATE archive_policy_rules SET name = ? WHERE name = ?`, to, name)
 			switch {
-			case s.dialect.broken(err) == constraintUnique:
+			case s.dialect.fault(err) == faultUnique:
 				return &InvalidError{KindRule + " " + name + " does not support change: " + KindRule + " " + to + " already exists."}
 			case err != nil:
 				return err

@@ -25,7 +25,7 @@ func TestSQLite(t *testing.T) {
 
 func openIndex(t *testing.T, url string, config Config) *Index {
 	t.Helper()
-	x, err := Open(t.Context(), url, config)
+	x, err := openURL(t, url, config)
 	must(t, err)
 	t.Cleanup(func() { must(t, x.Close()) })
 	return x
@@ -45,7 +45,7 @@ func TestSQLiteURLs(t *testing.T) {
 		}
 	}
 	for _, url := range []string{"", "index.db", "sqlite", "sqlite:", "sqlite:x.db?mode=ro", "oracle:secret", "sqlite:no/such/folder/x.db"} {
-		x, err := Open(t.Context(), url, Config{})
+		x, err := openURL(t, url, Config{})
 		if err == nil {
 			t.Errorf("%q was opened", url)
 			x.Close()
@@ -155,7 +155,7 @@ func TestKilled(t *testing.T) {
 		if err := victim.Wait(); err == nil || len(told) < 100 {
 			t.Fatalf("the process that creates metrics has ended after %d: %v", len(told), err)
 		}
-		x, err := Open(t.Context(), url, Config{})
+		x, err := openURL(t, url, Config{})
 		must(t, err)
 		for _, id := range told {
 			if _, err := x.Metric(t.Context(), id); err != nil {
@@ -167,7 +167,7 @@ func TestKilled(t *testing.T) {
 }
 
 func createForever(t *testing.T, url string) {
-	x, err := Open(t.Context(), url, Config{})
+	x, err := openURL(t, url, Config{})
 	must(t, err)
 	value(x.CreateDefaults(t.Context()))(t)
 	for range 4 {

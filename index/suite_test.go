@@ -2,8 +2,11 @@ package index
 
 import (
 	"errors"
+	"log/slog"
 	"testing"
 	"time"
+
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
 
 	"millrace/ingest"
 )
@@ -53,7 +56,13 @@ func withPolicies(t *testing.T, open opener, config Config) *Index {
 	return x
 }
 
-func must(t *testing.T, err error) {
+// openURL opens the index at a URL.
+func openURL(t testing.TB, url string, config Config) (*Index, error) {
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	return Open(t.Context(), url, config, log, metricnoop.NewMeterProvider().Meter(""))
+}
+
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

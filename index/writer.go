@@ -2,9 +2,9 @@ package index
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"sync"
+	"time"
 )
 
 const (
@@ -33,14 +33,15 @@ type change struct {
 type writer struct {
 	database  *database
 	snapshots *snapshots
+	metrics   *metrics
 	queue     chan *change
 
 	mu     sync.RWMutex
 	closed bool
 }
 
-func newWriter(db *database, snapshots *snapshots) *writer {
-	return &writer{database: db, snapshots: snapshots, queue: make(chan *change, writerQueue)}
+func newWriter(db *database, snapshots *snapshots, m *metrics) *writer {
+	return &writer{database: db, snapshots: snapshots, metrics: m, queue: make(chan *change, writerQueue)}
 }
 
 // do makes a change and returns when it is durable, or can't be made, or ctx ends:
@@ -114,23 +115,39 @@ func (w *writer) gather(group []*change) []*change {
 	return group
 }
 
+const (
+	writerTries   = 3                // of a transaction that others were in the way of
+	writerTimeout = 20 * time.Second // of a transaction
+)
+
 // commit makes a group of changes in one transaction. An error concerns all of
 // them; those that can't be made have theirs in err. It doesn't stop when a
 // caller's context ends: the others' changes are in the same transaction.
 func (w *writer) commit(group []*change) (err error) {
-	ctx := context.Background()
-	tx, err := w.database.writes.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			if failed := tx.Rollback(); failed != nil && !errors.Is(failed, sql.ErrTxDone) {
-				err = errors.Join(err, failed)
-			}
+	ctx, cancel := context.WithTimeout(context.Background(), writerTimeout)
+	defer cancel()
+	begun := time.Now()
+	defer func() { w.metrics.written(len(group), time.Since(begun), err) }()
+	for try := 1; ; try++ {
+		var snapshot *snapshot
+		committing, err := w.database.transact(ctx, func(s session) (err error) {
+			snapshot, err = w.apply(ctx, s, group)
+			return err
+		})
+		if err == nil && snapshot != nil {
+			w.snapshots.store(snapshot)
 		}
-	}()
-	s := session{tx, w.database.dialect}
+		fault := w.database.dialect.fault(err)
+		again := fault == faultConflict || fault == faultLost && !committing
+		if !again || try == writerTries || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// apply applies a group of changes. When policies are changed it returns what they
+// are then.
+func (w *writer) apply(ctx context.Context, s session, group []*change) (_ *snapshot, err error) {
 	policies := false
 	for _, c := range group {
 		if c.err = c.ctx.Err(); c.err != nil {
@@ -142,22 +159,14 @@ func (w *writer) commit(group []*change) (err error) {
 			err = c.applyInSavepoint(ctx, s)
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		policies = policies || c.policies && c.err == nil
 	}
 	if !policies {
-		return tx.Commit()
+		return nil, nil
 	}
-	snapshot, err := w.snapshots.load().reread(ctx, s)
-	if err != nil {
-		return err
-	}
-	if err := tx.Commit(); err != nil {
-		return err
-	}
-	w.snapshots.store(snapshot)
-	return nil
+	return w.snapshots.load().reread(ctx, s)
 }
 
 // applyInSavepoint applies a change in a savepoint and leaves its error in c.err. The
@@ -167,6 +176,10 @@ func (c *change) applyInSavepoint(ctx context.Context, s session) error {
 		return err
 	}
 	if c.err = c.apply(ctx, s); c.err != nil {
+		switch s.dialect.fault(c.err) {
+		case faultConflict, faultLost:
+			return c.err
+		}
 		if _, err := s.exec(ctx, "ROLLBACK TO SAVEPOINT one_change"); err != nil {
 			return errors.Join(c.err, err)
 		}

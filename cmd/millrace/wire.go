@@ -52,7 +52,7 @@ func build(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (_ *p
 		return nil, err
 	}
 	p.closers = append(p.closers, lock)
-	if err := p.openIndex(ctx, c, log); err != nil {
+	if err := p.openIndex(ctx, c, log, t); err != nil {
 		return nil, err
 	}
 	if p.log, err = openQueue(c, log, t); err != nil {
@@ -97,8 +97,8 @@ func build(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (_ *p
 	return p, err
 }
 
-func (p *parts) openIndex(ctx context.Context, c *config, log *slog.Logger) (err error) {
-	p.index, err = index.Open(ctx, c.Index.URL, index.Config{CacheMetrics: c.Index.CacheMetrics})
+func (p *parts) openIndex(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (err error) {
+	p.index, err = index.Open(ctx, c.Index.URL, index.Config{CacheMetrics: c.Index.CacheMetrics}, log, t.meter)
 	if err != nil {
 		return err
 	}
