@@ -21,8 +21,8 @@ type observedStore struct {
 
 // verbMetrics are the attributes of one verb.
 type verbMetrics struct {
-	verb                           metric.MeasurementOption
-	done, missing, changed, failed metric.MeasurementOption
+	verb                                      metric.MeasurementOption
+	done, missing, unchanged, changed, failed metric.MeasurementOption
 }
 
 var storeVerbs = [...]string{"put", "read", "swap", "list", "delete"}
@@ -45,7 +45,7 @@ func observeStore(store carbonara.Store, meter metric.Meter) (*observedStore, er
 		}
 		o.verbs[verb] = verbMetrics{
 			verb: metric.WithAttributeSet(attribute.NewSet(of)),
-			done: outcome("done"), missing: outcome("not_found"), changed: outcome("changed"), failed: outcome("failed"),
+			done: outcome("done"), missing: outcome("not_found"), unchanged: outcome("not_modified"), changed: outcome("changed"), failed: outcome("failed"),
 		}
 	}
 	return o, nil
@@ -58,6 +58,8 @@ func (o *observedStore) observe(ctx context.Context, verb string, began time.Tim
 	switch {
 	case errors.Is(err, carbonara.ErrNotFound):
 		outcome = v.missing
+	case errors.Is(err, carbonara.ErrUnchanged):
+		outcome = v.unchanged
 	case errors.Is(err, carbonara.ErrChanged):
 		outcome = v.changed
 	case err != nil:
@@ -76,9 +78,9 @@ func (o *observedStore) Put(ctx context.Context, name string, data []byte) error
 	return err
 }
 
-func (o *observedStore) Read(ctx context.Context, name string, ranges []carbonara.Range) (carbonara.Contents, error) {
+func (o *observedStore) Read(ctx context.Context, name string, unless carbonara.Version, ranges []carbonara.Range) (carbonara.Contents, error) {
 	began := time.Now()
-	got, err := o.Store.Read(ctx, name, ranges)
+	got, err := o.Store.Read(ctx, name, unless, ranges)
 	bytes := 0
 	for _, data := range got.Data {
 		bytes += len(data)
@@ -87,9 +89,9 @@ func (o *observedStore) Read(ctx context.Context, name string, ranges []carbonar
 	return got, err
 }
 
-func (o *observedStore) Swap(ctx context.Context, name string, old carbonara.Version, data []byte) (carbonara.Version, error) {
+func (o *observedStore) Swap(ctx context.Context, name string, old carbonara.Version, data []byte, adds []carbonara.Addition) (carbonara.Version, error) {
 	began := time.Now()
-	version, err := o.Store.Swap(ctx, name, old, data)
+	version, err := o.Store.Swap(ctx, name, old, data, adds)
 	o.observe(ctx, "swap", began, len(data), err)
 	return version, err
 }

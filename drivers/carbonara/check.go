@@ -27,7 +27,7 @@ type Report struct {
 // every sack, in order. It changes nothing, and needs no open sack. The number of
 // sacks is the stored layout's.
 func Check(ctx context.Context, store Store, report func(Report)) error {
-	got, err := store.Read(ctx, layoutName, nil)
+	got, err := store.Read(ctx, layoutName, "", nil)
 	if err != nil {
 		return fmt.Errorf("cannot read %s: %w", layoutName, err)
 	}

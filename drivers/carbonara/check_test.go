@@ -42,7 +42,7 @@ func TestCheckOffsets(t *testing.T) {
 		for i, p := range pieces {
 			m.Segments[i].From, m.Segments[i].To, m.Segments[i].Run = p.from, p.to, p.run
 		}
-		if _, err := s.store.Swap(t.Context(), manifestName(0), s.store.objects[manifestName(0)].version, m.encode()); err != nil {
+		if _, err := s.store.Swap(t.Context(), manifestName(0), s.store.objects[manifestName(0)].version, m.encode(), nil); err != nil {
 			t.Fatal(err)
 		}
 		got := problems(t, s.store)
@@ -64,12 +64,12 @@ type changingStore struct {
 	change func()
 }
 
-func (s *changingStore) Read(ctx context.Context, name string, ranges []Range) (Contents, error) {
+func (s *changingStore) Read(ctx context.Context, name string, unless Version, ranges []Range) (Contents, error) {
 	if do := s.change; do != nil && strings.HasSuffix(name, ".parquet") {
 		s.change = nil
 		do()
 	}
-	return s.memoryStore.Read(ctx, name, ranges)
+	return s.memoryStore.Read(ctx, name, unless, ranges)
 }
 
 // Check may look at a deployment that is at work.

@@ -85,10 +85,12 @@ func (w *writer) delete(ctx context.Context, names []string) error {
 		full[i] = sackPrefix(w.sack) + name
 	}
 	w.driver.files.forget(full)
-	if err := w.driver.store.Delete(ctx, full); err != nil {
-		return fmt.Errorf("cannot delete %d segments of sack %d that are no longer used: %w", len(names), w.sack, err)
+	for batch := range slices.Chunk(full, w.driver.store.Traits().DeleteBatch) {
+		if err := w.driver.store.Delete(ctx, batch); err != nil {
+			return fmt.Errorf("cannot delete %d segments of sack %d that are no longer used: %w", len(batch), w.sack, err)
+		}
+		w.driver.stats.garbage.Add(uint64(len(batch)))
 	}
-	w.driver.stats.garbage.Add(uint64(len(names)))
 	return nil
 }
 

@@ -35,7 +35,7 @@ func (w *writer) commit(ctx context.Context, change func(m *manifest) error, don
 	m.Version = w.nextVersion()
 	a := &attempt{m.Version, done}
 	w.attempt = a
-	version, err := w.driver.store.Swap(ctx, manifestName(w.sack), w.version, m.encode())
+	version, err := w.driver.store.Swap(ctx, manifestName(w.sack), w.version, m.encode(), m.additions(w.sack, w.manifest))
 	switch {
 	case err == nil:
 		w.adopt(m, version)
@@ -87,7 +87,7 @@ func (w *writer) settleLocked(ctx context.Context) error {
 		}
 		idle := w.manifest.clone()
 		idle.Version = w.nextVersion()
-		version, err = w.driver.store.Swap(ctx, manifestName(w.sack), version, idle.encode())
+		version, err = w.driver.store.Swap(ctx, manifestName(w.sack), version, idle.encode(), nil)
 		switch {
 		case err == nil:
 			w.adopt(idle, version)

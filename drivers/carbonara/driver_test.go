@@ -78,13 +78,13 @@ func (s *faultyStore) Put(ctx context.Context, name string, data []byte) error {
 	return s.meddle(func() error { return s.Store.Put(ctx, name, data) })
 }
 
-func (s *faultyStore) Read(ctx context.Context, name string, ranges []Range) (c Contents, err error) {
-	err = s.meddle(func() error { c, err = s.Store.Read(ctx, name, ranges); return err })
+func (s *faultyStore) Read(ctx context.Context, name string, unless Version, ranges []Range) (c Contents, err error) {
+	err = s.meddle(func() error { c, err = s.Store.Read(ctx, name, unless, ranges); return err })
 	return c, err
 }
 
-func (s *faultyStore) Swap(ctx context.Context, name string, old Version, data []byte) (v Version, err error) {
-	err = s.meddle(func() error { v, err = s.Store.Swap(ctx, name, old, data); return err })
+func (s *faultyStore) Swap(ctx context.Context, name string, old Version, data []byte, adds []Addition) (v Version, err error) {
+	err = s.meddle(func() error { v, err = s.Store.Swap(ctx, name, old, data, adds); return err })
 	return v, err
 }
 

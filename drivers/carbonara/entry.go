@@ -27,6 +27,6 @@ type entry struct {
 type source struct{ store Store }
 
 func (s source) ReadRanges(ctx context.Context, name string, ranges []segment.Range) ([][]byte, int64, error) {
-	contents, err := s.store.Read(ctx, name, ranges)
+	contents, err := s.store.Read(ctx, name, "", ranges)
 	return contents.Data, contents.Size, err
 }

@@ -105,13 +105,13 @@ type slowStore struct {
 	late func() error
 }
 
-func (s *slowStore) Swap(ctx context.Context, name string, old Version, data []byte) (Version, error) {
+func (s *slowStore) Swap(ctx context.Context, name string, old Version, data []byte, adds []Addition) (Version, error) {
 	if s.lose {
 		s.lose = false
-		s.late = func() error { _, err := s.memoryStore.Swap(ctx, name, old, data); return err }
+		s.late = func() error { _, err := s.memoryStore.Swap(ctx, name, old, data, adds); return err }
 		return "", errors.New("no answer")
 	}
-	return s.memoryStore.Swap(ctx, name, old, data)
+	return s.memoryStore.Swap(ctx, name, old, data, adds)
 }
 
 // A swap that arrives after its writer has given it up is recognised, whenever it

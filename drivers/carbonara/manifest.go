@@ -139,6 +139,17 @@ func (m *manifest) replace(old, new []entry, now time.Time) error {
 	return nil
 }
 
+// additions are the segments that a manifest names and the one before it didn't.
+func (m *manifest) additions(sack ingest.Sack, before *manifest) (adds []Addition) {
+	named := before.names()
+	for _, s := range m.Segments {
+		if !named[s.Name] {
+			adds = append(adds, Addition{sackPrefix(sack) + s.Name, s.Bytes})
+		}
+	}
+	return adds
+}
+
 func (m *manifest) encode() []byte {
 	b, err := json.Marshal(m)
 	if err != nil {
@@ -194,7 +205,7 @@ func manifestName(sack ingest.Sack) string { return sackPrefix(sack) + "manifest
 // empty version when there is none.
 func readManifest(ctx context.Context, store Store, sack ingest.Sack) (*manifest, Version, error) {
 	name := manifestName(sack)
-	got, err := store.Read(ctx, name, nil)
+	got, err := store.Read(ctx, name, "", nil)
 	if errors.Is(err, ErrNotFound) {
 		return &manifest{Format: layoutVersion}, "", nil
 	}
@@ -239,9 +250,9 @@ func checkLayout(ctx context.Context, store Store, sacks int) error {
 		return err
 	}
 	for range 3 {
-		got, err := store.Read(ctx, layoutName, nil)
+		got, err := store.Read(ctx, layoutName, "", nil)
 		if errors.Is(err, ErrNotFound) {
-			if _, err = store.Swap(ctx, layoutName, "", append(want, '\n')); err == nil {
+			if _, err = store.Swap(ctx, layoutName, "", append(want, '\n'), nil); err == nil {
 				return nil
 			}
 			if errors.Is(err, ErrChanged) { // somebody was faster: look again

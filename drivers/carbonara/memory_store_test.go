@@ -2,8 +2,9 @@ package carbonara
 
 import (
 	"context"
+	"crypto/md5"
+	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -15,6 +16,8 @@ type memoryStore struct {
 	objects map[string]memoryObject
 	swaps   int
 	largest int64
+
+	mayGoBack bool
 }
 
 type memoryObject struct {
@@ -34,12 +37,15 @@ func (s *memoryStore) Put(ctx context.Context, name string, data []byte) error {
 	return ctx.Err()
 }
 
-func (s *memoryStore) Read(ctx context.Context, name string, ranges []Range) (Contents, error) {
+func (s *memoryStore) Read(ctx context.Context, name string, unless Version, ranges []Range) (Contents, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o, ok := s.objects[name]
 	if !ok {
 		return Contents{}, ErrNotFound
+	}
+	if unless != "" && o.version == unless {
+		return Contents{}, ErrUnchanged
 	}
 	c := Contents{Size: int64(len(o.data)), Version: o.version}
 	if len(ranges) == 0 {
@@ -55,14 +61,19 @@ func (s *memoryStore) Read(ctx context.Context, name string, ranges []Range) (Co
 	return c, ctx.Err()
 }
 
-func (s *memoryStore) Swap(ctx context.Context, name string, old Version, data []byte) (Version, error) {
+func (s *memoryStore) Swap(ctx context.Context, name string, old Version, data []byte, adds []Addition) (Version, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.objects[name].version != old {
 		return "", ErrChanged
 	}
+	for _, a := range adds {
+		if o, ok := s.objects[a.Name]; !ok || int64(len(o.data)) != a.Size {
+			return "", ErrMissing
+		}
+	}
 	s.swaps++
-	version := Version(strconv.Itoa(s.swaps))
+	version := Version(fmt.Sprintf("%x", md5.Sum(data))) // as an ETag is
 	s.objects[name] = memoryObject{slices.Clone(data), version, time.Now()}
 	return version, ctx.Err()
 }
@@ -89,5 +100,8 @@ func (s *memoryStore) Delete(ctx context.Context, names []string) error {
 	return ctx.Err()
 }
 
-func (s *memoryStore) MaxObject() int64 { return s.largest }
-func (s *memoryStore) Close() error     { return nil }
+func (s *memoryStore) Traits() Traits {
+	return Traits{MaxObject: s.largest, DeleteBatch: 100, MayGoBack: s.mayGoBack}
+}
+
+func (s *memoryStore) Close() error { return nil }

@@ -408,16 +408,16 @@ func (s *unreliable) Put(ctx context.Context, name string, data []byte) (err err
 	return err
 }
 
-func (s *unreliable) Read(ctx context.Context, name string, ranges []Range) (c Contents, err error) {
-	if e := s.call("read", name, func() { c, err = s.memoryStore.Read(ctx, name, ranges) }); e != nil {
+func (s *unreliable) Read(ctx context.Context, name string, unless Version, ranges []Range) (c Contents, err error) {
+	if e := s.call("read", name, func() { c, err = s.memoryStore.Read(ctx, name, unless, ranges) }); e != nil {
 		return Contents{}, e
 	}
 	return c, err
 }
 
-func (s *unreliable) Swap(ctx context.Context, name string, old Version, data []byte) (v Version, err error) {
+func (s *unreliable) Swap(ctx context.Context, name string, old Version, data []byte, adds []Addition) (v Version, err error) {
 	data = slices.Clone(data)
-	if e := s.call("swap", name, func() { v, err = s.memoryStore.Swap(ctx, name, old, data) }); e != nil {
+	if e := s.call("swap", name, func() { v, err = s.memoryStore.Swap(ctx, name, old, data, adds) }); e != nil {
 		return "", e
 	}
 	return v, err

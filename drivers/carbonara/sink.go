@@ -20,7 +20,7 @@ type sink struct {
 
 // newSink returns a sink that uses a writer of the template's kind.
 func (w *writer) newSink(enc segment.Writer, template entry) *sink {
-	return &sink{w: w, enc: enc, template: template, most: w.driver.store.MaxObject() * 9 / 10}
+	return &sink{w: w, enc: enc, template: template, most: w.driver.store.Traits().MaxObject * 9 / 10}
 }
 
 // chunk is how many rows may be added before the segment's size is looked at, when

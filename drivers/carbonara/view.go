@@ -40,7 +40,7 @@ type view struct {
 func (d *Driver) view(ctx context.Context, sack ingest.Sack) (*view, error) {
 	slot := &d.views[sack]
 	name := manifestName(sack)
-	got, err := d.store.Read(ctx, name, nil)
+	got, err := d.store.Read(ctx, name, "", nil)
 	if errors.Is(err, ErrNotFound) {
 		return &view{driver: d, sack: sack, manifest: &manifest{Format: layoutVersion}}, nil
 	}

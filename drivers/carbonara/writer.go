@@ -84,7 +84,7 @@ func (d *Driver) raiseEpoch(ctx context.Context, sack ingest.Sack) (*manifest, V
 		}
 		m.Epoch++
 		m.Version++
-		switch version, err = d.store.Swap(ctx, manifestName(sack), version, m.encode()); {
+		switch version, err = d.store.Swap(ctx, manifestName(sack), version, m.encode(), nil); {
 		case err == nil:
 			return m, version, nil
 		case !errors.Is(err, ErrChanged):

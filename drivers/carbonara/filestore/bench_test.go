@@ -31,7 +31,7 @@ func BenchmarkSwap(b *testing.B) {
 	var version carbonara.Version
 	for b.Loop() {
 		var err error
-		if version, err = s.Swap(b.Context(), manifest, version, data); err != nil {
+		if version, err = s.Swap(b.Context(), manifest, version, data, nil); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -52,7 +52,7 @@ func BenchmarkRead(b *testing.B) {
 		b.Run(bench.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := s.Read(b.Context(), "sack/1/x", bench.ranges); err != nil {
+				if _, err := s.Read(b.Context(), "sack/1/x", "", bench.ranges); err != nil {
 					b.Fatal(err)
 				}
 			}

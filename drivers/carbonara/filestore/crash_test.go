@@ -56,7 +56,7 @@ func work(t *testing.T, fs *diskfault.FS) ledger {
 	var version carbonara.Version
 	swap := func(text string) error {
 		return l.try(manifest, text, func() (err error) {
-			version, err = s.Swap(t.Context(), manifest, version, []byte(text))
+			version, err = s.Swap(t.Context(), manifest, version, []byte(text), nil)
 			return err
 		})
 	}
@@ -86,7 +86,7 @@ func (l ledger) check(t *testing.T, s *Store) map[string]string {
 		t.Fatal(err)
 	}
 	for _, o := range objects {
-		c, err := s.Read(t.Context(), o.Name, nil)
+		c, err := s.Read(t.Context(), o.Name, "", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,10 +115,10 @@ func TestCrash(t *testing.T) {
 				t.Errorf("%d temporaries are left", len(left))
 			}
 			var version carbonara.Version
-			if c, err := s.Read(t.Context(), manifest, nil); err == nil {
+			if c, err := s.Read(t.Context(), manifest, "", nil); err == nil {
 				version = c.Version
 			}
-			if _, err := s.Swap(t.Context(), manifest, version, []byte("after the crash")); err != nil {
+			if _, err := s.Swap(t.Context(), manifest, version, []byte("after the crash"), nil); err != nil {
 				t.Errorf("Swap after the crash: %v", err)
 			}
 		})
@@ -139,7 +139,7 @@ func TestKillThenPowerFailure(t *testing.T) {
 			for _, mode := range diskfault.Modes(uint64(n)) {
 				s := open(t, fs.Crash(mode), "data/store", Config{})
 				for name, text := range seen {
-					c, err := s.Read(t.Context(), name, nil)
+					c, err := s.Read(t.Context(), name, "", nil)
 					if err != nil || string(c.Data[0]) != text {
 						t.Errorf("%s: %s was %q, and is gone: %v", mode, name, text, err)
 					}
@@ -156,18 +156,18 @@ func TestFailThenPowerFailure(t *testing.T) {
 		t.Run(fmt.Sprintf("operation %d fails", n), func(t *testing.T) {
 			fs := diskfault.New()
 			s := open(t, fs, "store", Config{})
-			version, err := s.Swap(t.Context(), manifest, "", []byte("old"))
+			version, err := s.Swap(t.Context(), manifest, "", []byte("old"), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			start := fs.Ops()
 			fs.Inject(diskfault.Fault{On: everything, When: func(op diskfault.Op) bool { return op.N == start+n }, Err: errStop})
-			_, err = s.Swap(t.Context(), manifest, version, []byte("new"))
+			_, err = s.Swap(t.Context(), manifest, version, []byte("new"), nil)
 			finished = fs.Ops() < start+n
 			if err != nil && !errors.Is(err, errStop) {
 				t.Fatalf("Swap: %v", err)
 			}
-			c, readErr := s.Read(t.Context(), manifest, nil)
+			c, readErr := s.Read(t.Context(), manifest, "", nil)
 			if readErr != nil {
 				t.Fatalf("Read: %v", readErr)
 			}
@@ -176,7 +176,7 @@ func TestFailThenPowerFailure(t *testing.T) {
 			}
 			for _, mode := range diskfault.Modes(uint64(n)) {
 				after := open(t, fs.Crash(mode), "store", Config{})
-				now, err := after.Read(t.Context(), manifest, nil)
+				now, err := after.Read(t.Context(), manifest, "", nil)
 				if err != nil || string(now.Data[0]) != string(c.Data[0]) {
 					t.Errorf("%s: Read told %q, and after the power failure it is %q, %v", mode, c.Data[0], now.Data, err)
 				}

@@ -33,12 +33,12 @@ func TestSickDisk(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			fs := diskfault.New()
 			s := open(t, fs, "store", Config{})
-			version, err := s.Swap(t.Context(), manifest, "", []byte("old"))
+			version, err := s.Swap(t.Context(), manifest, "", []byte("old"), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			undo := test.fault(fs)
-			if _, err := s.Swap(t.Context(), manifest, version, []byte("new, and longer")); !errors.Is(err, test.want) || !strings.Contains(err.Error(), manifest) {
+			if _, err := s.Swap(t.Context(), manifest, version, []byte("new, and longer"), nil); !errors.Is(err, test.want) || !strings.Contains(err.Error(), manifest) {
 				t.Errorf("Swap: %v", err)
 			}
 			expect(t, s, manifest, "old")
@@ -46,7 +46,7 @@ func TestSickDisk(t *testing.T) {
 			if left, _ := fs.ReadDir("store/" + temporaries); len(left) > 0 {
 				t.Errorf("%d temporaries are left", len(left))
 			}
-			if _, err := s.Swap(t.Context(), manifest, version, []byte("new, and longer")); err != nil {
+			if _, err := s.Swap(t.Context(), manifest, version, []byte("new, and longer"), nil); err != nil {
 				t.Errorf("Swap on the healthy disk: %v", err)
 			}
 			expect(t, open(t, fs.Crash(diskfault.Mode{}), "store", Config{}), manifest, "new, and longer")
@@ -60,7 +60,7 @@ func inject(fault diskfault.Fault) func(fs *diskfault.FS) func() {
 
 func expect(t *testing.T, s *Store, name, want string) {
 	t.Helper()
-	c, err := s.Read(t.Context(), name, nil)
+	c, err := s.Read(t.Context(), name, "", nil)
 	if err != nil || string(c.Data[0]) != want {
 		t.Errorf("%s is %q, %v; want %q", name, c.Data, err, want)
 	}
@@ -70,15 +70,15 @@ func expect(t *testing.T, s *Store, name, want string) {
 func TestUnsettled(t *testing.T) {
 	fs := diskfault.New()
 	s := open(t, fs, "store", Config{})
-	version, err := s.Swap(t.Context(), manifest, "", []byte("old"))
+	version, err := s.Swap(t.Context(), manifest, "", []byte("old"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	undo := fs.Inject(diskfault.Fault{On: diskfault.SyncDir, Path: "store/sack/3", Err: syscall.EIO})
-	if _, err := s.Swap(t.Context(), manifest, version, []byte("new")); !errors.Is(err, syscall.EIO) {
+	if _, err := s.Swap(t.Context(), manifest, version, []byte("new"), nil); !errors.Is(err, syscall.EIO) {
 		t.Errorf("Swap: %v", err)
 	}
-	if _, err := s.Read(t.Context(), manifest, nil); !errors.Is(err, syscall.EIO) {
+	if _, err := s.Read(t.Context(), manifest, "", nil); !errors.Is(err, syscall.EIO) {
 		t.Errorf("Read: %v", err)
 	}
 	undo()
@@ -92,11 +92,11 @@ func TestReadErrors(t *testing.T) {
 	if err := s.Put(t.Context(), "x", []byte("text")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Read(t.Context(), "x", []carbonara.Range{{Off: 0, Len: -1}}); err == nil {
+	if _, err := s.Read(t.Context(), "x", "", []carbonara.Range{{Off: 0, Len: -1}}); err == nil {
 		t.Error("a range of negative length: no error")
 	}
 	undo := fs.Inject(diskfault.Fault{On: diskfault.Read, Err: syscall.EIO})
-	if _, err := s.Read(t.Context(), "x", nil); !errors.Is(err, syscall.EIO) {
+	if _, err := s.Read(t.Context(), "x", "", nil); !errors.Is(err, syscall.EIO) {
 		t.Errorf("Read: %v", err)
 	}
 	undo()
@@ -165,7 +165,7 @@ func TestPutsAreConcurrent(t *testing.T) {
 			if i%2 == 0 {
 				err = s.Put(t.Context(), name, nil)
 			} else {
-				_, err = s.Swap(t.Context(), name, "", nil)
+				_, err = s.Swap(t.Context(), name, "", nil, nil)
 			}
 			if err != nil {
 				t.Error(err)
@@ -187,7 +187,7 @@ func TestReadDuringDelete(t *testing.T) {
 		for range 2 {
 			wg.Go(func() {
 				for {
-					c, err := s.Read(t.Context(), "sack/1/x", nil)
+					c, err := s.Read(t.Context(), "sack/1/x", "", nil)
 					if errors.Is(err, carbonara.ErrNotFound) {
 						return
 					}
@@ -221,7 +221,7 @@ func TestFiles(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, temporaries, "17")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a temporary that a dead process left: %v", err)
 	}
-	if _, err := s.Swap(t.Context(), manifest, "", []byte(`{"epoch":1}`)); err != nil {
+	if _, err := s.Swap(t.Context(), manifest, "", []byte(`{"epoch":1}`), nil); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := os.ReadFile(filepath.Join(dir, "sack", "3", "manifest.json")); string(got) != `{"epoch":1}` {
@@ -240,20 +240,20 @@ func TestFiles(t *testing.T) {
 func TestReopen(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, disk.OS{}, dir, Config{})
-	old, err := s.Swap(t.Context(), manifest, "", []byte("same"))
+	old, err := s.Swap(t.Context(), manifest, "", []byte("same"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.Close()
 	s = open(t, disk.OS{}, dir, Config{})
-	if _, err := s.Swap(t.Context(), manifest, old, []byte("other")); !errors.Is(err, carbonara.ErrChanged) {
+	if _, err := s.Swap(t.Context(), manifest, old, []byte("other"), nil); !errors.Is(err, carbonara.ErrChanged) {
 		t.Errorf("Swap from a version of the last process: %v", err)
 	}
-	c, err := s.Read(t.Context(), manifest, nil)
+	c, err := s.Read(t.Context(), manifest, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Swap(t.Context(), manifest, c.Version, []byte("other")); err != nil {
+	if _, err := s.Swap(t.Context(), manifest, c.Version, []byte("other"), nil); err != nil {
 		t.Errorf("Swap from the version that Read returned: %v", err)
 	}
 }
@@ -291,9 +291,9 @@ func TestNames(t *testing.T) {
 		}
 		bad("Put", s.Put(t.Context(), name, nil))
 		bad("Delete", s.Delete(t.Context(), []string{name}))
-		_, err := s.Swap(t.Context(), name, "", nil)
+		_, err := s.Swap(t.Context(), name, "", nil, nil)
 		bad("Swap", err)
-		_, err = s.Read(t.Context(), name, nil)
+		_, err = s.Read(t.Context(), name, "", nil)
 		bad("Read", err)
 		if name != "" {
 			_, err = s.List(t.Context(), name+"/")

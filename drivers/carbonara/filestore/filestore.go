@@ -30,6 +30,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"millrace/disk"
 	"millrace/drivers/carbonara"
@@ -104,8 +105,11 @@ func (s *Store) removeTemporaries() error {
 	return err
 }
 
-// MaxObject is how large an object may be.
-func (s *Store) MaxObject() int64 { return s.config.MaxObject }
+// Traits: requests cost next to nothing, and a folder does not go back while its lock
+// is held.
+func (s *Store) Traits() carbonara.Traits {
+	return carbonara.Traits{MaxObject: s.config.MaxObject, DeleteBatch: 1000, FlushInterval: 10 * time.Second}
+}
 
 // Close waits for the operations under way and lets the folder go.
 func (s *Store) Close() error {

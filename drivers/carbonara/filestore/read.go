@@ -16,20 +16,20 @@ import (
 	"millrace/drivers/carbonara"
 )
 
-// Read reads ranges of an object, or all of it.
-func (s *Store) Read(ctx context.Context, name string, ranges []carbonara.Range) (carbonara.Contents, error) {
+// Read reads ranges of an object, or all of it, unless its version is still the one given.
+func (s *Store) Read(ctx context.Context, name string, unless carbonara.Version, ranges []carbonara.Range) (carbonara.Contents, error) {
 	if err := s.use(ctx); err != nil {
 		return carbonara.Contents{}, fmt.Errorf("cannot read %s: %w", name, err)
 	}
 	defer s.done()
-	c, err := s.read(name, ranges)
+	c, err := s.read(name, unless, ranges)
 	if err != nil {
 		return carbonara.Contents{}, fmt.Errorf("cannot read %s: %w", name, err)
 	}
 	return c, nil
 }
 
-func (s *Store) read(name string, ranges []carbonara.Range) (c carbonara.Contents, err error) {
+func (s *Store) read(name string, unless carbonara.Version, ranges []carbonara.Range) (c carbonara.Contents, err error) {
 	if err := checkName(name); err != nil {
 		return c, err
 	}
@@ -43,6 +43,9 @@ func (s *Store) read(name string, ranges []carbonara.Range) (c carbonara.Content
 	defer f.Close()
 	if err := s.folders.settle(filepath.Dir(s.path(name))); err != nil {
 		return c, err
+	}
+	if unless != "" && version == unless {
+		return c, carbonara.ErrUnchanged
 	}
 	c.Version = version
 	if c.Size, err = f.Size(); err != nil {

@@ -37,8 +37,9 @@ func (s *Store) Put(ctx context.Context, name string, data []byte) error {
 	return nil
 }
 
-// Swap replaces an object if its version is still old.
-func (s *Store) Swap(ctx context.Context, name string, old carbonara.Version, data []byte) (carbonara.Version, error) {
+// Swap replaces an object if its version is still old. What it adds has been durable
+// since it was put.
+func (s *Store) Swap(ctx context.Context, name string, old carbonara.Version, data []byte, _ []carbonara.Addition) (carbonara.Version, error) {
 	if err := s.use(ctx); err != nil {
 		return "", fmt.Errorf("cannot swap %s: %w", name, err)
 	}

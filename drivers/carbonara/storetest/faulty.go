@@ -128,10 +128,10 @@ func (f *Faulty) Put(ctx context.Context, name string, data []byte) error {
 }
 
 // Read reads an object. Where the answer is lost there are no contents.
-func (f *Faulty) Read(ctx context.Context, name string, ranges []carbonara.Range) (carbonara.Contents, error) {
+func (f *Faulty) Read(ctx context.Context, name string, unless carbonara.Version, ranges []carbonara.Range) (carbonara.Contents, error) {
 	var c carbonara.Contents
 	err := f.do(ctx, Read, []string{name}, func() (err error) {
-		c, err = f.Store.Read(ctx, name, ranges)
+		c, err = f.Store.Read(ctx, name, unless, ranges)
 		return err
 	})
 	if err != nil {
@@ -141,10 +141,10 @@ func (f *Faulty) Read(ctx context.Context, name string, ranges []carbonara.Range
 }
 
 // Swap swaps an object. Where the answer is lost there is no version.
-func (f *Faulty) Swap(ctx context.Context, name string, old carbonara.Version, data []byte) (carbonara.Version, error) {
+func (f *Faulty) Swap(ctx context.Context, name string, old carbonara.Version, data []byte, adds []carbonara.Addition) (carbonara.Version, error) {
 	var version carbonara.Version
 	err := f.do(ctx, Swap, []string{name}, func() (err error) {
-		version, err = f.Store.Swap(ctx, name, old, data)
+		version, err = f.Store.Swap(ctx, name, old, data, adds)
 		return err
 	})
 	if err != nil {

@@ -3,8 +3,10 @@ package storetest
 import (
 	"bytes"
 	"context"
+	"crypto/md5"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +18,8 @@ import (
 
 // Memory is a store in a map: the contract in its shortest form.
 type Memory struct {
+	hashes bool // versions are hashes of the bytes
+
 	mu      sync.Mutex
 	objects map[string]memoryObject
 	states  uint64 // versions given out
@@ -28,8 +32,24 @@ type memoryObject struct {
 	modified time.Time
 }
 
-// NewMemory returns an empty store.
+// NewMemory returns an empty store, whose versions count its swaps.
 func NewMemory() *Memory { return &Memory{objects: map[string]memoryObject{}} }
+
+// NewHashing returns an empty store whose versions are hashes of the bytes, as an
+// ETag is: it relies on those who swap to make them unique.
+func NewHashing() *Memory { return &Memory{hashes: true, objects: map[string]memoryObject{}} }
+
+// Mark returns a function that brings the store back to what it is now.
+func (m *Memory) Mark() (back func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := maps.Clone(m.objects)
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.objects = maps.Clone(before)
+	}
+}
 
 // begin takes the lock, which the caller lets go.
 func (m *Memory) begin(ctx context.Context) error {
@@ -41,7 +61,7 @@ func (m *Memory) begin(ctx context.Context) error {
 }
 
 func (m *Memory) set(name string, data []byte, version carbonara.Version) error {
-	if int64(len(data)) > m.MaxObject() {
+	if int64(len(data)) > maxMemoryObject {
 		return fmt.Errorf("cannot store %s: %d bytes", name, len(data))
 	}
 	m.objects[name] = memoryObject{bytes.Clone(data), version, time.Now()}
@@ -59,7 +79,7 @@ func (m *Memory) Put(ctx context.Context, name string, data []byte) error {
 }
 
 // Read reads ranges of an object, or all of it.
-func (m *Memory) Read(ctx context.Context, name string, ranges []carbonara.Range) (carbonara.Contents, error) {
+func (m *Memory) Read(ctx context.Context, name string, unless carbonara.Version, ranges []carbonara.Range) (carbonara.Contents, error) {
 	err := m.begin(ctx)
 	defer m.mu.Unlock()
 	if err != nil {
@@ -68,6 +88,9 @@ func (m *Memory) Read(ctx context.Context, name string, ranges []carbonara.Range
 	o, ok := m.objects[name]
 	if !ok {
 		return carbonara.Contents{}, carbonara.ErrNotFound
+	}
+	if unless != "" && o.version == unless {
+		return carbonara.Contents{}, carbonara.ErrUnchanged
 	}
 	c := carbonara.Contents{Size: int64(len(o.data)), Version: o.version}
 	if len(ranges) == 0 {
@@ -84,7 +107,7 @@ func (m *Memory) Read(ctx context.Context, name string, ranges []carbonara.Range
 }
 
 // Swap replaces an object if its version is still old.
-func (m *Memory) Swap(ctx context.Context, name string, old carbonara.Version, data []byte) (carbonara.Version, error) {
+func (m *Memory) Swap(ctx context.Context, name string, old carbonara.Version, data []byte, adds []carbonara.Addition) (carbonara.Version, error) {
 	err := m.begin(ctx)
 	defer m.mu.Unlock()
 	if err != nil {
@@ -93,8 +116,16 @@ func (m *Memory) Swap(ctx context.Context, name string, old carbonara.Version, d
 	if m.objects[name].version != old {
 		return "", carbonara.ErrChanged
 	}
+	for _, a := range adds {
+		if o, ok := m.objects[a.Name]; !ok || int64(len(o.data)) != a.Size {
+			return "", fmt.Errorf("%s: %w", a.Name, carbonara.ErrMissing)
+		}
+	}
 	m.states++
 	version := carbonara.Version(strconv.FormatUint(m.states, 10))
+	if m.hashes {
+		version = carbonara.Version(fmt.Sprintf("%x", md5.Sum(data)))
+	}
 	return version, m.set(name, data, version)
 }
 
@@ -122,14 +153,24 @@ func (m *Memory) Delete(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
+	if len(names) > memoryDeleteBatch {
+		return fmt.Errorf("cannot delete %d objects at once", len(names))
+	}
 	for _, name := range names {
 		delete(m.objects, name)
 	}
 	return nil
 }
 
-// MaxObject is 16 MiB.
-func (m *Memory) MaxObject() int64 { return 16 << 20 }
+const (
+	maxMemoryObject   = 16 << 20
+	memoryDeleteBatch = 1000
+)
+
+// Traits: it goes back when a test wants it to.
+func (m *Memory) Traits() carbonara.Traits {
+	return carbonara.Traits{MaxObject: maxMemoryObject, DeleteBatch: memoryDeleteBatch, MayGoBack: true}
+}
 
 // Close forgets everything.
 func (m *Memory) Close() error {

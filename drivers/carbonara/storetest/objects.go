@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ func testPut(t *testing.T, s carbonara.Store) {
 func testPutEmpty(t *testing.T, s carbonara.Store) {
 	put(t, s, "sack/1/empty", nil)
 	expect(t, s, "sack/1/empty", nil, "")
-	c, err := s.Read(t.Context(), "sack/1/empty", []carbonara.Range{{Off: 0, Len: 10}, {Off: -1, Len: 10}})
+	c, err := s.Read(t.Context(), "sack/1/empty", "", []carbonara.Range{{Off: 0, Len: 10}, {Off: -1, Len: 10}})
 	if err != nil || c.Size != 0 || len(c.Data) != 2 || len(c.Data[0])+len(c.Data[1]) != 0 {
 		t.Errorf("ranges of an empty object: %+v, %v", c, err)
 	}
@@ -33,18 +34,18 @@ func testPutEmpty(t *testing.T, s carbonara.Store) {
 }
 
 func testPutLarge(t *testing.T, s carbonara.Store) {
-	data := noise(int(min(s.MaxObject(), 8<<20)))
+	data := noise(int(min(s.Traits().MaxObject, 8<<20)))
 	put(t, s, "sack/1/large", data)
 	expect(t, s, "sack/1/large", data, "")
 	expectList(t, s, "sack/1/", carbonara.Object{Name: "sack/1/large", Size: int64(len(data))})
 }
 
 func testPutTooLarge(t *testing.T, s carbonara.Store) {
-	if s.MaxObject() > 64<<20 {
-		t.Skipf("an object may have %d bytes: more would take too long", s.MaxObject())
+	if s.Traits().MaxObject > 64<<20 {
+		t.Skipf("an object may have %d bytes: more would take too long", s.Traits().MaxObject)
 	}
-	if err := s.Put(t.Context(), "sack/1/large", make([]byte, s.MaxObject()+1)); err == nil {
-		t.Errorf("Put of %d bytes: no error, and %d are allowed", s.MaxObject()+1, s.MaxObject())
+	if err := s.Put(t.Context(), "sack/1/large", make([]byte, s.Traits().MaxObject+1)); err == nil {
+		t.Errorf("Put of %d bytes: no error, and %d are allowed", s.Traits().MaxObject+1, s.Traits().MaxObject)
 	}
 	expectMissing(t, s, "sack/1/large")
 }
@@ -74,7 +75,7 @@ func testPutAgain(t *testing.T, s carbonara.Store) {
 // testPutIsWholeOrAbsent reads and lists an object while it is being put, also when that
 // is given up half way.
 func testPutIsWholeOrAbsent(t *testing.T, s carbonara.Store) {
-	data := noise(int(min(s.MaxObject(), 1<<20)))
+	data := noise(int(min(s.Traits().MaxObject, 1<<20)))
 	for i := range 6 {
 		name := fmt.Sprintf("sack/1/%d", i)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -107,7 +108,7 @@ func testPutIsWholeOrAbsent(t *testing.T, s carbonara.Store) {
 
 func wholeOrAbsent(t *testing.T, s carbonara.Store, name string, data []byte) {
 	t.Helper()
-	c, err := s.Read(t.Context(), name, nil)
+	c, err := s.Read(t.Context(), name, "", nil)
 	if err == nil && !bytes.Equal(c.Data[0], data) {
 		t.Fatalf("%d bytes of an object of %d, or others, are visible", len(c.Data[0]), len(data))
 	}
@@ -140,7 +141,7 @@ func testReadRanges(t *testing.T, s carbonara.Store) {
 	put(t, s, "sack/1/x", data)
 	f := func(ranges ...carbonara.Range) {
 		t.Helper()
-		c, err := s.Read(t.Context(), "sack/1/x", ranges)
+		c, err := s.Read(t.Context(), "sack/1/x", "", ranges)
 		if err != nil {
 			t.Errorf("%v: %v", ranges, err)
 			return
@@ -187,7 +188,7 @@ func testReadRanges(t *testing.T, s carbonara.Store) {
 func testReadIsTheCallers(t *testing.T, s carbonara.Store) {
 	data := noise(100)
 	put(t, s, "sack/1/x", data)
-	c, err := s.Read(t.Context(), "sack/1/x", []carbonara.Range{{Off: 0, Len: 50}, {Off: 25, Len: 50}})
+	c, err := s.Read(t.Context(), "sack/1/x", "", []carbonara.Range{{Off: 0, Len: 50}, {Off: 25, Len: 50}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,6 +199,41 @@ func testReadIsTheCallers(t *testing.T, s carbonara.Store) {
 	whole, _ := read(t, s, "sack/1/x")
 	clear(whole)
 	expect(t, s, "sack/1/x", data, "")
+}
+
+// testReadUnless: who has a state already is told that it still counts, or gets another.
+func testReadUnless(t *testing.T, s carbonara.Store) {
+	some := []carbonara.Range{{Off: 0, Len: 2}}
+	unless := func(name string, version carbonara.Version, want error, data string) {
+		t.Helper()
+		for _, ranges := range [][]carbonara.Range{nil, some} {
+			c, err := s.Read(t.Context(), name, version, ranges)
+			if !errors.Is(err, want) || want == nil && err != nil {
+				t.Errorf("Read %s unless %q: %v; want %v", name, version, err, want)
+			}
+			if want != nil && len(c.Data) > 0 {
+				t.Errorf("Read %s unless %q: %d slices and %v", name, version, len(c.Data), err)
+			}
+			if want == nil && err == nil && (len(c.Data) != 1 || string(c.Data[0]) != data[:len(c.Data[0])]) {
+				t.Errorf("Read %s unless %q: %q; want %q", name, version, c.Data, data)
+			}
+		}
+	}
+	first := swap(t, s, manifest, "", "one")
+	unless(manifest, first, carbonara.ErrUnchanged, "")
+	unless(manifest, "", nil, "one")
+	second := swap(t, s, manifest, first, "two")
+	unless(manifest, first, nil, "two")
+	unless(manifest, second, carbonara.ErrUnchanged, "")
+	_, version := read(t, s, manifest)
+	unless(manifest, version, carbonara.ErrUnchanged, "")
+	unless("sack/1/none", first, carbonara.ErrNotFound, "")
+	put(t, s, "sack/1/x", []byte("xyz"))
+	unless("sack/1/x", second, nil, "xyz")
+	if err := s.Delete(t.Context(), []string{manifest}); err != nil {
+		t.Fatal(err)
+	}
+	unless(manifest, second, carbonara.ErrNotFound, "")
 }
 
 func testList(t *testing.T, s carbonara.Store) {
@@ -256,8 +292,10 @@ func testListMany(t *testing.T, s carbonara.Store) {
 	for i := range names {
 		names[i] = want[i].Name
 	}
-	if err := s.Delete(t.Context(), names); err != nil {
-		t.Errorf("Delete of %d objects: %v", many, err)
+	for batch := range slices.Chunk(names, s.Traits().DeleteBatch) {
+		if err := s.Delete(t.Context(), batch); err != nil {
+			t.Errorf("Delete of %d objects: %v", len(batch), err)
+		}
 	}
 	expectList(t, s, "sack/1/")
 }
@@ -280,10 +318,10 @@ func testDelete(t *testing.T, s carbonara.Store) {
 		t.Errorf("Delete again: %v", err)
 	}
 	expectList(t, s, "sack/1/", carbonara.Object{Name: "sack/1/b", Size: 8})
-	if _, err := s.Swap(t.Context(), "sack/1/manifest.json", version, nil); !errors.Is(err, carbonara.ErrChanged) {
+	if _, err := s.Swap(t.Context(), "sack/1/manifest.json", version, nil, nil); !errors.Is(err, carbonara.ErrChanged) {
 		t.Errorf("Swap of what has been deleted: %v; want ErrChanged", err)
 	}
-	if again := swap(t, s, "sack/1/manifest.json", "", "{}"); again == version {
+	if again := swap(t, s, "sack/1/manifest.json", "", "{ }"); again == version {
 		t.Errorf("version %q was used before the deletion", again)
 	}
 }
@@ -323,8 +361,8 @@ func calls(ctx context.Context, s carbonara.Store, version carbonara.Version) ma
 		"Put":    s.Put(ctx, "sack/1/new", []byte("new")),
 		"Delete": s.Delete(ctx, []string{"sack/1/x"}),
 	}
-	_, errs["Read"] = s.Read(ctx, "sack/1/x", nil)
-	_, errs["Swap"] = s.Swap(ctx, "sack/1/manifest.json", version, []byte("new"))
+	_, errs["Read"] = s.Read(ctx, "sack/1/x", "", nil)
+	_, errs["Swap"] = s.Swap(ctx, "sack/1/manifest.json", version, []byte("new"), nil)
 	_, errs["List"] = s.List(ctx, "sack/1/")
 	return errs
 }

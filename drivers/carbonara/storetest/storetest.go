@@ -19,8 +19,26 @@ import (
 	"millrace/drivers/carbonara"
 )
 
+// An Option says what else a store under test can do.
+type Option func(*settings)
+
+type settings struct {
+	mark func(t *testing.T, s carbonara.Store) (back func())
+}
+
+// GoesBack lets the suite bring a store back to an earlier state, as a fail-over to
+// a copy that lags behind does, or a restored snapshot. Mark notes the state that back
+// then brings back. A store whose Traits say that it may go back has to have it.
+func GoesBack(mark func(t *testing.T, s carbonara.Store) (back func())) Option {
+	return func(s *settings) { s.mark = mark }
+}
+
 // Run tests a store. Each subtest opens one, which must be empty, and closes it.
-func Run(t *testing.T, open func(t *testing.T) carbonara.Store) {
+func Run(t *testing.T, open func(t *testing.T) carbonara.Store, options ...Option) {
+	var c settings
+	for _, o := range options {
+		o(&c)
+	}
 	for _, test := range []struct {
 		name string
 		run  func(t *testing.T, s carbonara.Store)
@@ -35,14 +53,16 @@ func Run(t *testing.T, open func(t *testing.T) carbonara.Store) {
 		{"ReadMissing", testReadMissing},
 		{"ReadRanges", testReadRanges},
 		{"ReadIsTheCallers", testReadIsTheCallers},
+		{"ReadUnless", testReadUnless},
 		{"Swap", testSwap},
 		{"SwapStale", testSwapStale},
 		{"SwapKeepsNothing", testSwapKeepsNothing},
 		{"SwapContention", testSwapContention},
 		{"SwapCounter", testSwapCounter},
 		{"SwapReadersSeeOneState", testSwapReadersSeeOneState},
-		{"SwapVersionsNeverRepeat", testSwapVersionsNeverRepeat},
+		{"SwapVersionsDiffer", testSwapVersionsDiffer},
 		{"SwapNamesAreIndependent", testSwapNamesAreIndependent},
+		{"SwapAdds", testSwapAdds},
 		{"SwapLostAnswer", testSwapLostAnswer},
 		{"SwapNotDone", testSwapNotDone},
 		{"List", testList},
@@ -50,6 +70,8 @@ func Run(t *testing.T, open func(t *testing.T) carbonara.Store) {
 		{"ListMany", testListMany},
 		{"Delete", testDelete},
 		{"Cancelled", testCancelled},
+		{"Traits", testTraits},
+		{"GoesBack", c.testGoesBack},
 		{"Close", testClose},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -73,7 +95,7 @@ func put(t *testing.T, s carbonara.Store, name string, data []byte) {
 // read reads a whole object.
 func read(t *testing.T, s carbonara.Store, name string) ([]byte, carbonara.Version) {
 	t.Helper()
-	c, err := s.Read(t.Context(), name, nil)
+	c, err := s.Read(t.Context(), name, "", nil)
 	if err != nil {
 		t.Fatalf("Read %s: %v", name, err)
 	}
@@ -85,7 +107,7 @@ func read(t *testing.T, s carbonara.Store, name string) ([]byte, carbonara.Versi
 
 func swap(t *testing.T, s carbonara.Store, name string, old carbonara.Version, data string) carbonara.Version {
 	t.Helper()
-	version, err := s.Swap(t.Context(), name, old, []byte(data))
+	version, err := s.Swap(t.Context(), name, old, []byte(data), nil)
 	if err != nil {
 		t.Fatalf("Swap %s from version %q: %v", name, old, err)
 	}
@@ -110,7 +132,7 @@ func expect(t *testing.T, s carbonara.Store, name string, want []byte, version c
 func expectMissing(t *testing.T, s carbonara.Store, name string) {
 	t.Helper()
 	for _, ranges := range [][]carbonara.Range{nil, {{Off: 0, Len: 1}}, {{Off: -1, Len: 8}}} {
-		if c, err := s.Read(t.Context(), name, ranges); !errors.Is(err, carbonara.ErrNotFound) {
+		if c, err := s.Read(t.Context(), name, "", ranges); !errors.Is(err, carbonara.ErrNotFound) {
 			t.Errorf("Read %s %v: %d bytes, %v; want ErrNotFound", name, ranges, c.Size, err)
 		}
 	}

@@ -8,10 +8,25 @@ import (
 	"millrace/drivers/carbonara"
 )
 
-func TestMemory(t *testing.T) { Run(t, func(*testing.T) carbonara.Store { return NewMemory() }) }
+func TestMemory(t *testing.T) {
+	Run(t, func(*testing.T) carbonara.Store { return NewMemory() }, memoryGoesBack())
+}
+
+func TestHashing(t *testing.T) {
+	Run(t, func(*testing.T) carbonara.Store { return NewHashing() }, memoryGoesBack())
+}
 
 func TestFaulty(t *testing.T) {
-	Run(t, func(*testing.T) carbonara.Store { return NewFaulty(NewMemory()) })
+	Run(t, func(*testing.T) carbonara.Store { return NewFaulty(NewMemory()) }, memoryGoesBack())
+}
+
+func memoryGoesBack() Option {
+	return GoesBack(func(_ *testing.T, s carbonara.Store) (back func()) {
+		if f, ok := s.(*Faulty); ok {
+			s = f.Store
+		}
+		return s.(*Memory).Mark()
+	})
 }
 
 func TestInject(t *testing.T) {
@@ -46,9 +61,9 @@ func TestInject(t *testing.T) {
 		}
 		return nil
 	}})
-	_, err = f.Read(ctx, "a/1.parquet", nil)
+	_, err = f.Read(ctx, "a/1.parquet", "", nil)
 	check("Read", err, sick)
-	_, err = f.Read(ctx, "a/3.parquet", nil)
+	_, err = f.Read(ctx, "a/3.parquet", "", nil)
 	check("Read of another name", err, nil)
 
 	if got := f.Calls(Put); got != 4 {
