@@ -35,7 +35,9 @@ var imports = map[string][]string{
 
 	"index": {"ingest"},
 
-	"api":         {"ingest", "index", "drivers/aggregate", "api/auth", "api/gnocchi"},
+	"intake": {"ingest"},
+
+	"api":         {"ingest", "index", "intake", "drivers/aggregate", "api/auth", "api/gnocchi"},
 	"api/auth":    {"ingest"},
 	"api/gnocchi": {"ingest"},
 
