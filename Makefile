@@ -21,9 +21,10 @@ run: build
 	@scripts/next-steps '$(LISTEN)'
 	MILLRACE_API_LISTEN='$(LISTEN)' MILLRACE_DATA_DIR='$(DATA_DIR)' MILLRACE_INDEX_CREATE_DEFAULTS=true bin/millrace serve
 
-test: lint
+test:
 	scripts/test-setup
-	MILLRACE_PYTHON="$${MILLRACE_PYTHON:-$(CURDIR)/.cache/venv/bin/python}" go test -race -timeout 30m $(TESTFLAGS) ./...
+	@$(MAKE) --no-print-directory lint
+	MILLRACE_TEST_INSTALL=1 MILLRACE_PYTHON="$${MILLRACE_PYTHON:-$(CURDIR)/.cache/venv/bin/python}" go test -race -timeout 30m $(TESTFLAGS) ./...
 	go test -timeout 30m $(TESTFLAGS) -run 'TestOwnership|TestEngineCrash' ./drivers/carbonara/... # of one goroutine, and slow under the race detector
 
 lint:

@@ -41,7 +41,9 @@ var imports = map[string][]string{
 	"api/auth":    {"ingest"},
 	"api/gnocchi": {"ingest"},
 
-	"golden":       {}, // tests only
+	"golden":      {}, // tests only
+	"testservers": {},
+
 	"benchmarks":   {anything},
 	"cmd/millrace": {anything},
 }
