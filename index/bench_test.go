@@ -12,13 +12,13 @@ import (
 func BenchmarkLookup(b *testing.B) {
 	for _, metrics := range []int{1_000, 1_000_000} {
 		b.Run(fmt.Sprintf("metrics=%d", metrics), func(b *testing.B) {
-			x := &Index{cache: newCache(2<<20, 0)}
+			x := &Index{cache: newCache(2<<20, 0), config: Config{Refresh: -1}}
 			created := make([]Metric, metrics)
 			for i := range created {
 				created[i] = Metric{ID: ingest.NewMetricID(), Policy: "low", Creator: "admin"}
 			}
 			before := heap()
-			x.cache.created(created)
+			x.cache.committed(&effects{created: created}, 0)
 			size := heap() - before
 			entries, infos := make([]ingest.Entry, 1_000), make([]MetricInfo, 1_000)
 			next := 0

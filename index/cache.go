@@ -28,8 +28,16 @@ type cache struct {
 	mu      sync.RWMutex
 	tables  [cacheTables]table
 	kinds   kinds
-	missing map[ingest.MetricID]time.Duration // until when, since started
-	changes moment
+	missing map[ingest.MetricID]absence
+	seen    int64  // the feed's version up to which others' deletions are applied
+	changes uint64 // how often metrics had to be forgotten
+}
+
+// An absence is that a metric was not there when so many transactions had created
+// metrics; it is remembered until a time, since started.
+type absence struct {
+	creations int64
+	until     time.Duration
 }
 
 func newCache(metrics int, remember time.Duration) *cache {
@@ -38,7 +46,7 @@ func newCache(metrics int, remember time.Duration) *cache {
 		remember: remember,
 		hasher:   hasher{rand.Uint64(), rand.Uint64()},
 		started:  time.Now(),
-		missing:  make(map[ingest.MetricID]time.Duration),
+		missing:  make(map[ingest.MetricID]absence),
 	}
 }
 
@@ -61,22 +69,27 @@ func (c *cache) find(entries []ingest.Entry, infos []MetricInfo) (unknown []int)
 	return unknown
 }
 
-// notKnownMissing returns those of the metrics that are not remembered to be missing.
-func (c *cache) notKnownMissing(ids []ingest.MetricID) []ingest.MetricID {
+// knowsMissing says whether any of the metrics is remembered to be missing.
+func (c *cache) knowsMissing(ids []ingest.MetricID) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return slices.ContainsFunc(ids, func(id ingest.MetricID) bool { _, ok := c.missing[id]; return ok })
+}
+
+// notKnownMissing returns those of the metrics that are not remembered to be missing,
+// now that so many transactions have created metrics.
+func (c *cache) notKnownMissing(ids []ingest.MetricID, creations int64) []ingest.MetricID {
 	now := time.Since(c.started)
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return slices.DeleteFunc(ids, func(id ingest.MetricID) bool {
-		until, ok := c.missing[id]
-		return ok && now < until
+		a, ok := c.missing[id]
+		return ok && a.creations == creations && now < a.until
 	})
 }
 
-// A moment is how many metrics had been created and deleted at some time.
-type moment struct{ creations, deletions uint64 }
-
 // now is to be had before the database is asked about metrics that are then added.
-func (c *cache) now() moment {
+func (c *cache) now() (changes uint64) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return c.changes
@@ -85,49 +98,81 @@ func (c *cache) now() moment {
 // lockedAtOnce is how many metrics are changed before others may look.
 const lockedAtOnce = 1024
 
-// add remembers what the database said about metrics when it was asked, unless it
-// may say something else now.
-func (c *cache) add(asked moment, ids []ingest.MetricID, told map[ingest.MetricID]MetricInfo) {
-	until := time.Since(c.started) + c.remember
+// add remembers what the database said about metrics when it was asked and when so
+// many transactions had created metrics, unless it may say something else now.
+func (c *cache) add(asked uint64, creations int64, ids []ingest.MetricID, told map[ingest.MetricID]MetricInfo) {
+	a := absence{creations, time.Since(c.started) + c.remember}
 	for some := range slices.Chunk(ids, lockedAtOnce) {
 		c.mu.Lock()
 		for i := range some {
 			info, found := told[some[i]]
 			switch {
-			case found && c.changes.deletions == asked.deletions:
+			case found && c.changes == asked:
 				c.set(&some[i], info)
-			case !found && c.changes.creations == asked.creations && c.remember > 0:
+			case !found && c.remember > 0:
 				if len(c.missing) >= maxMissing {
 					clear(c.missing)
 				}
-				c.missing[some[i]] = until
+				c.missing[some[i]] = a
 			}
 		}
 		c.mu.Unlock()
 	}
 }
 
-// created remembers metrics that exist from now on.
-func (c *cache) created(metrics []Metric) {
-	for some := range slices.Chunk(metrics, lockedAtOnce) {
+// committed remembers what a transaction of ours has done, which was of a version of
+// the feed: metrics that it has created, unless somebody may have deleted them since.
+func (c *cache) committed(e *effects, version int64) {
+	for some := range slices.Chunk(e.created, lockedAtOnce) {
 		c.mu.Lock()
-		c.changes.creations++
 		for i := range some {
 			m := &some[i]
 			delete(c.missing, m.ID)
-			c.set(&m.ID, MetricInfo{Policy: m.Policy, Creator: m.Creator, Found: true})
+			if c.seen <= version {
+				c.set(&m.ID, MetricInfo{Policy: m.Policy, Creator: m.Creator, Found: true})
+			}
+		}
+		c.mu.Unlock()
+	}
+	c.forget(e.deleted) // Last: it may have created them, too.
+}
+
+// forget forgets metrics that don't exist from now on.
+func (c *cache) forget(ids []ingest.MetricID) {
+	for some := range slices.Chunk(ids, lockedAtOnce) {
+		c.mu.Lock()
+		c.changes++
+		for i := range some {
+			hash := c.hasher.hash(&some[i])
+			c.table(hash).remove(&some[i], c.hasher)
 		}
 		c.mu.Unlock()
 	}
 }
 
-// deleted forgets a metric that doesn't exist from now on.
-func (c *cache) deleted(id ingest.MetricID) {
+// followed returns the version of the feed up to which deletions are applied.
+func (c *cache) followed() int64 {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.seen
+}
+
+// follow applies what the feed says up to a version.
+func (c *cache) follow(deleted []ingest.MetricID, version int64) {
+	c.mu.Lock()
+	c.seen = version // First: a transaction of ours that is older creates nothing from here on.
+	c.mu.Unlock()
+	c.forget(deleted)
+}
+
+// anew forgets everything, as of a version of the feed.
+func (c *cache) anew(version int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.changes.deletions++
-	hash := c.hasher.hash(&id)
-	c.table(hash).remove(&id, c.hasher)
+	c.seen = version
+	c.changes++
+	c.tables = [cacheTables]table{}
+	clear(c.missing)
 }
 
 // set adds a metric. The caller has locked mu.

@@ -69,7 +69,7 @@ func TestCacheIsBounded(t *testing.T) {
 	for i := range metrics {
 		metrics[i] = metric("")
 	}
-	c.created(metrics)
+	c.committed(&effects{created: metrics}, 0)
 	used, last := 0, 0
 	for i := range c.tables {
 		used += c.tables[i].used
@@ -88,11 +88,11 @@ func TestCacheIsBounded(t *testing.T) {
 		for i := range ids {
 			ids[i] = ingest.NewMetricID()
 		}
-		c.add(c.now(), ids, nil)
+		c.add(c.now(), 1, ids, nil)
 		if len(c.missing) > maxMissing {
 			t.Errorf("%d metrics are remembered to be missing", len(c.missing))
 		}
-		if left := c.notKnownMissing(ids[len(ids)-1:]); len(left) > 0 {
+		if left := c.notKnownMissing(ids[len(ids)-1:], 1); len(left) > 0 {
 			t.Error("a metric that was just missed is not remembered")
 		}
 	}
@@ -104,7 +104,7 @@ func TestCacheManyCreators(t *testing.T) {
 	for i := range maxKinds + 10 {
 		m := metric("")
 		m.Creator = fmt.Sprint(i)
-		c.created([]Metric{m})
+		c.committed(&effects{created: []Metric{m}}, 0)
 		infos := make([]MetricInfo, 1)
 		if unknown := c.find(entriesOf(m), infos); len(unknown) > 0 || infos[0].Creator != m.Creator {
 			t.Fatalf("metric %d: unknown %v, %v", i, unknown, infos)
@@ -121,48 +121,71 @@ func TestCacheForgetsMissing(t *testing.T) {
 		c := newCache(1_000, time.Second)
 		m := metric("")
 		ids := func() []ingest.MetricID { return []ingest.MetricID{m.ID} }
-		remembered := func() bool { return len(c.notKnownMissing(ids())) == 0 }
-		c.add(c.now(), ids(), nil)
+		remembered := func(creations int64) bool { return len(c.notKnownMissing(ids(), creations)) == 0 }
+		c.add(c.now(), 7, ids(), nil)
 		time.Sleep(time.Second - time.Nanosecond)
-		if !remembered() {
+		if !remembered(7) {
 			t.Error("forgotten too early")
 		}
+		if remembered(8) {
+			t.Error("remembered although metrics have been created since")
+		}
 		time.Sleep(time.Nanosecond)
-		if remembered() {
+		if remembered(7) {
 			t.Error("remembered too long")
 		}
-		c.add(c.now(), ids(), nil)
-		c.created([]Metric{m})
-		if remembered() || !found(c, m) {
+		c.add(c.now(), 7, ids(), nil)
+		c.committed(&effects{created: []Metric{m}}, 0)
+		if remembered(7) || !found(c, m) {
 			t.Error("a metric that was created is still missing")
 		}
 	})
 	c, m := newCache(1_000, -1), metric("")
-	c.add(c.now(), []ingest.MetricID{m.ID}, nil)
+	c.add(c.now(), 1, []ingest.MetricID{m.ID}, nil)
 	if len(c.missing) > 0 {
 		t.Error("remembered although that is turned off")
 	}
 }
 
-// TestCacheOldAnswers adds what the database said before something happened.
+// TestCacheOldAnswers adds what was true before something happened.
 func TestCacheOldAnswers(t *testing.T) {
 	c, m := newCache(1_000, time.Hour), metric("")
 	ids, told := []ingest.MetricID{m.ID}, map[ingest.MetricID]MetricInfo{m.ID: {Policy: "low", Found: true}}
+	created := &effects{created: []Metric{m}}
 
 	asked := c.now()
-	c.created([]Metric{m})
-	c.add(asked, ids, nil) // it wasn't there then
-	if !found(c, m) || len(c.notKnownMissing([]ingest.MetricID{m.ID})) == 0 {
+	c.committed(created, 3)
+	c.add(asked, 1, ids, nil) // it wasn't there then
+	if !found(c, m) {
 		t.Error("a metric is missing that was created since the database was asked")
 	}
 	asked = c.now()
-	c.deleted(m.ID)
-	c.add(asked, ids, told)
+	c.committed(&effects{deleted: ids}, 4)
+	c.add(asked, 2, ids, told)
 	if found(c, m) {
-		t.Error("a metric is found that was deleted since the database was asked")
+		t.Error("a metric is found that we have deleted since the database was asked")
 	}
-	c.add(c.now(), ids, told)
+	c.add(c.now(), 2, ids, told)
 	if !found(c, m) {
 		t.Error("a fresh answer isn't remembered")
+	}
+	asked = c.now()
+	c.follow(ids, 5)
+	c.add(asked, 2, ids, told)
+	if found(c, m) {
+		t.Error("a metric is found that others have deleted since the database was asked")
+	}
+	c.committed(created, 4) // We hear of our own commit only after that of a later one.
+	if found(c, m) {
+		t.Error("a metric is found that others have deleted since we created it")
+	}
+	c.committed(&effects{created: []Metric{m}, deleted: ids}, 6)
+	if found(c, m) {
+		t.Error("a metric is found that was created and deleted in one transaction")
+	}
+	c.committed(created, 7)
+	c.anew(8)
+	if found(c, m) {
+		t.Error("a metric is found in a cache that has started anew")
 	}
 }

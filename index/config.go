@@ -7,12 +7,16 @@ import "time"
 type Config struct {
 	// CacheMetrics is how many metrics Lookup remembers, at about 50 bytes each; 2,097,152.
 	CacheMetrics int
-	// CacheMissing is how long Lookup remembers that a metric doesn't exist; 1 s;
-	// negative: not at all. A metric that this Index creates is seen at once.
+	// CacheMissing is how long Lookup remembers that a metric doesn't exist, as long
+	// as no metric is created; 10 s; negative: not at all.
 	CacheMissing time.Duration
-	// Refresh is how often archive policies and rules are read again, in case
-	// another process has changed them; 2 s; negative: never.
+	// Refresh is how often the index asks what other processes have changed; 500 ms.
+	// It bounds how long a metric that another process has deleted is still accepted, and an
+	// archive policy that another has changed is still used. Negative: never.
 	Refresh time.Duration
+	// Believe is how long what is in memory is believed while the database can't be
+	// asked what others have changed; 10 min.
+	Believe time.Duration
 	// Readers is how many connections read at a time; 4.
 	Readers int
 	// Timeout is how long a read may take, if its context allows more; 5 s.
@@ -21,8 +25,9 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	setDefault(&c.CacheMetrics, 2<<20)
-	setDefault(&c.CacheMissing, time.Second)
-	setDefault(&c.Refresh, 2*time.Second)
+	setDefault(&c.CacheMissing, 10*time.Second)
+	setDefault(&c.Refresh, 500*time.Millisecond)
+	setDefault(&c.Believe, 10*time.Minute)
 	setDefault(&c.Readers, 4)
 	setDefault(&c.Timeout, 5*time.Second)
 	return c

@@ -82,6 +82,7 @@ type session struct {
 	}
 	dialect *dialect
 	timeout time.Duration // of a statement and the reading of its rows; 0: the context's alone
+	effects *effects      // what statements do to caches and counts; nil where nothing is changed
 }
 
 // exec runs a statement and says how many rows it has changed.
@@ -96,7 +97,8 @@ func (s session) exec(ctx context.Context, statement string, args ...any) (rows 
 	return result.RowsAffected()
 }
 
-// rows calls read for every row of a query's result.
+// rows calls read for every row of a query's result. A connection that turns out to
+// be broken before the first row is not the query's fault: it is tried on another.
 func (s session) rows(ctx context.Context, read func(*sql.Rows) error, query string, args ...any) error {
 	if err := checkTexts(args); err != nil {
 		return err
@@ -106,6 +108,23 @@ func (s session) rows(ctx context.Context, read func(*sql.Rows) error, query str
 		ctx, cancel = context.WithTimeout(ctx, s.timeout)
 		defer cancel()
 	}
+	_, pooled := s.on.(*sql.DB)
+	for tries := 1; ; tries++ {
+		begun := false
+		err := s.rowsOnce(ctx, func(rows *sql.Rows) error {
+			begun = true
+			return read(rows)
+		}, query, args)
+		if !pooled || begun || tries == brokenInARow || s.dialect.fault(err) != faultLost || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// brokenInARow is how many connections of a pool may turn out to be broken.
+const brokenInARow = 8
+
+func (s session) rowsOnce(ctx context.Context, read func(*sql.Rows) error, query string, args []any) error {
 	rows, err := s.on.QueryContext(ctx, s.dialect.bind(query), args...)
 	if err != nil {
 		return err

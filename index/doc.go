@@ -11,4 +11,9 @@
 // snapshot (snapshot.go), metrics in a bounded cache (cache.go): [Index.Lookup],
 // which every accepted measure passes, sends SQL only for metrics that it has not
 // met yet.
+//
+// Caches stay right across processes by a feed (feed.go): a transaction that deletes
+// metrics or changes what is held in memory adds rows to it, numbered in the order
+// of commits, and every process reads on from where it is, twice a second. What it
+// can't read for too long it no longer believes.
 package index

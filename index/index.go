@@ -26,11 +26,12 @@ type Index struct {
 	database  *database
 	snapshots snapshots
 	cache     *cache
+	follower  follower
 	writer    *writer
 
 	closed  atomic.Bool
 	closing sync.Once
-	stop    context.CancelFunc // of the refresher
+	stop    context.CancelFunc // of the follower
 	running sync.WaitGroup
 }
 
@@ -65,14 +66,20 @@ func (x *Index) start(ctx context.Context, meter otelmetric.Meter) (err error) {
 	if err := migrate(ctx, x.database, migrations()); err != nil {
 		return err
 	}
+	x.follower.started = time.Now()
+	var version int64
+	if err := x.database.reading().row(ctx, []any{&version}, `SELECT version FROM state`); err != nil {
+		return err
+	}
+	x.cache.anew(version)
 	if _, err := x.snapshots.refresh(ctx, x.database.reading()); err != nil {
 		return err
 	}
-	x.writer = newWriter(x.database, &x.snapshots, x.metrics)
+	x.writer = newWriter(x.database, &x.snapshots, x.cache, x.metrics)
 	x.running.Go(x.writer.run)
-	refreshing, stop := context.WithCancel(context.Background())
+	following, stop := context.WithCancel(context.Background())
 	x.stop = stop
-	x.running.Go(func() { x.refresh(refreshing) })
+	x.running.Go(func() { x.follow(following) })
 	return nil
 }
 
@@ -90,24 +97,6 @@ func (x *Index) Close() error {
 	return err
 }
 
-// refresh reads the archive policies and rules anew every now and then. When that
-// fails the old ones stay: whoever misses one asks the database and learns why.
-func (x *Index) refresh(ctx context.Context) {
-	if x.config.Refresh < 0 {
-		return
-	}
-	tick := time.NewTicker(x.config.Refresh)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			_, _ = x.snapshots.refresh(ctx, x.database.reading())
-		}
-	}
-}
-
 // Counts is how many objects the index holds.
 type Counts struct {
 	Policies, Rules int64
@@ -119,14 +108,10 @@ type Counts struct {
 func (x *Index) Counts(ctx context.Context) (Counts, error) {
 	var c Counts
 	err := x.database.reading().row(ctx, []any{&c.Policies, &c.Rules, &c.Metrics, &c.Deleted}, `SELECT
-		(SELECT count(*) FROM archive_policies),
-		(SELECT count(*) FROM archive_policy_rules),
-		(SELECT count(*) FROM metrics),
-		(SELECT count(*) FROM metrics WHERE deleted_at IS NOT NULL)`)
+		(SELECT count(*) FROM archive_policies), (SELECT count(*) FROM archive_policy_rules), metrics, deleted FROM state`)
 	if err != nil {
 		return Counts{}, x.failed("cannot count", err)
 	}
-	c.Metrics -= c.Deleted
 	return c, nil
 }
 

@@ -3,7 +3,6 @@ package index
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"slices"
 
 	"millrace/ingest"
@@ -18,10 +17,16 @@ type MetricInfo struct {
 // Lookup finds out about the metric of every entry and fills in infos, which is as
 // long as entries; it returns the indexes of the entries whose metric doesn't
 // exist, in order. Metrics that it has met before cost no SQL and no memory, the
-// others one query for all of them. A metric created or deleted through this Index
-// is seen so at once, what another process does within Config.CacheMissing if it
-// is a creation.
+// others one query for all of them; so nobody is refused whose metric was just
+// created, be it by another process. A metric that this Index has deleted is
+// missing at once, one that another process has, within Config.Refresh.
+//
+// An error that is ErrUnavailable says that the database can't be asked, and either
+// had to be or should have been too long ago: see Config.Believe.
 func (x *Index) Lookup(ctx context.Context, entries []ingest.Entry, infos []MetricInfo) (missing []int, err error) {
+	if err := x.believable(); err != nil {
+		return nil, err
+	}
 	unknown := x.cache.find(entries, infos)
 	if len(unknown) == 0 { // Fast path.
 		return nil, nil
@@ -30,7 +35,7 @@ func (x *Index) Lookup(ctx context.Context, entries []ingest.Entry, infos []Metr
 	for n, i := range unknown {
 		ids[n] = entries[i].Metric
 	}
-	told, err := x.ask(ctx, x.cache.notKnownMissing(ids))
+	told, err := x.ask(ctx, ids)
 	if err != nil {
 		return nil, x.failed("cannot look up metrics", err)
 	}
@@ -42,31 +47,49 @@ func (x *Index) Lookup(ctx context.Context, entries []ingest.Entry, infos []Metr
 	return missing, nil
 }
 
-// ask asks the database about metrics and lets the cache remember what it says.
+// ask asks the database about metrics and lets the cache remember what it says. For
+// those that are remembered to be missing it asks only whether any metric has been
+// created since.
 func (x *Index) ask(ctx context.Context, ids []ingest.MetricID) (map[ingest.MetricID]MetricInfo, error) {
-	x.metrics.askedAbout(ctx, len(ids))
-	told := make(map[ingest.MetricID]MetricInfo, len(ids))
-	asked := x.cache.now()
-	for some := range slices.Chunk(ids, idsPerQuery) {
-		if err := findMetrics(ctx, x.database.reading(), some, told); err != nil {
+	s := x.database.reading()
+	if x.cache.knowsMissing(ids) {
+		var creations int64
+		if err := s.row(ctx, []any{&creations}, `SELECT creations FROM state`); err != nil {
 			return nil, err
 		}
+		ids = x.cache.notKnownMissing(ids, creations)
 	}
-	x.cache.add(asked, ids, told)
+	x.metrics.askedAbout(ctx, len(ids))
+	told := make(map[ingest.MetricID]MetricInfo, len(ids))
+	for some := range slices.Chunk(ids, idsPerQuery) {
+		asked := x.cache.now()
+		creations, err := findMetrics(ctx, s, some, told)
+		if err != nil {
+			return nil, err
+		}
+		x.cache.add(asked, creations, some, told)
+	}
 	return told, nil
 }
 
 // idsPerQuery is below every database's limit on parameters.
 const idsPerQuery = 1024
 
-func findMetrics(ctx context.Context, s session, ids []ingest.MetricID, found map[ingest.MetricID]MetricInfo) error {
+// findMetrics adds those of the metrics that are active, and says how many
+// transactions have created metrics at the same moment.
+func findMetrics(ctx context.Context, s session, ids []ingest.MetricID, found map[ingest.MetricID]MetricInfo) (creations int64, err error) {
 	in, args := inIDs(ids)
-	return s.rows(ctx, func(rows *sql.Rows) error {
+	err = s.rows(ctx, func(rows *sql.Rows) error {
 		var column sql.RawBytes
+		var policy, creator sql.NullString
+		if err := rows.Scan(&creations, &column, &policy, &creator); err != nil || column == nil {
+			return err
+		}
 		var id ingest.MetricID
-		info := MetricInfo{Found: true}
-		err := errors.Join(rows.Scan(&column, &info.Policy, &info.Creator), scanUUID((*[16]byte)(&id), column))
-		found[id] = info
+		err := scanUUID((*[16]byte)(&id), column)
+		found[id] = MetricInfo{policy.String, creator.String, true}
 		return err
-	}, `SELECT id, archive_policy, creator FROM metrics WHERE deleted_at IS NULL AND id `+in, args...)
+	}, `SELECT creations, id, archive_policy, creator FROM state
+		LEFT JOIN metrics ON deleted_at IS NULL AND id `+in, args...)
+	return creations, err
 }

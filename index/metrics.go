@@ -53,7 +53,6 @@ func (x *Index) CreateMetrics(ctx context.Context, metrics []Metric) error {
 				refused, err = insertMetrics(ctx, s, metrics)
 				return err
 			},
-			committed: func() { x.cache.created(metrics) },
 		})
 		if f := x.database.dialect.fault(err); f != faultUnique && f != faultForeign {
 			break
@@ -109,6 +108,7 @@ func insertMetrics(ctx context.Context, s session, metrics []Metric) (refused []
 			return some, err
 		}
 	}
+	s.effects.created = append(s.effects.created, metrics...)
 	return nil, nil
 }
 
@@ -191,15 +191,30 @@ func scanUUID(dst *[16]byte, column []byte) error {
 func (x *Index) MarkDeleted(ctx context.Context, id ingest.MetricID) error {
 	return x.failed("cannot delete metric "+id.String(), x.writer.do(ctx, &change{
 		apply: func(ctx context.Context, s session) error {
-			rows, err := s.exec(ctx, `UPDATE metrics SET deleted_at = ? WHERE id = ? AND deleted_at IS NULL`,
-				time.Now().UnixNano(), id[:])
-			if err == nil && rows == 0 {
+			marked, err := markDeleted(ctx, s, where("id = ?", id[:]))
+			if err == nil && len(marked) == 0 {
 				return &ObjectError{KindMetric, id.String(), ErrNotFound}
 			}
 			return err
 		},
-		committed: func() { x.cache.deleted(id) },
 	}))
+}
+
+// markDeleted marks the active metrics of which a condition is true, and returns them.
+func markDeleted(ctx context.Context, s session, which condition) (marked []ingest.MetricID, err error) {
+	err = s.rows(ctx, func(rows *sql.Rows) error {
+		id, err := scanID(rows)
+		marked = append(marked, id)
+		return err
+	}, `UPDATE metrics SET deleted_at = ? WHERE deleted_at IS NULL AND `+which.text+` RETURNING id`,
+		append([]any{time.Now().UnixNano()}, which.args...)...)
+	s.effects.deleted = append(s.effects.deleted, marked...)
+	return marked, err
+}
+
+func scanID(rows *sql.Rows) (id ingest.MetricID, err error) {
+	var column sql.RawBytes
+	return id, errors.Join(rows.Scan(&column), scanUUID((*[16]byte)(&id), column))
 }
 
 // Deleted returns the metrics that are marked and not purged, the oldest mark
@@ -207,9 +222,7 @@ func (x *Index) MarkDeleted(ctx context.Context, id ingest.MetricID) error {
 func (x *Index) Deleted(ctx context.Context) ([]ingest.MetricID, error) {
 	var ids []ingest.MetricID
 	err := x.database.reading().rows(ctx, func(rows *sql.Rows) error {
-		var column sql.RawBytes
-		var id ingest.MetricID
-		err := errors.Join(rows.Scan(&column), scanUUID((*[16]byte)(&id), column))
+		id, err := scanID(rows)
 		ids = append(ids, id)
 		return err
 	}, `SELECT id FROM metrics WHERE deleted_at IS NOT NULL ORDER BY deleted_at, id`)
@@ -229,9 +242,11 @@ func (x *Index) Purge(ctx context.Context, ids ...ingest.MetricID) error {
 		apply: func(ctx context.Context, s session) error {
 			for some := range slices.Chunk(ids, metricsPerStatement) {
 				in, args := inIDs(some)
-				if _, err := s.exec(ctx, `DELETE FROM metrics WHERE deleted_at IS NOT NULL AND id `+in, args...); err != nil {
+				rows, err := s.exec(ctx, `DELETE FROM metrics WHERE deleted_at IS NOT NULL AND id `+in, args...)
+				if err != nil {
 					return err
 				}
+				s.effects.purged += rows
 			}
 			return nil
 		},

@@ -269,3 +269,26 @@ func testCancelled(t *testing.T, open opener) {
 	wantError(t, second(x.Metric(t.Context(), m.ID)), ErrNotFound, "Metric "+m.ID.String()+" does not exist")
 	must(t, x.CreateMetric(t.Context(), m))
 }
+
+// testBadTexts gives texts that not every database can hold.
+func testBadTexts(t *testing.T, open opener) {
+	x, ctx := withPolicies(t, open, Config{}), t.Context()
+	for text, want := range map[string]string{
+		"a\x00b": `Invalid input: the text "a\x00b" contains the character U+0000`,
+		"a\xffb": `Invalid input: the text "a\xffb" is not UTF-8`,
+	} {
+		m := metric(text)
+		creator := metric("")
+		creator.Creator = text
+		p := policy(text, time.Minute)
+		wantInvalid(t, x.CreateMetrics(ctx, []Metric{metric(""), m}), want)
+		wantInvalid(t, x.CreateMetric(ctx, creator), want)
+		wantInvalid(t, x.CreatePolicy(ctx, p), want)
+		wantInvalid(t, x.CreateRule(ctx, Rule{text, "*", "low"}), want)
+		wantInvalid(t, x.CreateRule(ctx, Rule{"r", text, "low"}), want)
+		wantInvalid(t, second(x.Metrics(ctx, Filter{Name: &text}, Page{})), want)
+	}
+	if got := value(x.Counts(ctx))(t); got != (Counts{Policies: 4}) {
+		t.Errorf("counts are %+v", got)
+	}
+}

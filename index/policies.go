@@ -39,7 +39,11 @@ func insertPolicy(ctx context.Context, s session, name string, row policyRow) er
 // database only for one that isn't there. An error that is ingest.ErrNoPolicy
 // (and ErrNotFound) says that there is none. Index is an [ingest.Policies].
 func (x *Index) Policy(ctx context.Context, name string) (*ingest.ArchivePolicy, error) {
-	if p := x.snapshots.load().policies[name]; p != nil {
+	held, err := x.held()
+	if err != nil {
+		return nil, err
+	}
+	if p := held.policies[name]; p != nil {
 		return p, nil
 	}
 	fresh, err := x.snapshots.refresh(ctx, x.database.reading())
@@ -54,7 +58,11 @@ func (x *Index) Policy(ctx context.Context, name string) (*ingest.ArchivePolicy,
 
 // Policies returns all archive policies, by name.
 func (x *Index) Policies(context.Context) ([]*ingest.ArchivePolicy, error) {
-	return slices.Clone(x.snapshots.load().byName), nil
+	held, err := x.held()
+	if err != nil {
+		return nil, err
+	}
+	return slices.Clone(held.byName), nil
 }
 
 // UpdatePolicy replaces an archive policy's definitions, and its back window

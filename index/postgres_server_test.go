@@ -25,6 +25,7 @@ type postgresServer struct {
 	port     int
 	as       []string // who runs it: not root, which PostgreSQL refuses
 	process  *exec.Cmd
+	exited   chan struct{} // closed when process has ended
 }
 
 // shared is the server of all tests of a run. TestMain stops it.
@@ -114,10 +115,34 @@ func (s *postgresServer) command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// start starts it and waits until it answers.
+// start starts it and waits until it answers. What is left of a server that was
+// killed may keep it from starting for a moment.
 func (s *postgresServer) start() error {
+	until := time.Now().Add(time.Minute)
+	for {
+		if err := s.launch(); err != nil {
+			return err
+		}
+		for {
+			err := s.sql("SELECT 1")
+			switch {
+			case err == nil:
+				return nil
+			case time.Now().After(until):
+				log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+				return fmt.Errorf("%w; its log: %s", err, log)
+			}
+			time.Sleep(20 * time.Millisecond)
+			if s.ended() {
+				break
+			}
+		}
+	}
+}
+
+func (s *postgresServer) launch() error {
 	s.process = s.command("postgres", "-D", s.data(), "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-k", s.dir,
-		"-c", "fsync=off", "-c", "max_connections=200", "-c", "restart_after_crash=on")
+		"-c", "fsync=off", "-c", "max_connections=200")
 	log, err := os.Create(filepath.Join(s.dir, "log"))
 	if err != nil {
 		return err
@@ -127,10 +152,20 @@ func (s *postgresServer) start() error {
 	if err := s.process.Start(); err != nil {
 		return err
 	}
-	for until := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		if err = s.sql("SELECT 1"); err == nil || time.Now().After(until) {
-			return err
-		}
+	s.exited = make(chan struct{})
+	go func() {
+		_ = s.process.Wait()
+		close(s.exited)
+	}()
+	return nil
+}
+
+func (s *postgresServer) ended() bool {
+	select {
+	case <-s.exited:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -147,7 +182,7 @@ func (s *postgresServer) kill() {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
-	_ = s.process.Wait()
+	<-s.exited
 	s.process = nil
 }
 

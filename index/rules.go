@@ -37,12 +37,20 @@ func insertRule(ctx context.Context, s session, r Rule) error {
 // Rules returns all rules in the order in which they are tried: by pattern,
 // descending, then by name; bytes are compared.
 func (x *Index) Rules(context.Context) ([]Rule, error) {
-	return slices.Clone(x.snapshots.load().rules), nil
+	held, err := x.held()
+	if err != nil {
+		return nil, err
+	}
+	return slices.Clone(held.rules), nil
 }
 
 // Rule returns the rule of that name; ErrNotFound when there is none.
 func (x *Index) Rule(ctx context.Context, name string) (Rule, error) {
-	if r, ok := x.snapshots.load().rule(name); ok {
+	held, err := x.held()
+	if err != nil {
+		return Rule{}, err
+	}
+	if r, ok := held.rule(name); ok {
 		return r, nil
 	}
 	fresh, err := x.snapshots.refresh(ctx, x.database.reading())
@@ -107,7 +115,11 @@ func (x *Index) DeleteRule(ctx context.Context, name string) error {
 // MatchRule returns the first rule whose pattern matches the metric's name, from
 // memory; false when none does. A metric without a name has the empty one.
 func (x *Index) MatchRule(_ context.Context, metricName string) (Rule, bool, error) {
-	for _, r := range x.snapshots.load().rules {
+	held, err := x.held()
+	if err != nil {
+		return Rule{}, false, err
+	}
+	for _, r := range held.rules {
 		if matchGlob(r.Pattern, metricName) {
 			return r, true, nil
 		}

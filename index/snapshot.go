@@ -16,6 +16,7 @@ import (
 
 // A snapshot is all archive policies and rules at one moment. It never changes.
 type snapshot struct {
+	version  int64                // of the feed: it holds at least what was changed up to there
 	rows     map[string]policyRow // as in the database, to see what has changed
 	policies map[string]*ingest.ArchivePolicy
 	byName   []*ingest.ArchivePolicy
@@ -26,8 +27,8 @@ type snapshot struct {
 type snapshots struct {
 	present atomic.Pointer[snapshot]
 
-	mu     sync.Mutex
-	stored uint64 // how often present was replaced
+	mu        sync.Mutex
+	forgotten uint64 // how often forget was called
 }
 
 // load returns the present snapshot.
@@ -35,38 +36,54 @@ func (p *snapshots) load() *snapshot {
 	if s := p.present.Load(); s != nil {
 		return s
 	}
-	return &snapshot{}
+	return &snapshot{version: -1}
 }
 
+// store makes a snapshot the present one, unless that is newer.
 func (p *snapshots) store(s *snapshot) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.present.Store(s)
-	p.stored++
+	if s.version >= p.load().version {
+		p.present.Store(s)
+	}
+}
+
+// forget lets any snapshot that is read from now on take the present one's place:
+// versions have gone back.
+func (p *snapshots) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.forgotten++
+	old := *p.load()
+	old.version = -1
+	p.present.Store(&old)
 }
 
 // refresh reads and returns what the database holds now. It becomes the present
-// snapshot unless another was stored meanwhile: that one may be newer.
+// snapshot unless that is newer.
 func (p *snapshots) refresh(ctx context.Context, s session) (*snapshot, error) {
 	p.mu.Lock()
-	stored := p.stored
+	forgotten := p.forgotten
 	p.mu.Unlock()
-	fresh, err := p.load().reread(ctx, s)
+	var version int64
+	if err := s.row(ctx, []any{&version}, `SELECT version FROM state`); err != nil {
+		return nil, err
+	}
+	fresh, err := p.load().reread(ctx, s, version)
 	if err != nil {
 		return nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.stored == stored {
+	if fresh.version >= p.load().version && p.forgotten == forgotten {
 		p.present.Store(fresh)
-		p.stored++
 	}
 	return fresh, nil
 }
 
-// reread reads everything again. What hasn't changed is taken over: the same
-// pointers, and the same snapshot if nothing has.
-func (old *snapshot) reread(ctx context.Context, s session) (*snapshot, error) {
+// reread reads everything again, as of a version or later. What hasn't changed is
+// taken over: the same pointers.
+func (old *snapshot) reread(ctx context.Context, s session, version int64) (*snapshot, error) {
 	rows, err := readPolicies(ctx, s)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read archive policies: %w", err)
@@ -76,9 +93,11 @@ func (old *snapshot) reread(ctx context.Context, s session) (*snapshot, error) {
 		return nil, fmt.Errorf("cannot read archive policy rules: %w", err)
 	}
 	if maps.Equal(rows, old.rows) && slices.Equal(rules, old.rules) {
-		return old, nil
+		same := *old
+		same.version = version
+		return &same, nil
 	}
-	fresh := &snapshot{rows: rows, rules: rules, policies: make(map[string]*ingest.ArchivePolicy, len(rows))}
+	fresh := &snapshot{version: version, rows: rows, rules: rules, policies: make(map[string]*ingest.ArchivePolicy, len(rows))}
 	for name, row := range rows {
 		policy := old.policies[name]
 		if policy == nil || old.rows[name] != row {

@@ -17,9 +17,6 @@ type change struct {
 	ctx context.Context
 	// apply runs the change's statements. An error undoes them, and nothing else.
 	apply func(ctx context.Context, s session) error
-	// committed, if not nil, is called when the change is durable: before its
-	// caller knows, and in the order in which changes were made.
-	committed func()
 	// policies says that archive policies or rules are changed.
 	policies bool
 
@@ -33,6 +30,7 @@ type change struct {
 type writer struct {
 	database  *database
 	snapshots *snapshots
+	cache     *cache
 	metrics   *metrics
 	queue     chan *change
 
@@ -40,8 +38,8 @@ type writer struct {
 	closed bool
 }
 
-func newWriter(db *database, snapshots *snapshots, m *metrics) *writer {
-	return &writer{database: db, snapshots: snapshots, metrics: m, queue: make(chan *change, writerQueue)}
+func newWriter(db *database, snapshots *snapshots, c *cache, m *metrics) *writer {
+	return &writer{database: db, snapshots: snapshots, cache: c, metrics: m, queue: make(chan *change, writerQueue)}
 }
 
 // do makes a change and returns when it is durable, or can't be made, or ctx ends:
@@ -90,9 +88,6 @@ func (w *writer) run() {
 			if c.err == nil {
 				c.err = err
 			}
-			if c.err == nil && c.committed != nil {
-				c.committed()
-			}
 			close(c.done)
 		}
 		clear(group)
@@ -129,13 +124,13 @@ func (w *writer) commit(group []*change) (err error) {
 	begun := time.Now()
 	defer func() { w.metrics.written(len(group), time.Since(begun), err) }()
 	for try := 1; ; try++ {
-		var snapshot *snapshot
+		var done outcome
 		committing, err := w.database.transact(ctx, func(s session) (err error) {
-			snapshot, err = w.apply(ctx, s, group)
+			done, err = w.apply(ctx, s, group)
 			return err
 		})
-		if err == nil && snapshot != nil {
-			w.snapshots.store(snapshot)
+		if err == nil {
+			w.committed(&done)
 		}
 		fault := w.database.dialect.fault(err)
 		again := fault == faultConflict || fault == faultLost && !committing
@@ -145,28 +140,46 @@ func (w *writer) commit(group []*change) (err error) {
 	}
 }
 
-// apply applies a group of changes. When policies are changed it returns what they
-// are then.
-func (w *writer) apply(ctx context.Context, s session, group []*change) (_ *snapshot, err error) {
-	policies := false
+// An outcome is what a transaction has done, for the caches.
+type outcome struct {
+	effects  effects
+	version  int64     // of the feed
+	snapshot *snapshot // nil: it is as before
+}
+
+// committed tells the caches what is durable, before the callers know.
+func (w *writer) committed(done *outcome) {
+	w.cache.committed(&done.effects, done.version)
+	if done.snapshot != nil {
+		w.snapshots.store(done.snapshot)
+	}
+}
+
+// apply applies a group of changes.
+func (w *writer) apply(ctx context.Context, s session, group []*change) (done outcome, err error) {
 	for _, c := range group {
 		if c.err = c.ctx.Err(); c.err != nil {
 			continue
 		}
+		did := effects{held: c.policies}
+		s.effects = &did
 		if len(group) == 1 { // Fast path: the transaction is its savepoint.
 			err = c.apply(ctx, s)
 		} else {
 			err = c.applyInSavepoint(ctx, s)
 		}
 		if err != nil {
-			return nil, err
+			return outcome{}, err
 		}
-		policies = policies || c.policies && c.err == nil
+		if c.err == nil {
+			done.effects.add(did)
+		}
 	}
-	if !policies {
-		return nil, nil
+	s.effects = nil
+	if done.version, err = done.effects.record(ctx, s); err == nil && done.effects.held {
+		done.snapshot, err = w.snapshots.load().reread(ctx, s, done.version)
 	}
-	return w.snapshots.load().reread(ctx, s)
+	return done, err
 }
 
 // applyInSavepoint applies a change in a savepoint and leaves its error in c.err. The
