@@ -37,9 +37,10 @@ var imports = map[string][]string{
 
 	"intake": {"ingest"},
 
-	"api":         {"ingest", "index", "intake", "drivers/aggregate", "api/auth", "api/gnocchi"},
-	"api/auth":    {"ingest"},
-	"api/gnocchi": {"ingest"},
+	"api":            {"ingest", "index", "intake", "drivers/aggregate", "api/auth", "api/gnocchi", "api/operations"},
+	"api/auth":       {"ingest"},
+	"api/gnocchi":    {"ingest"},
+	"api/operations": {"ingest", "drivers/aggregate"},
 
 	"golden":      {}, // tests only
 	"testservers": {},

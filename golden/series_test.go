@@ -103,7 +103,7 @@ func TestGoldenAggregate(t *testing.T) {
 		Start       *instant
 	}
 	golden(t, "aggregate", func(t *testing.T, in input, op op) pointsAnswer {
-		raw := aggregate.Merge(nil, nil, measuresOf(in.Points))
+		raw := measuresOf(in.Points)
 		if op.Calendar != "" {
 			rows := aggregate.ResampleCalendar(nil, raw, calendarOf(t, op.Calendar), op.Method.Method)
 			return pointsAnswer{Points: pointsOf(aggregate.RangeCalendar(rows, calendarOf(t, op.Calendar), op.Start.or(ingest.MinTime), ingest.MaxTime))}
@@ -197,19 +197,20 @@ func TestGoldenTruncate(t *testing.T) {
 		pointsAnswer
 		Oldest instant // the youngest time that has expired
 	}
-	golden(t, "truncate", func(t *testing.T, in input, op op) answer {
-		rows := measuresOf(in.Points)
-		if len(rows) == 0 {
-			return answer{}
-		}
-		newest, timespan := rows[len(rows)-1].Time, op.Timespan
+	oldestOf := func(in input, op op) int64 {
+		newest, timespan := int64(in.Points[len(in.Points)-1].Time), op.Timespan
 		if op.OldestPoint != nil { // the same, said otherwise
 			timespan = time.Duration(newest - int64(*op.OldestPoint))
 		}
-		return answer{
-			pointsAnswer{Points: pointsOf(aggregate.Clip(rows, newest, timespan))},
-			instant(aggregate.Oldest(newest, timespan) - 1),
+		return aggregate.Oldest(newest, timespan)
+	}
+	golden(t, "truncate", func(t *testing.T, in input, op op) answer {
+		if len(in.Points) == 0 {
+			return answer{}
 		}
+		oldest := oldestOf(in, op)
+		kept := slices.DeleteFunc(slices.Clone(in.Points), func(p point) bool { return int64(p.Time) < oldest })
+		return answer{pointsAnswer{Points: kept}, instant(oldest - 1)}
 	}, func(in input, op op) answer {
 		if len(in.Points) == 0 {
 			return answer{}
@@ -220,63 +221,5 @@ func TestGoldenTruncate(t *testing.T) {
 		}
 		kept := slices.DeleteFunc(slices.Clone(in.Points), func(p point) bool { return p.Time <= oldest })
 		return answer{pointsAnswer{Points: kept}, oldest}
-	})
-}
-
-// TestGoldenBound is about which raw measures are accepted and held. What the
-// engine has sealed it forgets in its own time, so "after" is what it must hold.
-func TestGoldenBound(t *testing.T) {
-	type input struct {
-		Initial    []point
-		BlockSize  time.Duration `json:"block_size_ns"`
-		BackWindow int           `json:"back_window"`
-		Batches    [][]point
-	}
-	type op struct {
-		SortLikeEngine bool `json:"sort_like_engine"` // we sort a record in one way only
-	}
-	type state struct {
-		BeforeTruncate []point `json:"before_truncate"`
-		After          []point
-		FirstBlock     instant `json:"first_block"`
-	}
-	type answer struct{ States []state }
-	policyOf := func(in input) *ingest.ArchivePolicy {
-		return &ingest.ArchivePolicy{BackWindow: in.BackWindow, Definitions: []ingest.Definition{{Granularity: in.BlockSize}}}
-	}
-	golden(t, "bound", func(t *testing.T, in input, op op) (states answer) {
-		policy := policyOf(in)
-		raw := aggregate.Merge(nil, nil, measuresOf(in.Initial))
-		for _, batch := range in.Batches {
-			record := measuresOf(batch)
-			if len(raw) > 0 {
-				horizon := policy.Horizon(raw[len(raw)-1].Time)
-				record = slices.DeleteFunc(record, func(m ingest.Measure) bool { return m.Time < horizon })
-			}
-			raw = aggregate.Merge(raw[:0], raw, record)
-			horizon := policy.Horizon(raw[len(raw)-1].Time)
-			held := raw[aggregate.Search(raw, horizon):]
-			states.States = append(states.States, state{pointsOf(raw), pointsOf(held), instant(horizon)})
-			raw = held
-		}
-		return states
-	}, func(in input, op op) (states answer) {
-		policy := policyOf(in)
-		held := history{}
-		for _, p := range in.Initial {
-			held[int64(p.Time)] = float64(p.Value)
-		}
-		for _, batch := range in.Batches {
-			held.record(policy, measuresOf(batch))
-			before := held.measures()
-			newest, _ := held.newest()
-			for at := range held {
-				if at < horizonOf(policy, newest) {
-					delete(held, at)
-				}
-			}
-			states.States = append(states.States, state{pointsOf(before), pointsOf(held.measures()), instant(horizonOf(policy, newest))})
-		}
-		return states
 	})
 }

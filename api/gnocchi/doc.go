@@ -3,7 +3,7 @@
 //
 // Coming in: [ScanMeasures] and [ScanBatch] read the JSON of measures into a
 // reusable [Batch] (scan.go is the fast path, slow.go says what is legal);
-// [ParseTime], [ParseTimes], [ParseTimespan] and [ParseBool] read the many ways in
+// [ParseTime], [ParseTimespan] and [ParseBool] read the many ways in
 // which Gnocchi's clients write instants, durations and booleans. Going out:
 // [Marshal] writes JSON as Gnocchi does, and [AppendRows] the rows of a read, with
 // [AppendTime], [AppendFloat], [AppendString] and [AppendTimespan] for those who

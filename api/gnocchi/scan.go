@@ -9,7 +9,7 @@ import (
 
 // ScanMeasures reads the measures of one metric, a list of {"timestamp": T,
 // "value": V}, into b, which gets one entry, without measures when the list is
-// empty. The stamps of a list are all of the kind of the first: see [ParseTimes].
+// empty. The stamps of a list are all of the kind of the first: see timeList.
 //
 // An error is a *[DecodeError] or a *[MeasuresError] and leaves b empty. In a
 // lenient batch a measure that can't be understood goes to b.Bad instead. Nothing

@@ -224,9 +224,6 @@ func isDecimal(s string) bool {
 
 func isDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
-// FormatTimespan writes a duration as archive policies show it: see [AppendTimespan].
-func FormatTimespan(d time.Duration) string { return string(AppendTimespan(nil, d)) }
-
 // AppendTimespan appends [N day[s], ]H:MM:SS[.ffffff], rounded to microseconds: the str of
 // Python's timedelta, in which only the days can be negative.
 func AppendTimespan(dst []byte, d time.Duration) []byte {

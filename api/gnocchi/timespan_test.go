@@ -77,10 +77,10 @@ func TestTimespanOf(t *testing.T) {
 	f(0, 0, ErrTimespanPositive)
 }
 
-func TestFormatTimespan(t *testing.T) {
+func TestAppendTimespan(t *testing.T) {
 	f := func(d time.Duration, want string) {
 		t.Helper()
-		if got := FormatTimespan(d); got != want {
+		if got := string(AppendTimespan(nil, d)); got != want {
 			t.Errorf("%v: %s, want %s", d, got, want)
 		}
 	}
@@ -116,8 +116,8 @@ func FuzzParseTimespan(f *testing.F) {
 			t.Errorf("%q is %v", text, d)
 		}
 		if rounded := d.Truncate(time.Second); rounded > 0 {
-			if back, err := ParseTimespan(FormatTimespan(rounded)); err != nil || back != rounded {
-				t.Errorf("%q is %v, written as %s, read back as %v (%v)", text, rounded, FormatTimespan(rounded), back, err)
+			if back, err := ParseTimespan(string(AppendTimespan(nil, rounded))); err != nil || back != rounded {
+				t.Errorf("%q is %v, written as %s, read back as %v (%v)", text, rounded, string(AppendTimespan(nil, rounded)), back, err)
 			}
 		}
 	})

@@ -13,7 +13,7 @@ type message string
 
 func (m message) Error() string { return string(m) }
 
-// What [ParseTime] and [ParseTimes] answer when they can't.
+// What [ParseTime] answers when it can't.
 const (
 	ErrTime  = message("Unable to convert timestamps")
 	ErrEpoch = message("Timestamp must be after Epoch")
@@ -47,23 +47,8 @@ func ParseTime(text string, now time.Time) (int64, error) {
 	return l.parse(text)
 }
 
-// ParseTimes reads a list of instants: strings as for [ParseTime], and numbers
-// (json.Number, float64, int, int64), which are seconds since 1970. The first decides which
-// kind they must all be.
-func ParseTimes(values []any, now time.Time) ([]int64, error) {
-	l := timeList{now: now}
-	times := make([]int64, len(values))
-	for i, v := range values {
-		t, err := l.read(v)
-		if err != nil {
-			return nil, err
-		}
-		times[i] = t
-	}
-	return times, nil
-}
-
-// A timeList reads the time stamps of one list, one by one.
+// A timeList reads the time stamps of one list, one by one: strings as for [ParseTime],
+// and numbers, which are seconds since 1970. The first decides which kind they must all be.
 type timeList struct {
 	now  time.Time
 	kind timeKind // of the first stamp that was understood

@@ -18,7 +18,7 @@ func TestParseTime(t *testing.T) {
 		if err != nil || got != instantOf(t, want) {
 			t.Errorf("%q: %s (%v), want %s", text, AppendTime(nil, got), err, want)
 		}
-		times, err := ParseTimes([]any{text, text}, testNow)
+		times, err := readTimes([]any{text, text})
 		if err != nil || len(times) != 2 || times[0] != got || times[1] != got {
 			t.Errorf("%q twice: %v (%v)", text, times, err)
 		}
@@ -87,10 +87,24 @@ func TestParseTimeRefusals(t *testing.T) {
 		"2262-04-12", "9999-12-31", "-1", "-0.5", "-1e300", "-99999999999999999999", "-2500 weeks", "+15000 weeks")
 }
 
-func TestParseTimes(t *testing.T) {
+// readTimes reads the stamps of a list.
+func readTimes(values []any) ([]int64, error) {
+	l := timeList{now: testNow}
+	times := make([]int64, len(values))
+	for i, v := range values {
+		t, err := l.read(v)
+		if err != nil {
+			return nil, err
+		}
+		times[i] = t
+	}
+	return times, nil
+}
+
+func TestTimeList(t *testing.T) {
 	f := func(values []any, want []int64, wantErr error) {
 		t.Helper()
-		got, err := ParseTimes(values, testNow)
+		got, err := readTimes(values)
 		if !errors.Is(err, wantErr) {
 			t.Errorf("%v: %v, want %v", values, err, wantErr)
 		}

@@ -3,7 +3,6 @@ package aggregate
 import (
 	"math"
 	"math/rand/v2"
-	"slices"
 	"testing"
 	"time"
 
@@ -79,25 +78,6 @@ func BenchmarkResampleCalendar(b *testing.B) {
 	perMeasure(b, len(rows))
 }
 
-func BenchmarkMerge(b *testing.B) {
-	raw := hours(1)
-	late := slices.Clone(raw[1000:1060])
-	backwards := slices.Clone(late)
-	slices.Reverse(backwards)
-	for _, c := range []struct {
-		name        string
-		raw, record []ingest.Measure
-	}{{"new", raw[:len(raw)-60], raw[len(raw)-60:]}, {"late", raw, late}, {"backwards", raw, backwards}} {
-		var dst []ingest.Measure
-		b.Run(c.name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				dst = Merge(dst[:0], c.raw, c.record)
-			}
-		})
-	}
-}
-
 // TestNoAllocation holds what the benchmarks show: nothing is allocated once the
 // scratch memory has grown.
 func TestNoAllocation(t *testing.T) {
@@ -106,7 +86,7 @@ func TestNoAllocation(t *testing.T) {
 	raw := hours(1)
 	plan := NewPlan(methods)
 	values, present := make([]float64, len(methods)), make([]bool, len(methods))
-	var dst, merged []ingest.Measure
+	var dst []ingest.Measure
 	f := func(name string, run func()) {
 		t.Helper()
 		run()
@@ -121,5 +101,4 @@ func TestNoAllocation(t *testing.T) {
 	f("Series with a sort", func() {
 		dst = Series(dst[:0], raw, time.Minute, ingest.Median, ingest.MinTime, ingest.MaxTime)
 	})
-	f("Merge", func() { merged = Merge(merged[:0], raw, raw[70:90]) })
 }

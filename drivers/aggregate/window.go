@@ -70,9 +70,3 @@ func Oldest(newest int64, timespan time.Duration) int64 {
 	}
 	return newest - int64(timespan) + 1
 }
-
-// Clip returns the rows that have not expired (see [Oldest]). newest is not
-// necessarily among rows: it is the newest bucket of any method.
-func Clip(rows []ingest.Measure, newest int64, timespan time.Duration) []ingest.Measure {
-	return rows[Search(rows, Oldest(newest, timespan)):]
-}

@@ -53,24 +53,6 @@ func TestRangeAtTheEndsOfTime(t *testing.T) {
 	}
 }
 
-func TestClip(t *testing.T) {
-	f := func(rows []ingest.Measure, newest int64, timespan time.Duration, want ...int64) {
-		t.Helper()
-		got := Clip(rows, newest, timespan)
-		if diff := cmp.Diff(times(want...), append([]ingest.Measure(nil), got...)); diff != "" {
-			t.Errorf("newest %d, timespan %d: (-want +got)\n%s", newest, timespan, diff)
-		}
-	}
-	f(times(0, 60, 120, 180, 240, 300), 300, 180, 180, 240, 300) // as many as points
-	f(times(0, 60, 540, 600), 600, 180, 540, 600)                // a span, not a count
-	f(times(0, 60), 600, 180)                                    // another method has the newest bucket
-	f(times(0, 60), 60, 0, 0, 60)                                // for ever
-	f(times(ingest.MinTime, 0), 0, time.Duration(ingest.MaxTime), 0)
-	f(times(ingest.MinTime, -5), -5, time.Duration(ingest.MaxTime), ingest.MinTime, -5)
-	f(times(ingest.MinTime), ingest.MinTime, time.Hour, ingest.MinTime)
-	f(nil, 0, time.Hour)
-}
-
 func TestOldest(t *testing.T) {
 	f := func(newest int64, timespan time.Duration, want int64) {
 		t.Helper()
