@@ -17,7 +17,7 @@ import (
 )
 
 // layoutVersion is the version of the layout, the manifests and the segments.
-const layoutVersion = 1
+const layoutVersion = 2
 
 // A manifest is everything that a sack consists of; see FORMAT.md. One that has
 // been committed is never changed: the next one is a clone.

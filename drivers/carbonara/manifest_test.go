@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// The manifest in testdata has every field; it is version 1 for ever.
+// The manifest in testdata has every field; it is version 2 for ever.
 func TestManifestGolden(t *testing.T) {
 	golden, err := os.ReadFile(filepath.Join("testdata", "manifest.json"))
 	if err != nil {
@@ -31,10 +31,10 @@ func TestManifestRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		``:             "not a manifest",
 		`[]`:           "not a manifest",
-		`{"format":2}`: "format 2, this program knows 1",
-		`{"format":1}`: "damaged",
-		string(checksummed([]byte(`{"format":1,"segments":[{"name":"a","kind":"cooked"}]}`))): `unknown kind "cooked"`,
-		`{"format":1,"segments":[{"name":"a","kind":"raw","min_metric":"none"}]}`:             "not a manifest",
+		`{"format":1}`: "format 1, this program knows 2",
+		`{"format":2}`: "damaged",
+		string(checksummed([]byte(`{"format":2,"segments":[{"name":"a","kind":"cooked"}]}`))): `unknown kind "cooked"`,
+		`{"format":2,"segments":[{"name":"a","kind":"raw","min_metric":"none"}]}`:             "not a manifest",
 	} {
 		if _, err := decodeManifest([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)
@@ -70,8 +70,8 @@ func FuzzManifest(f *testing.F) {
 	}
 	f.Add(golden)
 	f.Add(append(golden[:len(golden)-checksumLength-1:len(golden)-checksumLength-1], '}'))
-	f.Add([]byte(`{"format":1}`))
-	f.Add([]byte(`{"format":1,"segments":[{"kind":"raw","run":"a"},{"kind":"raw","run":"a","from_offset":-1}],"tombstones":[{}]}`))
+	f.Add([]byte(`{"format":2}`))
+	f.Add([]byte(`{"format":2,"segments":[{"kind":"raw","run":"a"},{"kind":"raw","run":"a","from_offset":-1}],"tombstones":[{}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		m, err := decodeManifest(text)
 		if err != nil && bytes.HasSuffix(text, []byte("}")) {

@@ -2,11 +2,15 @@ package segment
 
 import (
 	"context"
+	"encoding/binary"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/parquet-go/parquet-go/format"
 
 	"millrace/ingest"
 )
@@ -152,6 +156,52 @@ func BenchmarkEncodeSealed(b *testing.B) {
 	}
 	b.ReportMetric(float64(rows)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrows/s")
 	b.ReportMetric(float64(bytes)/float64(values), "B/value")
+}
+
+// What ids cost as text, which every reader shows and compares as its users write
+// them, and as the 16 bytes that segments have: in a page of plain values, where each
+// row has its own metric, and in a dictionary.
+func BenchmarkMetricColumn(b *testing.B) {
+	z := newPageCompressor()
+	ids := metricIDs(4096)
+	rng := rand.New(rand.NewPCG(1, 1))
+	for i := range ids {
+		binary.LittleEndian.PutUint64(ids[i][:], rng.Uint64())
+		binary.LittleEndian.PutUint64(ids[i][8:], rng.Uint64())
+	}
+	f := func(name string, n int, compressor *pageCompressor, appendID func([]byte, ingest.MetricID) []byte) {
+		want := pageHeader{kind: format.DataPage, values: n, encoding: format.Plain}
+		codec := format.Uncompressed
+		if compressor != nil {
+			codec = format.Zstd
+		}
+		var payload, page, buf []byte
+		b.Run(fmt.Sprintf("%s/%d/write", name, n), func(b *testing.B) {
+			for b.Loop() {
+				payload = payload[:0]
+				for _, id := range ids[:n] {
+					payload = appendID(payload, id)
+				}
+				page, _ = appendPage(page[:0], want, payload, compressor)
+			}
+			b.ReportMetric(float64(len(page))/float64(n), "B/id")
+		})
+		b.Run(fmt.Sprintf("%s/%d/read", name, n), func(b *testing.B) {
+			for b.Loop() {
+				var err error
+				if _, buf, err = openPage(page, want, codec, 40*n, buf); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	for _, n := range []int{625, 4096} {
+		f("bytes", n, nil, func(dst []byte, id ingest.MetricID) []byte { return append(dst, id[:]...) })
+		f("text", n, z, func(dst []byte, id ingest.MetricID) []byte {
+			dst = binary.LittleEndian.AppendUint32(dst, 36)
+			return id.AppendText(dst)
+		})
+	}
 }
 
 func encodedRaw(b *testing.B, runs []RawRun) *Reader {

@@ -2,10 +2,8 @@ package segment
 
 import (
 	"encoding/binary"
+	"math"
 
-	"github.com/parquet-go/parquet-go/encoding/bytestreamsplit"
-	"github.com/parquet-go/parquet-go/encoding/delta"
-	"github.com/parquet-go/parquet-go/encoding/plain"
 	"github.com/parquet-go/parquet-go/encoding/rle"
 	"github.com/parquet-go/parquet-go/format"
 )
@@ -27,6 +25,7 @@ type chunk struct {
 	encoding format.Encoding // of the data pages
 	raw      int64           // how long data would be without compression
 	values   int64           // that are not null
+	blank    bool            // of an optional column: nulls or zeros only
 	bounds   []byte          // of a bounded column: the least and the greatest value of each page, in plain encoding
 }
 
@@ -66,7 +65,7 @@ func (w *intWriter) closePage(rows int) {
 		w.bounds = binary.LittleEndian.AppendUint64(w.bounds, uint64(least))
 		w.bounds = binary.LittleEndian.AppendUint64(w.bounds, uint64(most))
 	}
-	w.payload, _ = new(delta.BinaryPackedEncoding).EncodeInt64(w.payload, w.values)
+	w.payload = appendDelta(w.payload[:0], w.values)
 	w.addPage(rows, rows, w.payload, w.z)
 	w.values = w.values[:0]
 }
@@ -75,16 +74,75 @@ func (w *intWriter) closeChunk() *chunk { return &w.chunk }
 func (w *intWriter) buffered() int64    { return int64(len(w.data) + 8*len(w.values)) }
 func (w *intWriter) reset()             { w.chunk.reset(); w.values = w.values[:0] }
 
-// A doubleWriter writes a column of float64.
+// A timeWriter writes the column of timestamps, and the one of their rest.
+type timeWriter struct {
+	micros intWriter
+	rest   restWriter
+}
+
+func newTimeWriter(z *pageCompressor) *timeWriter {
+	return &timeWriter{micros: intWriter{z: z, bounded: true}, rest: restWriter{intWriter: intWriter{z: z}}}
+}
+
+func (w *timeWriter) append(ns int64) {
+	micros, rest := splitTime(ns)
+	w.micros.values = append(w.micros.values, micros)
+	w.rest.values = append(w.rest.values, rest)
+	w.rest.some |= rest
+}
+
+// A restWriter writes the column of columnRest. Mostly that is zeros, so a page of
+// them is made once and copied.
+type restWriter struct {
+	intWriter
+	some      int64  // not 0 when the open page has something else than zeros
+	any       bool   // so has the open chunk
+	zeros     []byte // a page of zeros
+	zeroRows  int    // how many
+	zeroBytes int    // how long it would be without compression
+}
+
+func (w *restWriter) closePage(rows int) {
+	switch {
+	case w.some != 0:
+		w.intWriter.closePage(rows)
+		w.some, w.any = 0, true
+		return
+	case w.zeroRows != rows:
+		w.payload = appendDelta(w.payload[:0], w.values)
+		header := pageHeader{kind: format.DataPage, values: rows, encoding: format.DeltaBinaryPacked}
+		w.zeros, w.zeroBytes = appendPage(w.zeros[:0], header, w.payload, w.z)
+		w.zeroRows = rows
+	}
+	w.codec, w.encoding = format.Zstd, format.DeltaBinaryPacked
+	w.starts = append(w.starts, len(w.data))
+	w.data = append(w.data, w.zeros...)
+	w.chunk.values += int64(rows)
+	w.raw += int64(w.zeroBytes)
+	w.values = w.values[:0]
+}
+
+func (w *restWriter) closeChunk() *chunk {
+	w.blank, w.any = !w.any, false
+	return &w.chunk
+}
+
+func (w *restWriter) reset() {
+	w.intWriter.reset()
+	w.some, w.any = 0, false
+}
+
+// A doubleWriter writes a column of float64. Its values are plain, and zstd makes of
+// them what it can: decimals and counters repeat whole values, which it finds. Full
+// mantissas would take a tenth less as BYTE_STREAM_SPLIT, which Spark and others
+// don't read.
 type doubleWriter struct {
 	chunk
 	nullable bool
 	values   []float64 // of the open page, without nulls
 	levels   []byte    // of the open page: 1 for a value, 0 for a null; empty as long as there is no null
-	chosen   bool      // the encoding of this segment
-	empty    []int     // rows of leading pages without a value, which wait for the encoding
 	payload  []byte
-	split    []byte
+	packed   []byte
 	z        *pageCompressor
 }
 
@@ -108,34 +166,16 @@ func (w *doubleWriter) appendNulls(n int) {
 }
 
 func (w *doubleWriter) closePage(rows int) {
-	if !w.chosen && len(w.values) == 0 {
-		w.empty = append(w.empty, rows)
-		w.levels = w.levels[:0]
-		return
-	}
-	if !w.chosen {
-		w.encoding, w.chosen = w.choose(), true
-		w.writeEmpty()
-	}
-	w.write(rows, w.values)
-	w.values, w.levels = w.values[:0], w.levels[:0]
-}
-
-func (w *doubleWriter) writeEmpty() {
-	for _, rows := range w.empty {
-		w.write(rows, nil)
-	}
-	w.empty = w.empty[:0]
-}
-
-func (w *doubleWriter) write(rows int, values []float64) {
-	w.codec = format.Zstd
+	w.codec, w.encoding = format.Zstd, format.Plain
 	w.payload = w.payload[:0]
 	if w.nullable {
-		w.payload = w.appendLevels(w.payload, rows, len(values))
+		w.payload = w.appendLevels(w.payload, rows, len(w.values))
 	}
-	w.payload = w.appendValues(w.payload, values, w.encoding)
-	w.addPage(rows, len(values), w.payload, w.z)
+	for _, v := range w.values {
+		w.payload = binary.LittleEndian.AppendUint64(w.payload, math.Float64bits(v))
+	}
+	w.addPage(rows, len(w.values), w.payload, w.z)
+	w.values, w.levels = w.values[:0], w.levels[:0]
 }
 
 // appendLevels appends the definition levels, led by their length.
@@ -148,48 +188,19 @@ func (w *doubleWriter) appendLevels(dst []byte, rows, values int) []byte {
 	case 0:
 		dst = appendRun(dst, rows, 0, 1)
 	default:
-		levels, err := (&rle.Encoding{BitWidth: 1}).EncodeLevels(w.split[:0], w.levels)
+		levels, err := (&rle.Encoding{BitWidth: 1}).EncodeLevels(w.packed[:0], w.levels)
 		if err != nil {
 			panic("BUG: levels do not fit: " + err.Error())
 		}
 		dst = append(dst, levels...)
-		w.split = levels
+		w.packed = levels
 	}
 	binary.LittleEndian.PutUint32(dst[begin:], uint32(len(dst)-begin-4))
 	return dst
 }
 
-func (w *doubleWriter) appendValues(dst []byte, values []float64, e format.Encoding) []byte {
-	if e == format.ByteStreamSplit {
-		w.split, _ = new(bytestreamsplit.Encoding).EncodeDouble(w.split[:0], values)
-	} else {
-		w.split, _ = new(plain.Encoding).EncodeDouble(w.split[:0], values)
-	}
-	return append(dst, w.split...)
-}
-
-// sampleRows is how many values a segment's first page must have for a trial. Small
-// segments are merged soon, and a trial takes as long as all the rest of them.
-const sampleRows = 1 << 10
-
-// choose tries the open page. Decimals and counters repeat whole values, which
-// zstd finds; of full mantissas only the first bytes are alike, and it finds them
-// when they stand together.
-func (w *doubleWriter) choose() format.Encoding {
-	if len(w.values) < sampleRows {
-		return format.Plain
-	}
-	w.payload = w.appendValues(w.payload[:0], w.values, format.Plain)
-	whole := len(w.z.compress(w.payload))
-	w.payload = w.appendValues(w.payload[:0], w.values, format.ByteStreamSplit)
-	if len(w.z.compress(w.payload)) < whole {
-		return format.ByteStreamSplit
-	}
-	return format.Plain
-}
-
 func (w *doubleWriter) closeChunk() *chunk {
-	w.writeEmpty()
+	w.blank = w.chunk.values == 0
 	return &w.chunk
 }
 
@@ -197,6 +208,5 @@ func (w *doubleWriter) buffered() int64 { return int64(len(w.data) + 8*len(w.val
 
 func (w *doubleWriter) reset() {
 	w.chunk.reset()
-	w.values, w.levels, w.empty = w.values[:0], w.levels[:0], w.empty[:0]
-	w.encoding, w.chosen = format.Plain, false
+	w.values, w.levels = w.values[:0], w.levels[:0]
 }

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -193,6 +194,21 @@ func TestVerify(t *testing.T) {
 	unordered(RawRun{b, "low", at(1)}, RawRun{a, "low", at(1)})
 	unordered(RawRun{a, "low", at(1, 1)})
 	unordered(RawRun{a, "low", at(2, 1)})
+}
+
+// Files of format 1 had ids as UUIDs and timestamps in nanoseconds.
+func TestOtherFormat(t *testing.T) {
+	file, _, err := smallSegments(t)[Raw].Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, version := range []string{"1", "3"} {
+		other := bytes.Replace(file, []byte(keyFormat+"\x18\x01"+formatVersion), []byte(keyFormat+"\x18\x01"+version), 1)
+		want := fmt.Sprintf("cannot read segment a.parquet: it is of format %q, this program knows %q", version, formatVersion)
+		if _, err := contentOf(t.Context(), resummed(other)); err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
 }
 
 func TestStoreErrors(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"math"
 	"slices"
 
-	"github.com/parquet-go/parquet-go/encoding/bytestreamsplit"
 	"github.com/parquet-go/parquet-go/encoding/delta"
 	"github.com/parquet-go/parquet-go/format"
 
@@ -39,6 +38,10 @@ func (c *columnReader) readPolicies() error {
 	return nil
 }
 
+// deltaColumns are the kinds of columns that are DELTA_BINARY_PACKED.
+var deltaColumns = []columnKind{columnTime, columnRest, columnInt, columnCount}
+
+// decode reads a page of a column of this kind.
 func (c *columnReader) decode(kind columnKind, e format.Encoding, payload []byte, rows int) (err error) {
 	switch {
 	case e == format.RLEDictionary && (kind == columnMetric || kind == columnPolicy || kind == columnSpan):
@@ -55,7 +58,7 @@ func (c *columnReader) decode(kind columnKind, e format.Encoding, payload []byte
 		return err
 	case e == format.Plain && kind == columnMetric:
 		return c.decodeMetrics(payload, rows)
-	case e == format.DeltaBinaryPacked && (kind == columnTime || kind == columnInt || kind == columnCount):
+	case e == format.DeltaBinaryPacked && slices.Contains(deltaColumns, kind):
 		if err := checkDelta(payload, rows); err != nil {
 			return err
 		}
@@ -177,17 +180,14 @@ func decodeDoubles(dst []float64, payload []byte, e format.Encoding, values int)
 	if len(payload) != 8*values {
 		return dst, fmt.Errorf("%d bytes for %d values", len(payload), values)
 	}
-	switch e {
-	case format.ByteStreamSplit:
-		return new(bytestreamsplit.Encoding).DecodeDouble(dst[:0], payload)
-	case format.Plain:
-		dst = slices.Grow(dst[:0], values)[:values]
-		for i := range dst {
-			dst[i] = math.Float64frombits(binary.LittleEndian.Uint64(payload[8*i:]))
-		}
-		return dst, nil
+	if e != format.Plain {
+		return dst, fmt.Errorf("unexpected encoding %v", e)
 	}
-	return dst, fmt.Errorf("unexpected encoding %v", e)
+	dst = slices.Grow(dst[:0], values)[:values]
+	for i := range dst {
+		dst[i] = math.Float64frombits(binary.LittleEndian.Uint64(payload[8*i:]))
+	}
+	return dst, nil
 }
 
 func (c *columnReader) decodeNullable(payload []byte, e format.Encoding, rows int) error {

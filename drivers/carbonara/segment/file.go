@@ -36,7 +36,8 @@ type writtenChunk struct {
 	raw      int64
 	values   int64
 	bounds   []byte
-	held     []byte // a chunk without a value, which has no place in the file yet
+	blank    bool   // of an optional column: it says nothing
+	held     []byte // a blank chunk, which has no place in the file yet
 }
 
 func newFileWriter(k Kind, schema []column, columns []columnWriter) *fileWriter {
@@ -87,7 +88,7 @@ func (w *fileWriter) closeGroup() {
 			codec: chunk.codec, encoding: chunk.encoding, raw: chunk.raw, values: chunk.values,
 			bounds: bytes.Clone(chunk.bounds),
 		}
-		if chunk.values == 0 {
+		if g.chunks[i].blank = w.schema[i].optional() && chunk.blank; g.chunks[i].blank {
 			g.chunks[i].held = bytes.Clone(chunk.data)
 		} else {
 			w.out = append(w.out, chunk.data...)
@@ -131,20 +132,20 @@ func (w *fileWriter) finish(metadata []format.KeyValue) ([]byte, error) {
 	return file, err
 }
 
-// keptColumns are the columns of the schema that stay in the file: all but those
-// of methods that have no value in it.
+// keptColumns are the columns of the schema that stay in the file: all but optional
+// ones that say nothing.
 func (w *fileWriter) keptColumns() []int {
 	var kept []int
 	for i, c := range w.schema {
-		hasValues := slices.ContainsFunc(w.groups, func(g writtenGroup) bool { return g.chunks[i].values > 0 })
-		if c.kind != columnDouble || hasValues {
+		says := slices.ContainsFunc(w.groups, func(g writtenGroup) bool { return !g.chunks[i].blank })
+		if !c.optional() || says {
 			kept = append(kept, i)
 		}
 	}
 	return kept
 }
 
-// placeHeld appends the chunks without a value whose columns have one elsewhere.
+// placeHeld appends the blank chunks of columns that say something elsewhere.
 func (w *fileWriter) placeHeld(kept []int) {
 	for _, g := range w.groups {
 		for _, i := range kept {

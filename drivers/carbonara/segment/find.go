@@ -77,10 +77,8 @@ func (d *finder) eachHit(ctx context.Context, metric func(int) ingest.MetricID, 
 	for _, h := range d.hits {
 		if h.page != page {
 			page = h.page
-			for _, c := range d.columns {
-				if err := d.reader.read(c, page); err != nil {
-					return d.reader.file.failed(err)
-				}
+			if err := d.reader.readPage(d.columns, page); err != nil {
+				return d.reader.file.failed(err)
 			}
 		}
 		begin, end := d.reader.columns[0].rowsOf(metric(h.ask))
@@ -248,6 +246,9 @@ func (f *Reader) columnsFor(columns []int, wants []Want, hits []hit) []int {
 		if c := f.columnOf(m); c >= 0 && methods.Has(m) {
 			columns = append(columns, c)
 		}
+	}
+	if f.rest >= 0 {
+		columns = append(columns, f.rest)
 	}
 	return columns
 }

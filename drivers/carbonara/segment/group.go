@@ -27,7 +27,7 @@ type columnReader struct {
 	plain    bool // columnMetric: dict has a value for each row, runs are not filled in
 	policies []string
 	runs     []pageRun // columnMetric, columnPolicy, columnSpan
-	ints     []int64   // columnTime, columnInt, columnCount
+	ints     []int64   // columnTime (ns), columnRest, columnInt, columnCount
 	doubles  []float64 // columnMeasure, columnDouble: one per row, 0 for nulls
 	present  []bool    // columnDouble: one per row; nil if all rows of the page are null
 	buf      []byte
@@ -136,7 +136,27 @@ func (r *groupReader) bytes(off, n int64) ([]byte, error) {
 	return r.fetched.bytes(off, n)
 }
 
-// read decodes a page of a column, which has been fetched.
+// readPage decodes a page of columns, which has been fetched. Among them are the
+// keys, and columnRest where there is one.
+func (r *groupReader) readPage(columns []int, page int) error {
+	for _, c := range columns {
+		if err := r.read(c, page); err != nil {
+			return err
+		}
+	}
+	times := r.columns[timeAt].ints
+	for i := range times {
+		times[i] *= 1000
+	}
+	if r.file.rest >= 0 {
+		for i, rest := range r.columns[r.file.rest].ints {
+			times[i] += rest
+		}
+	}
+	return nil
+}
+
+// read decodes a page of a column.
 func (r *groupReader) read(c, page int) error {
 	col, k := &r.columns[c], &r.group.chunks[c]
 	rows := int(r.group.starts[page+1] - r.group.starts[page])

@@ -66,7 +66,7 @@ func (f *Reader) parseMetadata(metadata []format.KeyValue) error {
 		values[kv.Key] = kv.Value
 	}
 	if v := values[keyFormat]; v != formatVersion {
-		return fmt.Errorf("format version %q is not %q", v, formatVersion)
+		return fmt.Errorf("it is of format %q, this program knows %q", v, formatVersion)
 	}
 	f.late = strings.Clone(values[keyLate])
 	switch f.kind = Kind(values[keyKind]); f.kind {
@@ -117,6 +117,10 @@ func (f *Reader) checkSchema(elements []format.SchemaElement) error {
 		}
 		f.schema = sealedColumns(stored)
 	}
+	if f.rest = -1; elements[len(elements)-1].Name == restColumn.name {
+		f.rest = len(f.schema)
+		f.schema = withRest(f.schema)
+	}
 	same := slices.EqualFunc(schemaOf(f.kind, f.schema)[1:], elements[1:], func(want, got format.SchemaElement) bool {
 		return got.Name == want.Name && got.Type == want.Type && got.TypeLength == want.TypeLength &&
 			got.RepetitionType == want.RepetitionType
@@ -162,6 +166,10 @@ func (g *rowGroup) parse(meta *format.RowGroup, schema []column, pages *pageInde
 		if err := g.parseChunk(i, c, &meta.Columns[i], pages); err != nil {
 			return fmt.Errorf("column %s: %w", c.name, err)
 		}
+	}
+	hasRest := schema[len(schema)-1].kind == columnRest
+	for p, micros := range g.times {
+		g.times[p] = [2]int64{earliest(micros[0]), latest(micros[1], hasRest)}
 	}
 	return nil
 }

@@ -50,6 +50,9 @@ func libraryRows(t *testing.T, file *parquet.File) []parquet.Row {
 	return all
 }
 
+// timeOf puts a row's timestamp together; its rest is the last column.
+func timeOf(row parquet.Row) int64 { return 1000*row[2].Int64() + int64(row[len(row)-1].Int32()) }
+
 func TestLibraryReadsRaw(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	for _, most := range []int{1, 10, 500} {
@@ -65,7 +68,7 @@ func TestLibraryReadsRaw(t *testing.T) {
 				got = append(got, RawRun{Metric: id, Policy: string(row[1].ByteArray())})
 			}
 			run := &got[len(got)-1]
-			run.Measures = append(run.Measures, ingest.Measure{Time: row[2].Int64(), Value: row[3].Double()})
+			run.Measures = append(run.Measures, ingest.Measure{Time: timeOf(row), Value: row[3].Double()})
 		}
 		sameRuns(t, want, got)
 	}
@@ -80,7 +83,7 @@ func TestLibraryReadsState(t *testing.T) {
 	}
 	for _, row := range libraryRows(t, libraryFile(t, e)) {
 		got = append(got, StateRow{ingest.MetricID(row[0].ByteArray()), string(row[1].ByteArray()),
-			row[2].Int64(), row[3].Uint64(), row[4].Int64()})
+			timeOf(row), row[3].Uint64(), row[4].Int64()})
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -101,7 +104,7 @@ func TestLibraryReadsSealed(t *testing.T) {
 		for row, at := range run.Times {
 			r := rows[i]
 			i++
-			if ingest.MetricID(r[0].ByteArray()) != run.Metric || r[1].Int64() != int64(run.Granularity) || r[2].Int64() != at {
+			if ingest.MetricID(r[0].ByteArray()) != run.Metric || r[1].Int64() != int64(run.Granularity) || 1000*r[2].Int64() != at {
 				t.Fatalf("row %d is %v", i, r)
 			}
 			for m := range methods {
@@ -126,16 +129,16 @@ func TestFooter(t *testing.T) {
 	}
 	file := libraryFile(t, e)
 	const schema = `message sealed {
-	required fixed_len_byte_array(16) metric (UUID);
+	required fixed_len_byte_array(16) metric;
 	required int64 granularity (INT(64,true));
-	required int64 timestamp (TIMESTAMP(isAdjustedToUTC=true,unit=NANOS));
+	required int64 timestamp (TIMESTAMP(isAdjustedToUTC=true,unit=MICROS));
 	optional double max;
 	optional double rate:95pct;
 }`
 	if diff := cmp.Diff(schema, file.Schema().String()); diff != "" {
 		t.Error(diff)
 	}
-	for key, want := range map[string]string{keyFormat: "1", keyKind: "sealed", keyMethods: "max,rate:95pct"} {
+	for key, want := range map[string]string{keyFormat: "2", keyKind: "sealed", keyMethods: "max,rate:95pct"} {
 		if got, _ := file.Lookup(key); got != want {
 			t.Errorf("%s is %q", key, got)
 		}

@@ -60,7 +60,8 @@ func sameRuns(t *testing.T, want, got []RawRun) {
 		return a.Metric == b.Metric && a.Policy == b.Policy && slices.EqualFunc(a.Measures, b.Measures, sameMeasure)
 	})
 	if !same {
-		t.Error(cmp.Diff(want, got, bitwise))
+		t.Errorf("%d runs, want %d", len(got), len(want))
+		t.Error(cmp.Diff(want[:min(len(want), 100)], got[:min(len(got), 100)], bitwise))
 	}
 }
 
@@ -139,6 +140,53 @@ func TestRawRoundTrip(t *testing.T) {
 	f("many rows each", someRuns(rng, 1000, 150))
 	f("a metric larger than row groups", someRuns(rng, 3, 150_000))
 	f("after all those, a small one", someRuns(rng, 10, 10))
+}
+
+// Timestamps are split into microseconds and a rest, which only files have that need it.
+func TestNanoseconds(t *testing.T) {
+	f := func(name string, rest bool, measures ...[]ingest.Measure) {
+		t.Run(name, func(t *testing.T) {
+			var want []RawRun
+			e := NewRawWriter()
+			for i, id := range metricIDs(len(measures)) {
+				want = append(want, RawRun{id, "low", measures[i]})
+				e.Add(want[i])
+			}
+			file, _ := finished(t, e)
+			if hasRest := file.rest >= 0; hasRest != rest {
+				t.Errorf("there is a column for nanoseconds: %t", hasRest)
+			}
+			sameRuns(t, want, scannedRaw(t, file))
+			for i, run := range want { // Each by its exact time.
+				for _, m := range run.Measures[:min(3, len(run.Measures))] {
+					found := 0
+					err := file.FindRaw(t.Context(), []ingest.MetricID{want[i].Metric}, m.Time, max(m.Time, m.Time+1),
+						func(_ int, measures []ingest.Measure, _ string) error {
+							if measures[0].Time == m.Time {
+								found += len(measures)
+							}
+							return nil
+						})
+					if found != 1 && m.Time < ingest.MaxTime-1 || found == 0 || err != nil {
+						t.Errorf("%d rows at %d, %v", found, m.Time, err)
+					}
+				}
+			}
+		})
+	}
+	every := func(n int, from, step int64) (measures []ingest.Measure) {
+		for i := range n {
+			measures = append(measures, ingest.Measure{Time: from + int64(i)*step})
+		}
+		return measures
+	}
+	const start = 1_700_000_000_000_000_000
+	f("microseconds", false, every(5, start, 1000), every(5, -3000, 1000))
+	f("nanoseconds", true, every(2500, -1000, 1), every(9, start, 1))
+	f("one of many", true, every(groupRows, start, 1000), every(groupRows, start+1000, 1000), every(3, start, 999))
+	f("the ends of time", true, every(3, math.MinInt64, 1), every(3, math.MaxInt64-2, 1))
+	f("the ends of time in microseconds", false,
+		every(1, math.MinInt64/1000*1000, 1), every(1, math.MaxInt64/1000*1000, 1))
 }
 
 func TestRawFind(t *testing.T) {

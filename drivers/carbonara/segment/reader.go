@@ -24,6 +24,7 @@ type Reader struct {
 	schema  []column
 	asked   []ingest.Method // sealed: the value of keyMethods
 	columns []int           // sealed: the column of each asked method, -1 for one without values
+	rest    int             // the column of columnRest; -1: there is none, timestamps are whole microseconds
 	groups  []rowGroup
 	rows    int64
 	late    string // the value of keyLate
@@ -36,7 +37,7 @@ type rowGroup struct {
 	rows    int
 	starts  []int32              // one more than there are pages
 	metrics [][2]ingest.MetricID // of each page, the first and the last
-	times   [][2]int64           // of each page, the earliest and the latest of the column of columnTime
+	times   [][2]int64           // of each page, when its rows are at the earliest and at the latest, ns, to the µs
 	spans   [][2]int64           // sealed: of each page, the finest and the coarsest granularity
 	chunks  []fileChunk
 }

@@ -45,11 +45,9 @@ func (s *groupScan) nextPage() bool {
 	}
 	g := s.reader.group
 	s.begin, s.size = 0, int(g.starts[s.page+1]-g.starts[s.page])
-	for _, c := range s.columns {
-		if err := s.reader.read(c, s.page); err != nil {
-			s.failure = s.file.failed(err)
-			return false
-		}
+	if err := s.reader.readPage(s.columns, s.page); err != nil {
+		s.failure = s.file.failed(err)
+		return false
 	}
 	s.reader.columns[0].fillRuns()
 	return true

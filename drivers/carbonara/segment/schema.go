@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math"
+	"slices"
 
 	"github.com/parquet-go/parquet-go/deprecated"
 	"github.com/parquet-go/parquet-go/encoding/thrift"
@@ -40,7 +42,7 @@ const (
 	keyMethods = "millrace.methods" // sealed: the methods asked for, in the order of their columns
 	keyTail    = "millrace.tail"    // how long the page index is and a checksum over it and the footer
 
-	formatVersion = "1"
+	formatVersion = "2"
 	parquetMagic  = "PAR1"
 	createdBy     = "millrace version 1" // in the form that readers parse
 )
@@ -49,14 +51,15 @@ const (
 type columnKind uint8
 
 const (
-	columnMetric  columnKind = iota // UUID; a dictionary, or plain when metrics have few rows each
+	columnMetric  columnKind = iota // the 16 bytes of an id; a dictionary, or plain when metrics have few rows each
 	columnPolicy                    // string, dictionary
 	columnSpan                      // int64 of few distinct values, dictionary
-	columnTime                      // int64, timestamp, delta
+	columnTime                      // int64, timestamp in microseconds, delta
+	columnRest                      // int32, what a timestamp has beyond microseconds, delta
 	columnInt                       // int64, delta
 	columnCount                     // uint64, delta
-	columnDouble                    // nullable float64, plain or byte stream split
-	columnMeasure                   // float64 that is never null, likewise
+	columnDouble                    // nullable float64, plain
+	columnMeasure                   // float64 that is never null, plain
 )
 
 // A column is a column of a segment's schema.
@@ -71,6 +74,7 @@ var (
 	policyColumn      = column{"archive_policy", columnPolicy, false}
 	granularityColumn = column{"granularity", columnSpan, true}
 	timestampColumn   = column{"timestamp", columnTime, true}
+	restColumn        = column{"nanoseconds", columnRest, false} // the last, where there is one
 
 	rawColumns = []column{metricColumn, policyColumn, timestampColumn, {"value", columnMeasure, false}}
 
@@ -80,14 +84,56 @@ var (
 	sealedKeys = []column{metricColumn, granularityColumn, timestampColumn}
 )
 
+// timeAt is where the column of columnTime is, in segments of every kind.
+const timeAt = 2
+
 // sealedColumns returns the schema of a sealed segment with these method columns.
 func sealedColumns(methods []ingest.Method) []column {
-	columns := make([]column, 0, len(sealedKeys)+len(methods))
-	columns = append(columns, sealedKeys...)
+	columns := slices.Clone(sealedKeys)
 	for _, m := range methods {
 		columns = append(columns, column{m.String(), columnDouble, false})
 	}
 	return columns
+}
+
+// withRest returns columns and the one for the rest of timestamps.
+func withRest(columns []column) []column { return append(slices.Clone(columns), restColumn) }
+
+// optional says whether the column is left out of files in which it says nothing:
+// where all of it is null, or zero.
+func (c column) optional() bool { return c.kind == columnDouble || c.kind == columnRest }
+
+// Other software has no timestamps in nanoseconds, or cuts them. So a timestamp is
+// kept in microseconds, rounded down, and beside it, in a column of its own that
+// most segments do without, the nanoseconds that are left.
+
+// splitTime returns microseconds, and the nanoseconds left, 0 to 999.
+func splitTime(ns int64) (micros, rest int64) {
+	micros = ns / 1000
+	if rest = ns % 1000; rest < 0 {
+		micros, rest = micros-1, rest+1000
+	}
+	return micros, rest
+}
+
+// earliest is the first nanosecond of a microsecond, and latest the last, if it has
+// a rest; both are held within the range of int64.
+func earliest(micros int64) int64 {
+	if least, _ := splitTime(math.MinInt64); micros <= least {
+		return math.MinInt64
+	}
+	return micros * 1000
+}
+
+func latest(micros int64, hasRest bool) int64 {
+	most, _ := splitTime(math.MaxInt64)
+	switch {
+	case !hasRest:
+		return earliest(micros)
+	case micros >= most:
+		return math.MaxInt64
+	}
+	return micros*1000 + 999
 }
 
 // bounded says whether pages and row groups tell the least and the greatest value
@@ -125,6 +171,8 @@ func (c column) physical() format.Type {
 		return format.ByteArray
 	case columnDouble, columnMeasure:
 		return format.Double
+	case columnRest:
+		return format.Int32
 	}
 	return format.Int64
 }
@@ -138,15 +186,16 @@ func (c column) element() format.SchemaElement {
 	}
 	switch c.kind {
 	case columnMetric:
+		// Without the logical type UUID: Spark refuses it, and reads plain bytes.
 		e.TypeLength = thrift.New(int32(len(ingest.MetricID{})))
-		e.LogicalType.Value = &format.UUIDType{}
 	case columnPolicy:
 		e.ConvertedType = thrift.New(deprecated.UTF8)
 		e.LogicalType.Value = &format.StringType{}
 	case columnTime:
+		e.ConvertedType = thrift.New(deprecated.TimestampMicros)
 		e.LogicalType.Value = &format.TimestampType{
 			IsAdjustedToUTC: true,
-			Unit:            format.TimeUnit{Value: &format.NanoSeconds{}},
+			Unit:            format.TimeUnit{Value: &format.MicroSeconds{}},
 		}
 	case columnCount:
 		e.ConvertedType = thrift.New(deprecated.Uint64)

@@ -43,7 +43,7 @@ type RawWriter struct {
 	file   *fileWriter
 	metric *dictWriter[ingest.MetricID]
 	policy *dictWriter[string]
-	times  *intWriter
+	times  *timeWriter
 	values *doubleWriter
 	lates  []LateTotal
 	seen   description
@@ -53,9 +53,10 @@ func NewRawWriter() *RawWriter {
 	z := newPageCompressor()
 	e := &RawWriter{
 		metric: newMetricWriter(z), policy: newPolicyWriter(z),
-		times: &intWriter{z: z, bounded: true}, values: &doubleWriter{z: z},
+		times: newTimeWriter(z), values: &doubleWriter{z: z},
 	}
-	e.file = newFileWriter(Raw, rawColumns, []columnWriter{e.metric, e.policy, e.times, e.values})
+	columns := []columnWriter{e.metric, e.policy, &e.times.micros, e.values, &e.times.rest}
+	e.file = newFileWriter(Raw, withRest(rawColumns), columns)
 	return e
 }
 
@@ -70,7 +71,7 @@ func (e *RawWriter) Add(run RawRun) {
 		e.metric.append(run.Metric, n)
 		e.policy.append(run.Policy, n)
 		for _, m := range measures[:n] {
-			e.times.values = append(e.times.values, m.Time)
+			e.times.append(m.Time)
 			e.values.values = append(e.values.values, m.Value)
 		}
 		e.file.advance(n)
@@ -111,20 +112,22 @@ func formatLates(totals []LateTotal) string {
 // A StateWriter makes state segments; see Writer. The times of its description
 // are those of Newest.
 type StateWriter struct {
-	file                 *fileWriter
-	metric               *dictWriter[ingest.MetricID]
-	policy               *dictWriter[string]
-	newest, late, sealed *intWriter
-	seen                 description
+	file         *fileWriter
+	metric       *dictWriter[ingest.MetricID]
+	policy       *dictWriter[string]
+	newest       *timeWriter
+	late, sealed *intWriter
+	seen         description
 }
 
 func NewStateWriter() *StateWriter {
 	z := newPageCompressor()
 	e := &StateWriter{
 		metric: newMetricWriter(z), policy: newPolicyWriter(z),
-		newest: &intWriter{z: z, bounded: true}, late: &intWriter{z: z}, sealed: &intWriter{z: z},
+		newest: newTimeWriter(z), late: &intWriter{z: z}, sealed: &intWriter{z: z},
 	}
-	e.file = newFileWriter(State, stateColumns, []columnWriter{e.metric, e.policy, e.newest, e.late, e.sealed})
+	columns := []columnWriter{e.metric, e.policy, &e.newest.micros, e.late, e.sealed, &e.newest.rest}
+	e.file = newFileWriter(State, withRest(stateColumns), columns)
 	return e
 }
 
@@ -132,7 +135,7 @@ func (e *StateWriter) Add(row StateRow) {
 	e.seen.see(row.Metric, 1, row.Newest, row.Newest)
 	e.metric.append(row.Metric, 1)
 	e.policy.append(row.Policy, 1)
-	e.newest.values = append(e.newest.values, row.Newest)
+	e.newest.append(row.Newest)
 	e.late.values = append(e.late.values, int64(row.Late))
 	e.sealed.values = append(e.sealed.values, row.Sealed)
 	e.file.advance(1)
@@ -154,7 +157,7 @@ type SealedWriter struct {
 	mean, sum, count int // indexes of methods; -1 if it isn't there
 	metric           *dictWriter[ingest.MetricID]
 	span             *dictWriter[int64]
-	times            *intWriter
+	times            *timeWriter
 	values           []*doubleWriter // one per method
 	seen             description
 }
@@ -163,16 +166,17 @@ func NewSealedWriter(methods []ingest.Method) *SealedWriter {
 	z := newPageCompressor()
 	e := &SealedWriter{
 		methods: slices.Clone(methods),
-		metric:  newMetricWriter(z), span: newSpanWriter(z), times: &intWriter{z: z, bounded: true},
+		metric:  newMetricWriter(z), span: newSpanWriter(z), times: newTimeWriter(z),
 	}
 	e.mean, e.sum, e.count = quotient(methods)
-	columns := []columnWriter{e.metric, e.span, e.times}
+	columns := []columnWriter{e.metric, e.span, &e.times.micros}
 	for range methods {
 		w := &doubleWriter{z: z, nullable: true}
 		e.values = append(e.values, w)
 		columns = append(columns, w)
 	}
-	e.file = newFileWriter(Sealed, sealedColumns(methods), columns)
+	columns = append(columns, &e.times.rest)
+	e.file = newFileWriter(Sealed, withRest(sealedColumns(methods)), columns)
 	return e
 }
 
@@ -192,7 +196,9 @@ func (e *SealedWriter) Add(run SealedRun) {
 		n := min(rows-begin, e.file.room())
 		e.metric.append(run.Metric, n)
 		e.span.append(int64(run.Granularity), n)
-		e.times.values = append(e.times.values, run.Times[begin:begin+n]...)
+		for _, at := range run.Times[begin : begin+n] {
+			e.times.append(at)
+		}
 		for i, w := range e.values {
 			e.addValues(w, i, run, begin, begin+n)
 		}
