@@ -40,6 +40,7 @@ var imports = map[string][]string{
 	"api":            {"ingest", "index", "intake", "drivers/aggregate", "api/auth", "api/gnocchi", "api/operations"},
 	"api/auth":       {"ingest"},
 	"api/gnocchi":    {"ingest"},
+	"api/influx":     {"ingest", "intake"},
 	"api/operations": {"ingest", "drivers/aggregate"},
 
 	"golden":      {}, // tests only
