@@ -42,6 +42,7 @@ var imports = map[string][]string{
 	"api/gnocchi":    {"ingest"},
 	"api/influx":     {"ingest", "intake"},
 	"api/operations": {"ingest", "drivers/aggregate"},
+	"api/prometheus": {"ingest", "intake"},
 
 	"golden":      {}, // tests only
 	"testservers": {},
