@@ -135,6 +135,7 @@ func (c *cache) committed(e *effects, version int64) {
 		c.mu.Unlock()
 	}
 	c.forget(e.deleted) // Last: it may have created them, too.
+	c.forget(e.altered)
 }
 
 // forget forgets metrics that don't exist from now on.

@@ -16,7 +16,8 @@ type dialect struct {
 	// URL without secrets.
 	open func(address string, readers int) (pools, string, error)
 	// words of migrations: {text} compares byte by byte, {bytes} holds any bytes,
-	// {json} is a JSON document.
+	// {json} is a JSON document, {serial} the key of a table: it numbers the rows from
+	// 1 and never gives a number again.
 	words *strings.Replacer
 	// bind writes a statement's parameters, which are question marks, as the database does.
 	bind func(statement string) string
@@ -27,6 +28,8 @@ type dialect struct {
 	fault func(err error) fault
 	// check looks for settings of the database that would lose what was committed.
 	check func(ctx context.Context, s session, log *slog.Logger) error
+
+	resourceDialect
 }
 
 // A fault is what a statement can run into.

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 const (
 	eventDeleted = 1 // of a metric
 	eventHeld    = 2 // of what is held in memory as a whole: archive policies, rules, resource types
+	eventRenamed = 3 // of a resource whose metrics are called otherwise, or that has another end
 )
 
 // effects are what changes do to what is counted and to what caches hold, here and
@@ -20,6 +22,8 @@ const (
 type effects struct {
 	created []Metric          // exist now
 	deleted []ingest.MetricID // are marked now
+	altered []ingest.MetricID // are there, but not as they were: a MetricInfo has changed
+	renamed []ResourceID      // have metrics of other names, or another end; some more than once
 	purged  int64             // marked ones that are gone now
 	held    bool              // something that is held in memory as a whole has changed
 }
@@ -31,12 +35,14 @@ func (e *effects) add(f effects) {
 		e.created = append(e.created, f.created...)
 	}
 	e.deleted = append(e.deleted, f.deleted...)
+	e.altered = append(e.altered, f.altered...)
+	e.renamed = append(e.renamed, f.renamed...)
 	e.purged += f.purged
 	e.held = e.held || f.held
 }
 
 func (e *effects) none() bool {
-	return len(e.created) == 0 && len(e.deleted) == 0 && e.purged == 0 && !e.held
+	return len(e.created) == 0 && len(e.deleted) == 0 && len(e.altered) == 0 && len(e.renamed) == 0 && e.purged == 0 && !e.held
 }
 
 // record counts the effects and tells them to other processes; it returns the feed's
@@ -45,7 +51,9 @@ func (e *effects) record(ctx context.Context, s session) (version int64, err err
 	if e.none() {
 		return 0, nil
 	}
-	events := int64(len(e.deleted))
+	slices.SortFunc(e.renamed, func(a, b ResourceID) int { return bytes.Compare(a[:], b[:]) })
+	e.renamed = slices.Compact(e.renamed)
+	events := int64(len(e.deleted) + len(e.altered) + len(e.renamed))
 	if e.held {
 		events++
 	}
@@ -71,10 +79,23 @@ func (e *effects) insert(ctx context.Context, s session, version int64) error {
 		}
 		version++
 	}
-	for some := range slices.Chunk(e.deleted, eventsPerStatement) {
+	type event struct {
+		kind   int
+		object []byte
+	}
+	var events []event
+	for _, ids := range [][]ingest.MetricID{e.deleted, e.altered} {
+		for i := range ids {
+			events = append(events, event{eventDeleted, ids[i][:]}) // All the same to others: they forget it.
+		}
+	}
+	for i := range e.renamed {
+		events = append(events, event{eventRenamed, e.renamed[i][:]})
+	}
+	for some := range slices.Chunk(events, eventsPerStatement) {
 		args := make([]any, 0, 4*len(some))
 		for i := range some {
-			args = append(args, version, eventDeleted, some[i][:], now)
+			args = append(args, version, some[i].kind, some[i].object, now)
 			version++
 		}
 		_, err := s.exec(ctx, `INSERT INTO feed (version, kind, object, made_at)

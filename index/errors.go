@@ -12,6 +12,7 @@ var (
 	ErrNotFound = errors.New("does not exist")
 	ErrExists   = errors.New("already exists")
 	ErrInUse    = errors.New("is still in use")
+	ErrChanged  = errors.New("has been changed meanwhile")
 )
 
 // ErrClosed says that the index has been closed.
@@ -23,15 +24,17 @@ var ErrUnavailable = errors.New("index is unavailable")
 
 // The kinds of objects that an ObjectError names.
 const (
-	KindPolicy = "Archive policy"
-	KindRule   = "Archive policy rule"
-	KindMetric = "Metric"
-	KindNamed  = "Named metric"
+	KindPolicy       = "Archive policy"
+	KindRule         = "Archive policy rule"
+	KindMetric       = "Metric"
+	KindNamed        = "Named metric"
+	KindResource     = "Resource"
+	KindResourceType = "Resource type"
 )
 
 // An ObjectError says what is wrong with one object. Its text is what the v1 API
-// says: "Archive policy large already exists". Err is ErrNotFound, ErrExists or
-// ErrInUse. That an archive policy does not exist is ingest.ErrNoPolicy as well.
+// says: "Archive policy large already exists". Err is ErrNotFound, ErrExists,
+// ErrInUse or ErrChanged. That an archive policy does not exist is ingest.ErrNoPolicy as well.
 type ObjectError struct {
 	Kind string // KindPolicy…
 	Name string
@@ -40,7 +43,7 @@ type ObjectError struct {
 
 func (e *ObjectError) Error() string { return e.Kind + " " + e.Name + " " + e.Err.Error() }
 
-// Unwrap returns ErrNotFound, ErrExists or ErrInUse.
+// Unwrap returns Err.
 func (e *ObjectError) Unwrap() error { return e.Err }
 
 // Is makes a missing archive policy ingest.ErrNoPolicy.

@@ -117,6 +117,7 @@ func (x *Index) anew(ctx context.Context, s session, version int64) error {
 	if _, err := x.snapshots.refresh(ctx, s); err != nil {
 		return err
 	}
+	x.named.anew()
 	x.cache.anew(version)
 	return nil
 }
@@ -126,6 +127,7 @@ func (x *Index) catchUp(ctx context.Context, s session, version int64) error {
 	for {
 		rows, held := 0, false
 		var deleted []ingest.MetricID
+		var renamed []ResourceID
 		err := s.rows(ctx, func(r *sql.Rows) error {
 			var kind int
 			var object sql.RawBytes
@@ -134,11 +136,16 @@ func (x *Index) catchUp(ctx context.Context, s session, version int64) error {
 			}
 			rows++
 			switch kind {
-			case eventDeleted:
-				var id ingest.MetricID
-				err := scanUUID((*[16]byte)(&id), object)
-				deleted = append(deleted, id)
-				return err
+			case eventDeleted, eventRenamed:
+				var id [16]byte
+				if err := scanUUID(&id, object); err != nil {
+					return err
+				}
+				if kind == eventRenamed {
+					renamed = append(renamed, id)
+				} else {
+					deleted = append(deleted, id)
+				}
 			case eventHeld:
 				held = true
 			}
@@ -152,6 +159,7 @@ func (x *Index) catchUp(ctx context.Context, s session, version int64) error {
 				return err
 			}
 		}
+		x.named.forget(renamed)
 		x.cache.follow(deleted, version)
 		if rows < feedPage {
 			return nil

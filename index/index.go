@@ -26,6 +26,7 @@ type Index struct {
 	database  *database
 	snapshots snapshots
 	cache     *cache
+	named     *namedCache
 	follower  follower
 	writer    *writer
 
@@ -49,7 +50,8 @@ func Open(ctx context.Context, url string, config Config, log *slog.Logger, mete
 		return nil, err
 	}
 	db.timeout = config.Timeout
-	x := &Index{config: config, log: log, database: db, cache: newCache(config.CacheMetrics, config.CacheMissing)}
+	x := &Index{config: config, log: log, database: db,
+		cache: newCache(config.CacheMetrics, config.CacheMissing), named: newNamedCache(config.CacheMetrics)}
 	if err := x.start(ctx, meter); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot open index %s: %w", db.name, err), db.close())
 	}
@@ -75,7 +77,7 @@ func (x *Index) start(ctx context.Context, meter otelmetric.Meter) (err error) {
 	if _, err := x.snapshots.refresh(ctx, x.database.reading()); err != nil {
 		return err
 	}
-	x.writer = newWriter(x.database, &x.snapshots, x.cache, x.metrics)
+	x.writer = newWriter(x.database, &x.snapshots, x.cache, x.named, x.metrics)
 	x.running.Go(x.writer.run)
 	following, stop := context.WithCancel(context.Background())
 	x.stop = stop

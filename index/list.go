@@ -43,7 +43,7 @@ func (x *Index) Metrics(ctx context.Context, f Filter, p Page) ([]Metric, error)
 		return nil, err
 	}
 	var metrics []Metric
-	for _, part := range parts(orders, marker) {
+	for _, part := range parts(orders, marker.values(orders)) {
 		left := p.Limit - len(metrics)
 		if p.Limit > 0 && left == 0 {
 			break
@@ -82,6 +82,18 @@ func (x *Index) marker(ctx context.Context, marker string) (*Metric, error) {
 	return &m, nil
 }
 
+// values returns the metric's values of the keys of an order; nil of no metric.
+func (m *Metric) values(orders []order) []any {
+	if m == nil {
+		return nil
+	}
+	values := make([]any, len(orders))
+	for i, o := range orders {
+		values[i] = o.key.value(m)
+	}
+	return values
+}
+
 // A condition is a part of a WHERE clause with its arguments; "" is always true.
 type condition struct {
 	text string
@@ -98,6 +110,14 @@ func (c condition) and(d condition) condition {
 		return d
 	}
 	return condition{c.text + " AND " + d.text, append(c.args[:len(c.args):len(c.args)], d.args...)}
+}
+
+// clause is the WHERE clause of the condition.
+func (c condition) clause() string {
+	if c.text == "" {
+		return ""
+	}
+	return " WHERE " + c.text
 }
 
 func (f *Filter) condition() condition {
@@ -119,22 +139,21 @@ func (f *Filter) condition() condition {
 		c = c.and(where("creator = ?", *f.Creator))
 	}
 	if f.Project != nil {
-		end := ":" + *f.Project
-		c = c.and(where("length(creator) >= length(?) AND substr(creator, length(creator) - length(?) + 1) = ?", end, end, end))
+		c = c.and(endsWith("creator", ":"+*f.Project))
 	}
 	return c
 }
 
-// parts cuts what comes after the marker into at most two parts, to be read one
-// after the other: the metrics that have the first key's value and those that
-// don't. Each is then a range of an index, if there is one, and no page costs more
-// than another.
-func parts(orders []order, marker *Metric) []part {
+// parts cuts what comes after the marker, which is given by its values of the
+// orders' keys (nil: from the beginning), into at most two parts, to be read one
+// after the other: what has the first key's value and what doesn't. Each is then a
+// range of an index, if there is one, and no page costs more than another.
+func parts(orders []order, marker []any) []part {
 	first := orders[0]
 	all := part{orders: orders}
 	if !first.key.nullable {
 		if marker != nil {
-			all.where = first.from(marker).and(after(orders, marker))
+			all.where = first.from(marker[0]).and(after(orders, marker))
 		}
 		return []part{all}
 	}
@@ -143,10 +162,10 @@ func parts(orders []order, marker *Metric) []part {
 	nulls := part{where(first.key.column + " IS NULL"), orders[1:]}
 	markerIsNull := false
 	if marker != nil {
-		if markerIsNull = first.key.value(marker) == nil; markerIsNull {
-			nulls.where = nulls.where.and(after(orders[1:], marker))
+		if markerIsNull = marker[0] == nil; markerIsNull {
+			nulls.where = nulls.where.and(after(orders[1:], marker[1:]))
 		} else {
-			valued.where = valued.where.and(first.from(marker)).and(after(valued.orders, marker))
+			valued.where = valued.where.and(first.from(marker[0])).and(after(valued.orders, marker))
 		}
 	}
 	list := []part{valued, nulls}
@@ -175,23 +194,23 @@ func (p part) query(f Filter, limit int) (query string, args []any) {
 	return query + ` LIMIT ?`, append(where.args, limit)
 }
 
-// from is true of the metrics whose first key is not before the marker's. It
+// from is true of what isn't before the marker by its value of the first key. It
 // follows from after, but in a form that an index can use.
-func (o order) from(marker *Metric) condition {
+func (o order) from(marker any) condition {
 	if o.key.column == "id" {
 		return condition{}
 	}
-	return where(o.key.column+o.beyond()+"= ?", o.key.value(marker))
+	return where(o.key.column+o.beyond()+"= ?", marker)
 }
 
-// after is true of the metrics that come after the marker: that are beyond it by
-// one key and equal by the keys before.
-func after(orders []order, marker *Metric) condition {
+// after is true of what comes after the marker: what is beyond it by one key and
+// equal by the keys before.
+func after(orders []order, marker []any) condition {
 	var alternatives []string
 	var args []any
 	var equal condition
-	for _, o := range orders {
-		column, value := o.key.column, o.key.value(marker)
+	for i, o := range orders {
+		column, value := o.key.column, marker[i]
 		var beyond condition
 		switch {
 		case value != nil && o.key.nullable && !o.nullsFirst:

@@ -12,6 +12,7 @@ import (
 type MetricInfo struct {
 	Policy, Creator string
 	Found           bool // false: there is no such metric
+	Ended           bool // its resource has ended: see Index.Revive
 }
 
 // Lookup finds out about the metric of every entry and fills in infos, which is as
@@ -82,14 +83,16 @@ func findMetrics(ctx context.Context, s session, ids []ingest.MetricID, found ma
 	err = s.rows(ctx, func(rows *sql.Rows) error {
 		var column sql.RawBytes
 		var policy, creator sql.NullString
-		if err := rows.Scan(&creations, &column, &policy, &creator); err != nil || column == nil {
+		var ended bool
+		if err := rows.Scan(&creations, &column, &policy, &creator, &ended); err != nil || column == nil {
 			return err
 		}
 		var id ingest.MetricID
 		err := scanUUID((*[16]byte)(&id), column)
-		found[id] = MetricInfo{policy.String, creator.String, true}
+		found[id] = MetricInfo{policy.String, creator.String, true, ended}
 		return err
-	}, `SELECT creations, id, archive_policy, creator FROM state
+	}, `SELECT creations, id, archive_policy, creator,
+			EXISTS (SELECT 1 FROM resources WHERE resources.id = metrics.resource AND ended_at IS NOT NULL) FROM state
 		LEFT JOIN metrics ON deleted_at IS NULL AND id `+in, args...)
 	return creations, err
 }

@@ -37,7 +37,7 @@ func testLookup(t *testing.T, open opener) {
 				t.Errorf("missing (-want +got):\n%s", diff)
 			}
 			for i, info := range infos {
-				want := MetricInfo{metrics[i].Policy, metrics[i].Creator, true}
+				want := MetricInfo{Policy: metrics[i].Policy, Creator: metrics[i].Creator, Found: true}
 				if entries[i].Metric == entries[7].Metric {
 					want = MetricInfo{}
 				}

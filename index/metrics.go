@@ -203,10 +203,22 @@ func (x *Index) MarkDeleted(ctx context.Context, id ingest.MetricID) error {
 // markDeleted marks the active metrics of which a condition is true, and returns them.
 func markDeleted(ctx context.Context, s session, which condition) (marked []ingest.MetricID, err error) {
 	err = s.rows(ctx, func(rows *sql.Rows) error {
-		id, err := scanID(rows)
+		var column, resource sql.RawBytes
+		var id ingest.MetricID
+		var of ResourceID
+		if err := rows.Scan(&column, &resource); err != nil {
+			return err
+		}
+		if resource != nil {
+			if err := scanUUID((*[16]byte)(&of), resource); err != nil {
+				return err
+			}
+			s.effects.renamed = append(s.effects.renamed, of)
+		}
+		err := scanUUID((*[16]byte)(&id), column)
 		marked = append(marked, id)
 		return err
-	}, `UPDATE metrics SET deleted_at = ? WHERE deleted_at IS NULL AND `+which.text+` RETURNING id`,
+	}, `UPDATE metrics SET deleted_at = ? WHERE deleted_at IS NULL AND `+which.text+` RETURNING id, resource`,
 		append([]any{time.Now().UnixNano()}, which.args...)...)
 	s.effects.deleted = append(s.effects.deleted, marked...)
 	return marked, err

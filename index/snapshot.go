@@ -14,13 +14,19 @@ import (
 	"millrace/ingest"
 )
 
-// A snapshot is all archive policies and rules at one moment. It never changes.
+// A snapshot is all archive policies, rules and resource types at one moment. It
+// never changes.
 type snapshot struct {
 	version  int64                // of the feed: it holds at least what was changed up to there
 	rows     map[string]policyRow // as in the database, to see what has changed
 	policies map[string]*ingest.ArchivePolicy
 	byName   []*ingest.ArchivePolicy
 	rules    []Rule // in the order in which they are tried
+
+	typeRows    map[string]typeRow
+	types       map[string]*ResourceType
+	typesByName []*ResourceType
+	typesByID   map[int64]*ResourceType
 }
 
 // snapshots holds the present one.
@@ -92,12 +98,19 @@ func (old *snapshot) reread(ctx context.Context, s session, version int64) (*sna
 	if err != nil {
 		return nil, fmt.Errorf("cannot read archive policy rules: %w", err)
 	}
-	if maps.Equal(rows, old.rows) && slices.Equal(rules, old.rules) {
+	types, err := readTypes(ctx, s)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read resource types: %w", err)
+	}
+	if maps.Equal(rows, old.rows) && slices.Equal(rules, old.rules) && maps.Equal(types, old.typeRows) {
 		same := *old
 		same.version = version
 		return &same, nil
 	}
 	fresh := &snapshot{version: version, rows: rows, rules: rules, policies: make(map[string]*ingest.ArchivePolicy, len(rows))}
+	if err := fresh.takeTypes(types, old); err != nil {
+		return nil, err
+	}
 	for name, row := range rows {
 		policy := old.policies[name]
 		if policy == nil || old.rows[name] != row {
@@ -110,6 +123,24 @@ func (old *snapshot) reread(ctx context.Context, s session, version int64) (*sna
 	}
 	slices.SortFunc(fresh.byName, func(a, b *ingest.ArchivePolicy) int { return strings.Compare(a.Name, b.Name) })
 	return fresh, nil
+}
+
+// takeTypes sets the resource types.
+func (fresh *snapshot) takeTypes(rows map[string]typeRow, old *snapshot) (err error) {
+	fresh.typeRows = rows
+	fresh.types = make(map[string]*ResourceType, len(rows))
+	fresh.typesByID = make(map[int64]*ResourceType, len(rows))
+	for name, row := range rows {
+		t := old.types[name]
+		if t == nil || old.typeRows[name] != row {
+			if t, err = row.decode(name); err != nil {
+				return fmt.Errorf("cannot read resource type %s: %w", name, err)
+			}
+		}
+		fresh.types[name], fresh.typesByID[t.id] = t, t
+	}
+	fresh.typesByName = sortedTypes(fresh.types)
+	return nil
 }
 
 func readPolicies(ctx context.Context, s session) (map[string]policyRow, error) {

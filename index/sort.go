@@ -59,7 +59,11 @@ func parseSorts(sorts []string) ([]order, error) {
 	seen := make(map[string]bool)
 	for _, sort := range append(sorts[:len(sorts):len(sorts)], "id") {
 		name, direction, _ := strings.Cut(sort, ":")
-		o, err := parseOrder(strings.TrimSpace(name), strings.TrimSpace(direction))
+		key, ok := sortKeyOf(strings.TrimSpace(name))
+		if !ok {
+			return nil, badSortKey(strings.TrimSpace(name))
+		}
+		o, err := parseOrder(key, strings.TrimSpace(direction))
 		if err != nil {
 			return nil, err
 		}
@@ -71,11 +75,11 @@ func parseSorts(sorts []string) ([]order, error) {
 	return orders, nil
 }
 
-func parseOrder(name, direction string) (order, error) {
-	key, ok := sortKeyOf(name)
-	if !ok {
-		return order{}, &InvalidError{"Invalid pagination: `Sort key supplied is invalid: " + name + "'"}
-	}
+func badSortKey(name string) error {
+	return &InvalidError{"Invalid pagination: `Sort key supplied is invalid: " + name + "'"}
+}
+
+func parseOrder(key sortKey, direction string) (order, error) {
 	switch direction {
 	case "asc", "asc-nullslast", "":
 		return order{key: key}, nil

@@ -16,13 +16,16 @@ import (
 
 func sqliteDialect() *dialect {
 	return &dialect{
-		name:  "SQLite",
-		open:  openSQLite,
-		words: strings.NewReplacer("{text}", "TEXT", "{bytes}", "BLOB", "{json}", "TEXT"),
+		name: "SQLite",
+		open: openSQLite,
+		words: strings.NewReplacer("{text}", "TEXT", "{bytes}", "BLOB", "{json}", "TEXT",
+			"{serial}", "INTEGER PRIMARY KEY AUTOINCREMENT"),
 		bind:  func(statement string) string { return statement },
 		begin: "", // a transaction that writes is alone from its beginning
 		fault: sqliteFault,
 		check: func(context.Context, session, *slog.Logger) error { return nil },
+
+		resourceDialect: sqliteResources(),
 	}
 }
 

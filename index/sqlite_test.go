@@ -97,7 +97,7 @@ func TestSQLitePlans(t *testing.T) {
 		orders, err := parseSorts(sorts)
 		must(t, err)
 		var got []string
-		for _, part := range parts(orders, marker) {
+		for _, part := range parts(orders, marker.values(orders)) {
 			query, args := part.query(f, 10)
 			steps := ""
 			must(t, x.database.reading().rows(t.Context(), func(rows *sql.Rows) error {

@@ -31,6 +31,7 @@ type writer struct {
 	database  *database
 	snapshots *snapshots
 	cache     *cache
+	named     *namedCache
 	metrics   *metrics
 	queue     chan *change
 
@@ -38,8 +39,8 @@ type writer struct {
 	closed bool
 }
 
-func newWriter(db *database, snapshots *snapshots, c *cache, m *metrics) *writer {
-	return &writer{database: db, snapshots: snapshots, cache: c, metrics: m, queue: make(chan *change, writerQueue)}
+func newWriter(db *database, snapshots *snapshots, c *cache, named *namedCache, m *metrics) *writer {
+	return &writer{database: db, snapshots: snapshots, cache: c, named: named, metrics: m, queue: make(chan *change, writerQueue)}
 }
 
 // do makes a change and returns when it is durable, or can't be made, or ctx ends:
@@ -150,6 +151,7 @@ type outcome struct {
 // committed tells the caches what is durable, before the callers know.
 func (w *writer) committed(done *outcome) {
 	w.cache.committed(&done.effects, done.version)
+	w.named.forget(done.effects.renamed)
 	if done.snapshot != nil {
 		w.snapshots.store(done.snapshot)
 	}
