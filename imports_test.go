@@ -29,6 +29,7 @@ var imports = map[string][]string{
 	"drivers/carbonara":           {"ingest", "drivers/aggregate", "drivers/carbonara/segment"},
 	"drivers/carbonara/segment":   {"ingest"},
 	"drivers/carbonara/filestore": {"ingest", "drivers/carbonara", "disk"},
+	"drivers/carbonara/s3store":   {"drivers/carbonara"},
 	"drivers/carbonara/storetest": {"ingest", "drivers/carbonara"},
 	"drivers/naive":               {"ingest"},
 	"drivers/drivertest":          {"ingest", "drivers/naive"},
