@@ -50,7 +50,7 @@ type Deps struct {
 // An Acceptor takes batches in; see ingest.Acceptor, which is one.
 type Acceptor interface {
 	Accept(ctx context.Context, b *ingest.Batch, lenient bool) (ingest.Ticket, []ingest.Refusal, error)
-	Delete(ctx context.Context, id ingest.MetricID) error
+	Delete(ctx context.Context, id ingest.MetricID) (ingest.Sack, ingest.Offset, error)
 }
 
 // An Ender knows where the log ends; see ingest.Appender.

@@ -203,12 +203,13 @@ func (q *request) deleteMetric() error {
 	return q.empty(http.StatusNoContent)
 }
 
-// forget puts a deletion into the log, and drops the mark when that is durable.
+// forget puts a deletion into the log, and tells the index when that is durable.
 func (a *API) forget(ctx context.Context, id ingest.MetricID) error {
-	if err := a.acceptor.Delete(ctx, id); err != nil {
+	sack, offset, err := a.acceptor.Delete(ctx, id)
+	if err != nil {
 		return err
 	}
-	return a.index.Purge(ctx, id)
+	return a.index.Told(ctx, index.Deletion{Metric: id, Sack: sack, Offset: offset})
 }
 
 // ResendDeletes puts the deletions that are marked in the index, and perhaps not

@@ -3,11 +3,9 @@ package index
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"millrace/ingest"
 )
@@ -20,6 +18,10 @@ type Metric struct {
 	Creator  string // who created it: user, or user:project
 	Policy   string // the archive policy's name
 	Resource *[16]byte
+
+	// What its labels are to say of its resource, when it is created; "": the
+	// resource's id, and nothing. They are not read again: see Labels.
+	LabelResource, LabelType string
 }
 
 // metricsPerStatement is how many metrics one statement creates or finds: enough
@@ -97,13 +99,14 @@ func checkDistinct(metrics []Metric) error {
 // statement which has failed.
 func insertMetrics(ctx context.Context, s session, metrics []Metric) (refused []Metric, err error) {
 	for some := range slices.Chunk(metrics, metricsPerStatement) {
-		args := make([]any, 0, 6*len(some))
+		args := make([]any, 0, 8*len(some))
 		for i := range some {
 			m := &some[i]
-			args = append(args, m.ID[:], m.Name, m.Unit, m.Creator, m.Policy, resourceArg(m.Resource))
+			resource, resourceType := m.labels()
+			args = append(args, m.ID[:], m.Name, m.Unit, m.Creator, m.Policy, resourceArg(m.Resource), resource, resourceType)
 		}
-		_, err := s.exec(ctx, `INSERT INTO metrics (id, name, unit, creator, archive_policy, resource)
-			VALUES (?, ?, ?, ?, ?, ?)`+strings.Repeat(", (?, ?, ?, ?, ?, ?)", len(some)-1), args...)
+		_, err := s.exec(ctx, `INSERT INTO metrics (id, name, unit, creator, archive_policy, resource, label_resource, label_type)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?)`+strings.Repeat(", (?, ?, ?, ?, ?, ?, ?, ?)", len(some)-1), args...)
 		if err != nil {
 			return some, err
 		}
@@ -184,85 +187,6 @@ func scanUUID(dst *[16]byte, column []byte) error {
 	}
 	copy(dst[:], column)
 	return nil
-}
-
-// MarkDeleted takes a metric out of every view, Lookup included; ErrNotFound when
-// it isn't in any. Its name is free again, its archive policy stays in use until Purge.
-func (x *Index) MarkDeleted(ctx context.Context, id ingest.MetricID) error {
-	return x.failed("cannot delete metric "+id.String(), x.writer.do(ctx, &change{
-		apply: func(ctx context.Context, s session) error {
-			marked, err := markDeleted(ctx, s, where("id = ?", id[:]))
-			if err == nil && len(marked) == 0 {
-				return &ObjectError{KindMetric, id.String(), ErrNotFound}
-			}
-			return err
-		},
-	}))
-}
-
-// markDeleted marks the active metrics of which a condition is true, and returns them.
-func markDeleted(ctx context.Context, s session, which condition) (marked []ingest.MetricID, err error) {
-	err = s.rows(ctx, func(rows *sql.Rows) error {
-		var column, resource sql.RawBytes
-		var id ingest.MetricID
-		var of ResourceID
-		if err := rows.Scan(&column, &resource); err != nil {
-			return err
-		}
-		if resource != nil {
-			if err := scanUUID((*[16]byte)(&of), resource); err != nil {
-				return err
-			}
-			s.effects.renamed = append(s.effects.renamed, of)
-		}
-		err := scanUUID((*[16]byte)(&id), column)
-		marked = append(marked, id)
-		return err
-	}, `UPDATE metrics SET deleted_at = ? WHERE deleted_at IS NULL AND `+which.text+` RETURNING id, resource`,
-		append([]any{time.Now().UnixNano()}, which.args...)...)
-	s.effects.deleted = append(s.effects.deleted, marked...)
-	return marked, err
-}
-
-func scanID(rows *sql.Rows) (id ingest.MetricID, err error) {
-	var column sql.RawBytes
-	return id, errors.Join(rows.Scan(&column), scanUUID((*[16]byte)(&id), column))
-}
-
-// Deleted returns the metrics that are marked and not purged, the oldest mark
-// first: those whose deletion a stop has interrupted.
-func (x *Index) Deleted(ctx context.Context) ([]ingest.MetricID, error) {
-	var ids []ingest.MetricID
-	err := x.database.reading().rows(ctx, func(rows *sql.Rows) error {
-		id, err := scanID(rows)
-		ids = append(ids, id)
-		return err
-	}, `SELECT id FROM metrics WHERE deleted_at IS NOT NULL ORDER BY deleted_at, id`)
-	if err != nil {
-		return nil, x.failed("cannot list deleted metrics", err)
-	}
-	return ids, nil
-}
-
-// Purge forgets those of the metrics that are marked; the others stay as they are.
-func (x *Index) Purge(ctx context.Context, ids ...ingest.MetricID) error {
-	if len(ids) == 0 {
-		return nil
-	}
-	ids = slices.Clone(ids)
-	return x.failed(fmt.Sprintf("cannot purge %d metrics", len(ids)), x.writer.do(ctx, &change{
-		apply: func(ctx context.Context, s session) error {
-			for some := range slices.Chunk(ids, metricsPerStatement) {
-				in, args := inIDs(some)
-				rows, err := s.exec(ctx, `DELETE FROM metrics WHERE deleted_at IS NOT NULL AND id `+in, args...)
-				if err != nil {
-					return err
-				}
-				s.effects.purged += rows
-			}
-			return nil
-		},
-	}))
 }
 
 // inIDs returns "IN (?, …)" for the ids, and its arguments.

@@ -17,7 +17,7 @@ import (
 func testMetrics(t *testing.T, open opener) {
 	x, ctx := withPolicies(t, open, Config{}), t.Context()
 	name, unit := "cpu.util", "%"
-	whole := Metric{ingest.NewMetricID(), &name, &unit, "user:project", "high", &[16]byte{1, 2, 3}}
+	whole := Metric{ID: ingest.NewMetricID(), Name: &name, Unit: &unit, Creator: "user:project", Policy: "high", Resource: &[16]byte{1, 2, 3}}
 	bare := Metric{ID: ingest.NewMetricID(), Policy: "low"}
 	must(t, x.CreateMetric(ctx, whole))
 	must(t, x.CreateMetrics(ctx, []Metric{bare}))
@@ -119,11 +119,80 @@ func testDeletion(t *testing.T, open opener) {
 		t.Errorf("counts are %+v", got)
 	}
 
-	must(t, x.Purge(ctx, goes.ID, stays.ID, ingest.NewMetricID())) // takes only what is marked
-	must(t, x.Purge(ctx))
+	told := Deletion{goes.ID, 1, 10}
+	must(t, x.Told(ctx, told, Deletion{stays.ID, 1, 10}, Deletion{ingest.NewMetricID(), 1, 10})) // Only what is marked.
+	must(t, x.Told(ctx))
 	gone()
 	if got := value(x.Deleted(ctx))(t); len(got) != 0 {
-		t.Errorf("after Purge %v is deleted", got)
+		t.Errorf("after Told %v is deleted", got)
+	}
+	wantError(t, x.CreateMetric(ctx, goes), ErrExists, "Metric "+goes.ID.String()+" already exists")
+
+	told.Offset = 12 // Another process has sent it again.
+	must(t, x.Told(ctx, told))
+	told.Offset = 11
+	must(t, x.Told(ctx, told))
+	purged := func(want int64, applied ingest.Position, before time.Time) {
+		t.Helper()
+		if got := value(x.PurgeTold(ctx, applied, before))(t); got != want {
+			t.Errorf("%d are purged as of %v, want %d", got, applied, want)
+		}
+	}
+	later := time.Now().Add(time.Minute)
+	purged(0, ingest.Position{100, 12}, later)
+	purged(0, ingest.Position{100}, later)
+	purged(0, ingest.Position{0, 13}, time.Now().Add(-time.Minute))
+	purged(1, ingest.Position{0, 13}, later)
+	purged(0, ingest.Position{0, 13}, later)
+	gone()
+	if got := value(x.Counts(ctx))(t); got.Metrics != 1 || got.Deleted != 0 {
+		t.Errorf("counts are %+v", got)
+	}
+	must(t, x.CreateMetric(ctx, goes))
+}
+
+func testPurge(t *testing.T, open opener) {
+	x, ctx := withPolicies(t, open, Config{}), t.Context()
+	stays, goes := metric("stays"), metric("goes")
+	must(t, x.CreateMetrics(ctx, []Metric{stays, goes}))
+	must(t, x.MarkDeleted(ctx, goes.ID))
+	must(t, x.Purge(ctx, goes.ID, stays.ID, ingest.NewMetricID())) // takes only what is marked
+	must(t, x.Purge(ctx))
+	if got := value(x.Counts(ctx))(t); got.Metrics != 1 || got.Deleted != 0 {
+		t.Errorf("counts are %+v", got)
+	}
+	must(t, x.CreateMetric(ctx, goes))
+}
+
+// testLabels asks for what metrics were called when they were created.
+func testLabels(t *testing.T, open opener) {
+	x, ctx := withPolicies(t, open, Config{}), t.Context()
+	named, bare, of, whole, gone := metric("cpu"), metric(""), metric("disk"), metric("net"), metric("gone")
+	of.Resource, whole.Resource, gone.Resource = &[16]byte{1}, &[16]byte{2}, &[16]byte{3}
+	whole.LabelResource, whole.LabelType = "server 1", "instance"
+	gone.LabelType = "host"
+	must(t, x.CreateMetrics(ctx, []Metric{named, bare, of, whole, gone}))
+	must(t, x.MarkDeleted(ctx, gone.ID))
+	must(t, x.Told(ctx, Deletion{Metric: gone.ID}))
+	ids := []ingest.MetricID{gone.ID, ingest.NewMetricID(), whole.ID, of.ID, bare.ID, named.ID, whole.ID}
+	want := []ingest.Labels{
+		{Name: "gone", Resource: "03000000-0000-0000-0000-000000000000", ResourceType: "host", Known: true},
+		{},
+		{Name: "net", Resource: "server 1", ResourceType: "instance", Known: true},
+		{Name: "disk", Resource: "01000000-0000-0000-0000-000000000000", Known: true},
+		{Known: true},
+		{Name: "cpu", Known: true},
+		{Name: "net", Resource: "server 1", ResourceType: "instance", Known: true},
+	}
+	if diff := cmp.Diff(want, value(x.Labels(ctx, ids))(t)); diff != "" {
+		t.Errorf("labels (-want +got):\n%s", diff)
+	}
+	if got := value(x.Labels(ctx, nil))(t); len(got) != 0 {
+		t.Errorf("no metrics have labels %v", got)
+	}
+	must(t, x.Purge(ctx, gone.ID))
+	if got := value(x.Labels(ctx, ids[:1]))(t); got[0] != (ingest.Labels{}) {
+		t.Errorf("a purged metric has labels %v", got)
 	}
 }
 

@@ -123,7 +123,7 @@ type naming struct {
 func (n *naming) apply(ctx context.Context, s session, given []Metric) error {
 	copy(n.metrics, given)
 	n.found = n.found[:0]
-	ended, err := n.resources(ctx, s)
+	resources, err := n.resources(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -133,15 +133,16 @@ func (n *naming) apply(ctx context.Context, s session, given []Metric) error {
 	var fresh []Metric
 	for i := range n.metrics {
 		m := &n.metrics[i]
+		of := resources[*m.Resource]
 		if m.ID == given[i].ID {
+			m.LabelResource, m.LabelType = of.original, of.kind
 			fresh = append(fresh, *m)
 		}
-		over := ended[*m.Resource]
-		if over {
+		if of.ended {
 			s.effects.altered = append(s.effects.altered, m.ID) // it is remembered without that
 		}
 		n.found = append(n.found, foundMetric{*m.Resource, *m.Name, m.ID,
-			MetricInfo{Policy: m.Policy, Creator: m.Creator, Found: true, Ended: over}})
+			MetricInfo{Policy: m.Policy, Creator: m.Creator, Found: true, Ended: of.ended}})
 	}
 	if err := checkPolicies(ctx, s, fresh); err != nil {
 		return err
@@ -150,40 +151,47 @@ func (n *naming) apply(ctx context.Context, s session, given []Metric) error {
 	return err
 }
 
-// resources says of the resources which exist whether they have ended.
-func (n *naming) resources(ctx context.Context, s session) (ended map[ResourceID]bool, err error) {
-	ended = make(map[ResourceID]bool)
+// A namingResource is what a metric that is created must know of its resource.
+type namingResource struct {
+	ended          bool
+	original, kind string // for its labels
+}
+
+// resources reads the resources which exist.
+func (n *naming) resources(ctx context.Context, s session) (resources map[ResourceID]namingResource, err error) {
+	resources = make(map[ResourceID]namingResource)
 	var wanted []ResourceID
 	for i := range n.metrics {
 		id := ResourceID(*n.metrics[i].Resource)
-		if _, again := ended[id]; !again {
-			ended[id] = false
+		if _, again := resources[id]; !again {
+			resources[id] = namingResource{}
 			wanted = append(wanted, id)
 		}
 	}
-	clear(ended)
+	clear(resources)
 	for some := range slices.Chunk(wanted, idsPerQuery) {
 		in, args := inIDs(some)
 		err := s.rows(ctx, func(rows *sql.Rows) error {
 			var column sql.RawBytes
 			var id ResourceID
-			var over bool
-			if err := rows.Scan(&column, &over); err != nil {
+			var of namingResource
+			if err := rows.Scan(&column, &of.ended, &of.original, &of.kind); err != nil {
 				return err
 			}
 			err := scanUUID((*[16]byte)(&id), column)
-			ended[id] = over
+			resources[id] = of
 			return err
-		}, `SELECT id, ended_at IS NOT NULL FROM resources WHERE id `+in, args...)
+		}, `SELECT resources.id, ended_at IS NOT NULL, original_id, name
+			FROM resources JOIN resource_types ON resource_types.id = type_id WHERE resources.id `+in, args...)
 		if err != nil {
 			return nil, err
 		}
 	}
-	unknown := slices.DeleteFunc(wanted, func(id ResourceID) bool { _, there := ended[id]; return there })
+	unknown := slices.DeleteFunc(wanted, func(id ResourceID) bool { _, there := resources[id]; return there })
 	if len(unknown) > 0 {
 		return nil, &UnknownResourcesError{unknown}
 	}
-	return ended, nil
+	return resources, nil
 }
 
 // takeExisting replaces metrics by those that the resources have of their names.

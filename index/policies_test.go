@@ -102,7 +102,7 @@ func testPolicyInUse(t *testing.T, open opener) {
 	inUse()
 	must(t, x.MarkDeleted(ctx, m.ID))
 	inUse()
-	must(t, x.Purge(ctx, m.ID))
+	must(t, x.Told(ctx, Deletion{Metric: m.ID}))
 	must(t, x.DeletePolicy(ctx, "low"))
 }
 

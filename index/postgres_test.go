@@ -6,7 +6,16 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"millrace/testservers"
 )
+
+// postgres returns the URL of a new, empty database.
+func postgres(t testing.TB) string {
+	t.Helper()
+	server := testservers.Postgres(t)
+	return server.URL(server.Database(t))
+}
 
 func TestPostgres(t *testing.T) {
 	runIndex(t, func(t *testing.T) opener {
@@ -15,20 +24,29 @@ func TestPostgres(t *testing.T) {
 	})
 }
 
+// TestPgBouncer runs everything through a PgBouncer that gives every transaction
+// another session.
+func TestPgBouncer(t *testing.T) {
+	server := testservers.Postgres(t)
+	bouncer := testservers.NewPgBouncer(t, server)
+	runIndex(t, func(t *testing.T) opener {
+		url := bouncer.URL(server.Database(t))
+		return func(config Config) *Index { return openIndex(t, url, config) }
+	})
+}
+
 // TestPostgresRestarts kills the server under an index, and starts it again.
 func TestPostgresRestarts(t *testing.T) {
-	server, err := startPostgres()
-	needs(t, err)
-	t.Cleanup(server.remove)
-	must(t, server.sql("CREATE DATABASE x"))
-	open := func(c Config) *Index { return openIndex(t, server.url("x"), c) }
+	server := testservers.NewPostgres(t)
+	url := server.URL(server.Database(t))
+	open := func(c Config) *Index { return openIndex(t, url, c) }
 	ctx := t.Context()
 	x, other := withPolicies(t, open, Config{Refresh: 20 * time.Millisecond}), open(Config{Refresh: 20 * time.Millisecond})
 	known, gone := metric(""), metric("")
 	must(t, x.CreateMetrics(ctx, []Metric{known, gone}))
 	for range 2 {
 		other.finds(t, gone)
-		server.kill()
+		server.Kill()
 		if !x.finds(t, known) {
 			t.Error("a known metric is refused while the database is gone")
 		}
@@ -45,7 +63,7 @@ func TestPostgresRestarts(t *testing.T) {
 				t.Errorf("%s while the database is gone: %v, want ErrUnavailable", what, err)
 			}
 		}
-		must(t, server.start())
+		must(t, server.Start())
 		if x.finds(t, metric("")) {
 			t.Error("an unknown metric is found")
 		}

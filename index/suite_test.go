@@ -31,6 +31,8 @@ func runIndex(t *testing.T, fresh func(t *testing.T) opener) {
 		{"metrics all or nothing", testAllOrNothing},
 		{"named metrics", testNamedMetrics},
 		{"deletion", testDeletion},
+		{"purge", testPurge},
+		{"labels", testLabels},
 		{"filters", testFilters},
 		{"bad pages", testBadPages},
 		{"pages", testPages},

@@ -411,7 +411,7 @@ func TestAcceptDelete(t *testing.T) {
 	log := newMemoryLog(4)
 	a := NewAcceptor(log, nil, 4, AcceptConfig{})
 	id := metricN(7)
-	if err := a.Delete(t.Context(), id); err != nil {
+	if _, _, err := a.Delete(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
 	list := log.sacks[SackOf(id, 4)]

@@ -107,10 +107,12 @@ func (a *Acceptor) Accept(ctx context.Context, b *Batch, strict bool) (Ticket, [
 	return t, refusals, nil
 }
 
-// Delete puts the request to forget a metric into the log.
-func (a *Acceptor) Delete(ctx context.Context, id MetricID) error {
+// Delete puts the request to forget a metric into the log, and says where it is.
+func (a *Acceptor) Delete(ctx context.Context, id MetricID) (Sack, Offset, error) {
 	r := Record{Kind: RecordDelete, AcceptedAt: a.now().UTC(), Metric: id}
-	return a.append(ctx, []Outgoing{{Sack: SackOf(id, a.sacks), Record: &r}})
+	out := []Outgoing{{Sack: SackOf(id, a.sacks), Record: &r}}
+	err := a.append(ctx, out)
+	return out[0].Sack, out[0].Offset, err
 }
 
 func (a *Acceptor) append(ctx context.Context, out []Outgoing) error {

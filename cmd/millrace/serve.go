@@ -180,13 +180,21 @@ const followInterval = 200 * time.Millisecond
 // could not take at the time.
 const resendInterval = time.Minute
 
-// resendDeletes sends them until ctx ends, beginning at once.
+// minRetain is how long a deleted metric is remembered at least: by then no process
+// still sends a delete record of it.
+const minRetain = 15 * time.Minute
+
+// resendDeletes sends them until ctx ends, beginning at once, and lets the index
+// forget those that have been applied.
 func (p *parts) resendDeletes(ctx context.Context, log *slog.Logger) {
 	ticker := time.NewTicker(resendInterval)
 	defer ticker.Stop()
 	for {
 		if err := p.api.ResendDeletes(ctx); err != nil && ctx.Err() == nil {
 			log.Warn("cannot pass on deletions of metrics; trying again", "err", err, "pause", resendInterval)
+		}
+		if _, err := p.index.PurgeTold(ctx, p.progress.Watermarks(), time.Now().Add(-p.retain)); err != nil && ctx.Err() == nil {
+			log.Warn("cannot forget deleted metrics; trying again", "err", err, "pause", resendInterval)
 		}
 		select {
 		case <-ctx.Done():

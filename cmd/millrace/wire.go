@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"time"
 
 	"millrace/api"
 	"millrace/api/auth"
@@ -28,6 +29,7 @@ type parts struct {
 	progress *ingest.Progress
 	worker   *ingest.Worker
 	api      *api.API
+	retain   time.Duration // how long a deleted metric is remembered
 
 	closers []io.Closer // in the order of opening
 }
@@ -41,7 +43,7 @@ type queueLog interface {
 
 // build makes the parts and joins them. What was opened is closed again on an error.
 func build(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (_ *parts, err error) {
-	p := new(parts)
+	p := &parts{retain: max(c.Queue.Retain, minRetain)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.close())

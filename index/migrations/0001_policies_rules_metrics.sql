@@ -16,24 +16,34 @@ CREATE TABLE archive_policy_rules (
 
 CREATE INDEX archive_policy_rules_by_policy ON archive_policy_rules (archive_policy);
 
--- Metrics. id and resource are UUIDs of 16 bytes. deleted_at, in nanoseconds since
--- 1970, marks a metric that is gone from every view but not yet forgotten by the
--- log and the store.
+-- Metrics. id and resource are UUIDs of 16 bytes. The labels are for back-ends that
+-- tell them to others, and as they were when the metric was created: label_name is
+-- null where it is the name. deleted_at, in nanoseconds since 1970, marks a metric that is
+-- gone from every view but not yet forgotten by the log and the store; told_at says
+-- that the log has heard of it, in the record told_offset of told_sack: from then
+-- on it has no archive policy.
 CREATE TABLE metrics (
     id             {bytes} NOT NULL PRIMARY KEY,
     name           {text},
     unit           {text},
     creator        {text}  NOT NULL,
-    archive_policy {text}  NOT NULL REFERENCES archive_policies (name),
+    archive_policy {text}  REFERENCES archive_policies (name),
     resource       {bytes},
-    deleted_at     BIGINT
+    label_name     {text},
+    label_resource {text},
+    label_type     {text},
+    deleted_at     BIGINT,
+    told_at        BIGINT,
+    told_sack      BIGINT,
+    told_offset    BIGINT
 );
 
 -- One metric of a name in a resource.
 CREATE UNIQUE INDEX metrics_by_resource ON metrics (resource, name)
     WHERE resource IS NOT NULL AND deleted_at IS NULL;
 
-CREATE INDEX metrics_deleted ON metrics (deleted_at) WHERE deleted_at IS NOT NULL;
+CREATE INDEX metrics_untold ON metrics (deleted_at) WHERE deleted_at IS NOT NULL AND told_at IS NULL;
+CREATE INDEX metrics_told ON metrics (told_sack, told_offset) WHERE told_at IS NOT NULL;
 
 -- Listings walk the primary key or this one, and filter as they go.
 CREATE INDEX metrics_by_name ON metrics (name, id);
