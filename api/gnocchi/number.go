@@ -126,9 +126,10 @@ func parseFloat(text []byte) float64 {
 	return f
 }
 
-// textFloat reads a string that stands for a number, as Python's float does: blanks
-// around it, a sign, inf, infinity and nan in any case; but no underscores.
-func textFloat(text string) (f float64, ok bool) {
+// ParseFloat reads a text that stands for a number, as Python's float does: blanks
+// around it, a sign, inf, infinity and nan in any case; but no underscores, and no
+// hexadecimal. What is too large becomes an infinity.
+func ParseFloat(text string) (f float64, ok bool) {
 	text = trimBlanks(text)
 	if strings.ContainsAny(text, "xXpP_") { // what only strconv takes
 		return 0, false

@@ -187,9 +187,9 @@ func (s *oracle) measure(times *timeList) (m ingest.Measure, reason, field strin
 func oracleValue(v any) (float64, bool) {
 	switch v := v.(type) {
 	case json.Number:
-		return textFloat(string(v))
+		return ParseFloat(string(v))
 	case string:
-		return textFloat(v)
+		return ParseFloat(v)
 	case bool:
 		if v {
 			return 1, true

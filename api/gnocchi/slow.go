@@ -176,5 +176,5 @@ func valueOf(raw []byte) (float64, bool) {
 	if !ok {
 		return 0, false
 	}
-	return textFloat(text)
+	return ParseFloat(text)
 }

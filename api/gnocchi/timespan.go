@@ -56,7 +56,7 @@ func TimespanOf(v any) (time.Duration, error) {
 
 // parseSpan reads a duration of either sign.
 func parseSpan(text string) (time.Duration, error) {
-	if f, ok := textFloat(text); ok {
+	if f, ok := ParseFloat(text); ok {
 		if sec, err := strconv.ParseInt(trimBlanks(text), 10, 64); err == nil {
 			return spanOfSeconds(sec)
 		}

@@ -47,6 +47,18 @@ func ParseTime(text string, now time.Time) (int64, error) {
 	return l.parse(text)
 }
 
+// ParseInstant reads an instant that is the same whenever it is read: seconds since
+// 1970 or ISO-8601, in the forms and with the errors of [ParseTime].
+func ParseInstant(text string) (int64, error) {
+	if f, ok := ParseFloat(text); ok {
+		return epochOfText(text, f)
+	}
+	if sec, nsec, n := isoTime([]byte(text)); n > 0 && n == len(text) {
+		return instant(sec, nsec)
+	}
+	return 0, ErrTime
+}
+
 // A timeList reads the time stamps of one list, one by one: strings as for [ParseTime],
 // and numbers, which are seconds since 1970. The first decides which kind they must all be.
 type timeList struct {
@@ -71,7 +83,7 @@ func (l *timeList) read(v any) (int64, error) {
 }
 
 func (l *timeList) parse(text string) (int64, error) {
-	if f, ok := textFloat(text); ok {
+	if f, ok := ParseFloat(text); ok {
 		return l.settle(epochTime, func() (int64, error) { return epochOfText(text, f) })
 	}
 	if sec, nsec, n := isoTime([]byte(text)); n > 0 && n == len(text) {

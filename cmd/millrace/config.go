@@ -30,7 +30,7 @@ type config struct {
 type apiConfig struct {
 	Listen             string        `name:"listen" default:"127.0.0.1:8041" help:"address and port of the API"`
 	Prefix             string        `name:"prefix" help:"path below which the API is mounted: /gnocchi"`
-	Auth               string        `name:"auth" default:"basic" oneof:"basic" help:"who callers are; basic believes them"`
+	Auth               string        `name:"auth" default:"basic" oneof:"basic" help:"who callers are; basic believes it"`
 	Insecure           bool          `name:"insecure" help:"allow passwordless auth beyond loopback"`
 	MaxLimit           int           `name:"max_limit" default:"1000" help:"largest page of a listing"`
 	MaxBody            size          `name:"max_body" default:"64MiB" help:"largest request body; larger ones get 413"`
@@ -70,7 +70,7 @@ type storageConfig struct {
 }
 
 type indexConfig struct {
-	URL            string `name:"url" default:"sqlite:<data_dir>/index.db" help:"sqlite:<path>; <data_dir> stands for data_dir"`
+	URL            string `name:"url" default:"sqlite:<data_dir>/index.db" help:"sqlite:<path>; data_dir can be in it"`
 	CacheMetrics   int    `name:"cache_metrics" default:"2000000" help:"metrics that the index keeps in memory"`
 	CreateDefaults bool   `name:"create_defaults" help:"give an empty index Gnocchi's archive policies"`
 }

@@ -118,6 +118,7 @@ func TestConfigErrors(t *testing.T) {
 	f("sacks: 1\nsacks: 2", nil, "millrace.yaml:2: sacks is set twice")
 	f("sacks: many", nil, `millrace.yaml:1: sacks: "many" is not a whole number`)
 	f("sacks: 1.5", nil, "is not a whole number")
+	f("telemetry: {trace_ratio: 0x1p-3}", nil, `telemetry.trace_ratio: "0x1p-3" is not a number`)
 	f("api: {insecure: perhaps}", nil, `api.insecure: "perhaps" is neither true nor false`)
 	f("api: {timeout: 5}", nil, `api.timeout: "5" is not a duration such as 90s`)
 	f("api: {max_body: big}", nil, `api.max_body: "big" is not a size such as 64MiB`)

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -20,45 +21,29 @@ const importClients = 8
 // many measures have been late of those that it uses for the first time. Which
 // names it is about to create is in the state before it does: should it not hear
 // of the outcome, the next run looks for them first.
-func (s *sender) prepare(ctx context.Context, names []string) error {
-	var missing, fresh []string
-	for _, name := range names {
-		id, known := s.state.Metrics[name]
-		if !known {
-			missing = append(missing, name)
-		}
-		if _, used := s.late[id]; !known || !used {
-			fresh = append(fresh, name)
+func (s *sender) prepare(ctx context.Context, targets []target) error {
+	var missing []target
+	for _, t := range targets {
+		if _, known := s.state.Metrics[t.metric]; !known && s.bad[t] == nil {
+			missing = append(missing, t)
 		}
 	}
-	if len(missing) > 0 {
-		doubtful := s.state.Creating
-		s.state.Creating = missing
-		if err := s.state.save(); err != nil {
-			return err
-		}
-		ids := make([]string, len(missing))
-		err := each(ctx, len(missing), func(ctx context.Context, i int) (err error) {
-			ids[i], err = s.create(ctx, missing[i], slices.Contains(doubtful, missing[i]))
-			return err
-		})
-		for i, id := range ids {
-			if id != "" {
-				s.state.Metrics[missing[i]] = id
-			}
-		}
-		if err == nil {
-			s.state.Creating = nil
-		}
-		if err := errors.Join(err, s.state.save()); err != nil {
-			return err
+	if err := s.createAll(ctx, missing); err != nil {
+		return err
+	}
+	var fresh []string
+	for _, t := range targets {
+		id, known := s.state.Metrics[t.metric]
+		if _, used := s.late[id]; known && !used {
+			fresh = append(fresh, t.metric)
 		}
 	}
 	counts := make([]uint64, len(fresh))
 	err := each(ctx, len(fresh), func(ctx context.Context, i int) (err error) {
 		counts[i], err = s.lateOf(ctx, s.state.Metrics[fresh[i]])
 		if isStatus(err, http.StatusNotFound) {
-			err = fmt.Errorf("metric %s, which %s says was created, does not exist any more: choose another --state to begin anew", fresh[i], s.options.state)
+			err = fmt.Errorf("metric %s, which %s says was created, does not exist any more: "+
+				"choose another --state to begin anew", fresh[i], s.options.state)
 		}
 		return err
 	})
@@ -66,6 +51,52 @@ func (s *sender) prepare(ctx context.Context, names []string) error {
 		s.late[s.state.Metrics[name]] = counts[i]
 	}
 	return err
+}
+
+// createAll creates metrics. A name that the server refuses is remembered with its
+// reason, and no error.
+func (s *sender) createAll(ctx context.Context, targets []target) error {
+	if len(targets) == 0 {
+		return nil
+	}
+	names := make([]string, len(targets))
+	for i, t := range targets {
+		names[i] = t.metric
+	}
+	doubtful := s.state.Creating
+	s.state.Creating = names
+	if err := s.state.save(); err != nil {
+		return err
+	}
+	ids, bad := make([]string, len(names)), make([]error, len(names))
+	err := each(ctx, len(names), func(ctx context.Context, i int) (err error) {
+		ids[i], err = s.create(ctx, names[i], slices.Contains(doubtful, names[i]))
+		if isBadName(err) {
+			bad[i], err = err, nil
+		}
+		return err
+	})
+	for i, t := range targets {
+		switch {
+		case ids[i] != "":
+			s.state.Metrics[t.metric] = ids[i]
+		case bad[i] != nil:
+			s.bad[t] = bad[i]
+		}
+	}
+	if err == nil {
+		s.state.Creating = nil
+	}
+	return errors.Join(err, s.state.save())
+}
+
+// isBadName says whether the server refuses one name. That there is no archive policy
+// for it is for the operator to mend, and ends an import.
+func isBadName(err error) bool {
+	refusal, ok := errors.AsType[*apiError](err)
+	return ok && refusal.status == http.StatusBadRequest &&
+		!strings.HasPrefix(refusal.description, "No archive policy") &&
+		!strings.HasPrefix(refusal.description, "Archive policy ")
 }
 
 // each calls f for 0 to n-1, several at a time, and returns the first error.

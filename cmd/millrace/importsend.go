@@ -24,28 +24,31 @@ type sender struct {
 	state   *importState
 	errOut  io.Writer
 
-	entries map[string][]ingest.Measure // by metric name, of the batch being filled
-	order   []string                    // the names, in the order of first occurrence
+	entries map[target][]ingest.Measure // of the batch being filled
+	order   []target                    // in the order of first occurrence
 	filled  int
 
-	late      map[string]uint64 // of each metric of this run, by id: how many were late when it began
-	positions map[string]string // by id: the position of its last batch
-	shown     int               // complaints printed
+	resources map[string]*importResource // of this run, by the name in the files
+	bad       map[target]error           // why the server refuses a name
+	late      map[string]uint64          // of each metric of this run, by id: how many were late when it began
+	positions map[target]string          // the position of its last batch
+	shown     int                        // complaints printed
 }
 
 func newSender(c *client, o importOptions, state *importState, errOut io.Writer) sender {
 	return sender{
 		client: c, options: o, state: state, errOut: errOut,
-		entries: make(map[string][]ingest.Measure), late: make(map[string]uint64), positions: make(map[string]string),
+		entries: make(map[target][]ingest.Measure), resources: make(map[string]*importResource), bad: make(map[target]error),
+		late: make(map[string]uint64), positions: make(map[target]string),
 	}
 }
 
 // add puts a row into the batch.
 func (s *sender) add(row csvRow) {
-	if _, ok := s.entries[row.metric]; !ok {
-		s.order = append(s.order, row.metric)
+	if _, ok := s.entries[row.target]; !ok {
+		s.order = append(s.order, row.target)
 	}
-	s.entries[row.metric] = append(s.entries[row.metric], row.measure)
+	s.entries[row.target] = append(s.entries[row.target], row.measure)
 	s.filled++
 }
 
@@ -55,55 +58,98 @@ func (s *sender) send(ctx context.Context) (accepted, refused int64, err error) 
 	if s.filled == 0 {
 		return 0, 0, nil
 	}
-	if err := s.prepare(ctx, s.order); err != nil {
-		return 0, 0, err
+	if s.options.csv.resource == "" {
+		err = s.prepare(ctx, s.order)
+	} else {
+		err = s.prepareResources(ctx, s.order)
 	}
-	body := s.body()
-	var doc ingestDoc
-	var header http.Header
-	err = s.patiently(ctx, func() (err error) { // sending again what the server may have is safe
-		header, err = s.client.lenient(ctx, "/batch/metrics/measures", body, &doc)
-		return err
-	})
 	if err != nil {
 		return 0, 0, err
 	}
-	names := make(map[string]string, len(doc.Rejects)) // by id
-	for _, name := range s.order {
-		id := s.state.Metrics[name]
-		s.positions[id] = header.Get("Millrace-Position")
-		if len(doc.Rejects) > 0 {
-			names[id] = name
+	refused = s.dropBad()
+	if len(s.order) > 0 {
+		var doc ingestDoc
+		if err := s.post(ctx, &doc); err != nil {
+			return 0, 0, err
 		}
-	}
-	for _, r := range doc.Rejects {
-		s.complain("the server refuses a measure of metric %s: %s", names[r.Metric], r.Reason)
+		accepted, refused = doc.Accepted, refused+doc.Refused
 	}
 	clear(s.entries)
 	s.order, s.filled = s.order[:0], 0
-	return doc.Accepted, doc.Refused, nil
+	return accepted, refused, nil
 }
 
-// body is the batch as JSON.
+// dropBad takes the measures out of the batch whose names the server refuses.
+func (s *sender) dropBad() (refused int64) {
+	s.order = slices.DeleteFunc(s.order, func(t target) bool {
+		err := s.bad[t]
+		if err != nil {
+			s.complain("%v: %d rows refused: %v", t, len(s.entries[t]), err)
+			refused += int64(len(s.entries[t]))
+		}
+		return err != nil
+	})
+	return refused
+}
+
+// post sends the batch until the server has answered. Sending again what it may have
+// is safe.
+func (s *sender) post(ctx context.Context, doc *ingestDoc) error {
+	path, body := "/batch/metrics/measures", s.body()
+	if s.options.csv.resource != "" {
+		path, body = "/batch/resources/metrics/measures?create_metrics=true", s.resourceBody()
+	}
+	var header http.Header
+	err := s.patiently(ctx, func() (err error) {
+		header, err = s.client.lenient(ctx, path, body, doc)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	names := make(map[string]target, len(doc.Rejects)) // by id
+	for _, t := range s.order {
+		s.positions[t] = header.Get("Millrace-Position")
+		if id := s.state.Metrics[t.metric]; id != "" && t.resource == "" && len(doc.Rejects) > 0 {
+			names[id] = t
+		}
+	}
+	for _, r := range doc.Rejects {
+		of := "metric " + r.Metric
+		if t, ok := names[r.Metric]; ok {
+			of = t.String()
+		}
+		s.complain("the server refuses a measure of %s: %s", of, r.Reason)
+	}
+	return nil
+}
+
+// body is the batch as JSON: measures by metric.
 func (s *sender) body() []byte {
 	body := []byte{'{'}
-	for i, name := range s.order {
+	for i, t := range s.order {
 		if i > 0 {
 			body = append(body, ',')
 		}
-		body = append(append(append(body, '"'), s.state.Metrics[name]...), `":[`...)
-		for j, m := range s.entries[name] {
-			if j > 0 {
-				body = append(body, ',')
-			}
-			body = append(body, `{"timestamp":"`...)
-			body = gnocchi.AppendTime(body, m.Time)
-			body = append(body, `","value":`...)
-			body = append(appendValue(body, m.Value), '}')
-		}
-		body = append(body, ']')
+		body = append(append(append(body, '"'), s.state.Metrics[t.metric]...), `":`...)
+		body = appendMeasures(body, s.entries[t])
 	}
 	return append(body, '}')
+}
+
+// appendMeasures appends measures as JSON.
+func appendMeasures(dst []byte, measures []ingest.Measure) []byte {
+	dst = append(dst, '[')
+	for i, m := range measures {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, `{"timestamp":"`...)
+		dst = gnocchi.AppendTime(dst, m.Time)
+		dst = append(dst, `","value":`...)
+		dst = append(appendValue(dst, m.Value), '}')
+	}
+	return append(dst, ']')
 }
 
 // appendValue appends a value as the API reads it, which knows more than JSON does.
@@ -119,24 +165,27 @@ func appendValue(dst []byte, v float64) []byte {
 	return strconv.AppendFloat(dst, v, 'g', -1, 64)
 }
 
-// applied waits until everything that was sent has been applied.
-func (s *sender) applied(ctx context.Context) error {
+// applied waits until everything that was sent has been applied, and returns how
+// much of the last batches could not be.
+func (s *sender) applied(ctx context.Context) (rejected int64, err error) {
 	deadline := time.Now().Add(importPatience)
 	for _, position := range slices.Compact(slices.Sorted(maps.Values(s.positions))) {
 		for {
 			var doc ingestDoc
 			if err := s.patiently(ctx, func() error { return s.client.await(ctx, position, &doc) }); err != nil {
-				return err
+				return rejected, err
 			}
 			if doc.State != "queued" {
+				rejected += doc.Rejected
 				break
 			}
 			if time.Now().After(deadline) {
-				return fmt.Errorf("after %s the server is still applying what it accepted: see millrace status", importPatience)
+				return rejected, fmt.Errorf("after %s the server is still applying what it accepted: see millrace status",
+					importPatience)
 			}
 		}
 	}
-	return nil
+	return rejected, nil
 }
 
 // ingestDoc is what the commands read of the answer to a write.
@@ -144,6 +193,7 @@ type ingestDoc struct {
 	State    string `json:"state"`
 	Accepted int64  `json:"accepted"`
 	Refused  int64  `json:"refused"`
+	Rejected int64  `json:"rejected"`
 	Rejects  []struct {
 		Metric string `json:"metric"`
 		Reason string `json:"reason"`

@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"millrace/disk"
 )
 
 // importState is what an import remembers, so that it can be run again after it was
@@ -26,6 +29,21 @@ type fileImport struct {
 	SHA256   string `json:"sha256"` // of those bytes: another file of this name is not taken for it
 	Accepted int64  `json:"accepted"`
 	Refused  int64  `json:"refused"`
+	Decimal  string `json:"decimal,omitempty"`  // mark of its values, where it matters
+	OpenEnd  bool   `json:"open_end,omitempty"` // its last line had no end and was taken all the same
+}
+
+// lockImportState takes the state of an import into use: no other import may, until
+// it is closed.
+func lockImportState(path string) (io.Closer, error) {
+	lock, err := disk.OS{}.Lock(path + ".lock")
+	if errors.Is(err, disk.ErrLocked) {
+		return nil, fmt.Errorf("another import is using %s: wait for it, or choose another --state", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot lock --state: %w", err)
+	}
+	return lock, nil
 }
 
 // loadImportState reads the state of an earlier run against the same server.

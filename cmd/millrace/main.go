@@ -11,6 +11,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -32,7 +33,18 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	root.SetErr(stderr)
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(stderr, "millrace:", err)
+		if exit, ok := errors.AsType[*exitError](err); ok {
+			return exit.status
+		}
 		return 1
 	}
 	return 0
 }
+
+// An exitError ends the process with a status of its own.
+type exitError struct {
+	status int
+	error
+}
+
+func (e *exitError) Unwrap() error { return e.error }

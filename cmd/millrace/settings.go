@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"millrace/api/gnocchi"
 )
 
 // A setting is one leaf of the configuration.
@@ -56,7 +58,8 @@ func (s *setting) parse(text string) (err error) {
 			return fmt.Errorf("%q is not a whole number", text)
 		}
 	case *float64:
-		if *v, err = strconv.ParseFloat(text, 64); err != nil {
+		var ok bool
+		if *v, ok = gnocchi.ParseFloat(text); !ok {
 			return fmt.Errorf("%q is not a number", text)
 		}
 	case *time.Duration: // a bare number is refused: of what unit?
