@@ -65,7 +65,7 @@ func TestRealMeasures(t *testing.T) {
 	dir := t.TempDir()
 	settings := []string{"MILLRACE_SACKS=2"} // so that each has enough rows to be sealed
 	p := start(t, dir, settings...)
-	out := p.command(t, "import", folder, "--policy", "high", "--batch", strconv.Itoa(perRequest), "--state", filepath.Join(t.TempDir(), "state.json"))
+	out := p.command(t, "import", folder, "--whole", "--policy", "high", "--batch", strconv.Itoa(perRequest), "--state", filepath.Join(t.TempDir(), "state.json"))
 	if want := fmt.Sprintf("; %d measures came too late", late); !strings.Contains(out, "31 files, 31 metrics: ") || !strings.Contains(out, want) {
 		t.Errorf("%s does not say %q", out, want)
 	}
