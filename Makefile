@@ -24,7 +24,9 @@ run: build
 test:
 	scripts/test-setup
 	@$(MAKE) --no-print-directory lint
-	MILLRACE_TEST_INSTALL=1 MILLRACE_PYTHON="$${MILLRACE_PYTHON:-$(CURDIR)/.cache/venv/bin/python}" go test -race -timeout 30m $(TESTFLAGS) ./...
+	MILLRACE_TEST_INSTALL=1 MILLRACE_PYTHON="$${MILLRACE_PYTHON:-$(CURDIR)/.cache/venv/bin/python}" \
+	MILLRACE_SPARK_3_5="$${MILLRACE_SPARK_3_5:-$(CURDIR)/.cache/spark-3.5/bin/python}" \
+	MILLRACE_SPARK_4_0="$${MILLRACE_SPARK_4_0:-$(CURDIR)/.cache/spark-4.0/bin/python}" go test -race -timeout 30m $(TESTFLAGS) ./...
 	go test -timeout 30m $(TESTFLAGS) -run 'TestOwnership|TestEngineCrash' ./drivers/carbonara/... # of one goroutine, and slow under the race detector
 
 lint:

@@ -2,6 +2,7 @@ package segment
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,7 +29,7 @@ type readerSummary struct {
 	Metrics int                `json:"metrics"`
 	First   string             `json:"first"`
 	Last    string             `json:"last"`
-	Micros  json.Number        `json:"micros"`
+	Nanos   json.Number        `json:"nanos"`
 	Counts  map[string]int     `json:"counts"`
 	Sums    map[string]float64 `json:"sums"`
 }
@@ -35,22 +37,22 @@ type readerSummary struct {
 // A summing makes the summary that a reader should give.
 type summing struct {
 	readerSummary
-	last   ingest.MetricID
-	micros big.Int
-	sums   map[string]*big.Float
+	last  ingest.MetricID
+	nanos big.Int
+	sums  map[string]*big.Float
 }
 
 func (s *summing) row(id ingest.MetricID, at int64) {
 	if s.Rows == 0 {
-		s.First, s.Counts, s.sums = id.String(), make(map[string]int), make(map[string]*big.Float)
+		s.First, s.Counts, s.sums = hex.EncodeToString(id[:]), make(map[string]int), make(map[string]*big.Float)
 	}
 	if s.Rows == 0 || s.last != id {
 		s.Metrics++
 	}
 	s.Rows++
-	s.last, s.Last = id, id.String()
-	s.micros.Add(&s.micros, big.NewInt(at/1000))
-	s.Micros = json.Number(s.micros.String())
+	s.last, s.Last = id, hex.EncodeToString(id[:])
+	s.nanos.Add(&s.nanos, big.NewInt(at))
+	s.Nanos = json.Number(s.nanos.String())
 }
 
 func (s *summing) value(column string, v float64) {
@@ -74,21 +76,49 @@ func (s *summing) summary(file string) readerSummary {
 	return s.readerSummary
 }
 
-// DuckDB, pyarrow and pandas read segments as they are. The test needs a Python
-// that has them.
-func TestOtherReaders(t *testing.T) {
-	python := os.Getenv("MILLRACE_PYTHON")
-	if python == "" {
-		const missing = "MILLRACE_PYTHON names no Python with duckdb, pandas and pyarrow: not tried what they read"
-		if strings.Contains(os.Getenv("MILLRACE_TEST_REQUIRE"), "parquet-readers") {
-			t.Fatal(missing)
-		}
-		t.Skip(missing)
+// requirePython returns the Python that an environment variable names. Without it the
+// test is skipped, or fails where it is required.
+func requirePython(t *testing.T, variable, has, requirement string) string {
+	t.Helper()
+	python := os.Getenv(variable)
+	if _, err := os.Stat(python); err == nil {
+		return python
 	}
+	missing := fmt.Sprintf("%s is %q, which is no Python with %s: not tried what they read", variable, python, has)
+	if slices.Contains(strings.Split(os.Getenv("MILLRACE_TEST_REQUIRE"), ","), requirement) {
+		t.Fatal(missing)
+	}
+	t.Skip(missing)
+	return ""
+}
+
+// What data engineers have at hand reads segments as they are.
+func TestOtherReaders(t *testing.T) {
+	python := requirePython(t, "MILLRACE_PYTHON", "duckdb, pyarrow, polars and pandas", "parquet-readers")
+	files, want := segmentsForReaders(t)
+	const readers = "duckdb,pyarrow,polars,pandas"
+	readBy(t, python, readers, files, want)
+	t.Logf("suite: segments read by %s: %d files", readers, len(files))
+}
+
+// Spark reads segments with its settings as they come.
+func TestSpark(t *testing.T) {
+	for _, version := range []string{"3.5", "4.0"} {
+		t.Run(version, func(t *testing.T) {
+			variable := "MILLRACE_SPARK_" + strings.ReplaceAll(version, ".", "_")
+			python := requirePython(t, variable, "pyspark "+version, "spark")
+			files, want := segmentsForReaders(t)
+			readBy(t, python, "spark", files, want)
+			t.Logf("suite: segments read by Spark %s: %d files", version, len(files))
+		})
+	}
+}
+
+// segmentsForReaders writes segments of every kind and layout, and what a reader
+// should find in each.
+func segmentsForReaders(t *testing.T) (files []string, want []readerSummary) {
 	dir := t.TempDir()
 	rng := rand.New(rand.NewPCG(21, 21))
-	var files []string
-	var want []readerSummary
 	write := func(name string, e Writer, s *summing) {
 		file, _, err := e.Finish()
 		if err != nil {
@@ -105,6 +135,11 @@ func TestOtherReaders(t *testing.T) {
 	for _, most := range []int{1, 12, 500} { // plain metrics, compressed ones, a dictionary
 		var s summing
 		for _, run := range someRuns(rng, 70_000/most, most) {
+			if most == 12 { // without the column for nanoseconds
+				for i := range run.Measures {
+					run.Measures[i].Time -= run.Measures[i].Time % 1000
+				}
+			}
 			raw.Add(run)
 			for _, m := range run.Measures {
 				s.row(run.Metric, m.Time)
@@ -143,29 +178,35 @@ func TestOtherReaders(t *testing.T) {
 		}
 	}
 	write("sealed.parquet", sealed, &sealeds)
+	return files, want
+}
 
+// readBy has a Python's readers read the files, and compares what they found.
+func readBy(t *testing.T, python, readers string, files []string, want []readerSummary) {
+	t.Helper()
 	script := filepath.Join("testdata", "read_segments.py")
-	out, err := exec.CommandContext(t.Context(), python, append([]string{script}, files...)...).Output()
+	command := exec.CommandContext(t.Context(), python, append([]string{script, readers}, files...)...)
+	out, err := command.Output()
 	if err != nil {
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			t.Logf("%s", exit.Stderr)
 		}
 		t.Fatal(err)
 	}
+	names := strings.Split(readers, ",")
 	lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
-	if len(lines) != 3*len(files) {
-		t.Fatalf("%d lines for %d files", len(lines), len(files))
+	if len(lines) != len(names)*len(files) {
+		t.Fatalf("%d lines for %d files and %s", len(lines), len(files), readers)
 	}
 	for i, line := range lines {
 		var got readerSummary
 		if err := json.Unmarshal(line, &got); err != nil {
 			t.Fatal(err)
 		}
-		expect := want[i/3]
-		expect.Reader = got.Reader
+		expect := want[i/len(names)]
+		expect.Reader = names[i%len(names)]
 		if diff := cmp.Diff(expect, got); diff != "" {
-			t.Errorf("%s: %s", got.Reader, diff)
+			t.Errorf("%s: %s", expect.Reader, diff)
 		}
 	}
-	t.Logf("suite: segments read by DuckDB, pyarrow and pandas: %d files", len(files))
 }
