@@ -25,14 +25,15 @@ var imports = map[string][]string{
 	"queue/deadletter": {"ingest", "queue", "disk"},
 	"queue/queuetest":  {"ingest", "queue"},
 
-	"drivers/aggregate":           {"ingest"},
-	"drivers/carbonara":           {"ingest", "drivers/aggregate", "drivers/carbonara/segment"},
-	"drivers/carbonara/segment":   {"ingest"},
-	"drivers/carbonara/filestore": {"ingest", "drivers/carbonara", "disk"},
-	"drivers/carbonara/s3store":   {"drivers/carbonara"},
-	"drivers/carbonara/storetest": {"ingest", "drivers/carbonara"},
-	"drivers/naive":               {"ingest"},
-	"drivers/drivertest":          {"ingest", "drivers/naive"},
+	"drivers/aggregate":            {"ingest"},
+	"drivers/carbonara":            {"ingest", "drivers/aggregate", "drivers/carbonara/segment"},
+	"drivers/carbonara/segment":    {"ingest"},
+	"drivers/carbonara/filestore":  {"ingest", "drivers/carbonara", "disk"},
+	"drivers/carbonara/s3store":    {"drivers/carbonara"},
+	"drivers/carbonara/redisstore": {"drivers/carbonara"},
+	"drivers/carbonara/storetest":  {"ingest", "drivers/carbonara"},
+	"drivers/naive":                {"ingest"},
+	"drivers/drivertest":           {"ingest", "drivers/naive"},
 
 	"index": {"ingest"},
 
