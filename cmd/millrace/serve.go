@@ -7,7 +7,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,7 +29,7 @@ func newServe(source *configSource) *cobra.Command {
 		Short: "Run the server",
 		Long: `Serve runs everything in one process: HTTP API, log, worker and storage. SIGTERM or SIGINT stops it: requests
 that are being answered are answered, and what they brought is applied. A second signal ends it at once, which
-loses nothing that was acknowledged either.
+loses nothing that was acknowledged either. SIGHUP changes nothing: settings are read at a start.
 
 Settings and their defaults:
 
@@ -44,6 +48,7 @@ Settings and their defaults:
 			if err != nil {
 				return err
 			}
+			defer ignoreHangup(log)()
 			for _, name := range strange {
 				log.Warn("ignoring an environment variable that is no setting", "name", name)
 			}
@@ -98,8 +103,32 @@ const (
 	telemetryTimeout = 3 * time.Second
 )
 
-// serve runs until ctx ends. Parts stop in the reverse order of their start: first
-// nothing new is accepted, then the worker applies what is left, then all is closed.
+// ignoreHangup has SIGHUP, which tells daemons to read their settings again, leave a
+// server alive, until stop is called.
+func ignoreHangup(log *slog.Logger) (stop func()) {
+	hangups, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(hangups, syscall.SIGHUP)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for {
+			select {
+			case <-hangups:
+				log.Info("SIGHUP changes nothing: settings are read at a start")
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		signal.Stop(hangups)
+		close(done)
+		watching.Wait()
+	}
+}
+
+// serve runs until ctx ends, be it during the start. Parts stop in the reverse order of
+// their start: first nothing new is accepted, then the worker applies what is left, then
+// all is closed.
 func serve(ctx context.Context, c *config, r roles, log *slog.Logger) (err error) {
 	began := time.Now()
 	secure, err := c.API.tls()
@@ -118,6 +147,11 @@ func serve(ctx context.Context, c *config, r roles, log *slog.Logger) (err error
 		}
 	}()
 	p, err := build(ctx, c, log, t)
+	if ctx.Err() != nil && err != nil { // whatever was being opened says so in its own words
+		log.Debug("what was being opened ends with", "err", err)
+		log.Info("stopped during the start")
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -79,12 +81,59 @@ func printStatus(cmd *cobra.Command, doc *statusDoc) error {
 		fmt.Fprintln(out, "everything that was accepted has been applied")
 	} else {
 		fmt.Fprintf(out, "%d records (%s) are waiting to be applied, the oldest for %s\n",
-			lag.Records, size(lag.Bytes), time.Duration(lag.Age*float64(time.Second)).Round(time.Millisecond))
+			lag.Records, size(lag.Bytes), age(lag.Age))
+	}
+	for _, still := range standingStill(doc.Ingest.Sacks) {
+		fmt.Fprintln(out, still)
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "sack\tapplied\twaiting\toldest\t")
 	for _, s := range doc.Ingest.Sacks {
-		fmt.Fprintf(w, "%d\t%d\t%d\t%.1fs\t%s\n", s.Sack, s.Applied, s.Lag.Records, s.Lag.Age, s.Lag.Error)
+		fmt.Fprintf(w, "%d\t%d\t%d\t%s\t\n", s.Sack, s.Applied, s.Lag.Records, age(s.Lag.Age))
 	}
 	return w.Flush()
+}
+
+// age shows an age in seconds, in no more detail than matters: 0.3s, 3m33s, 2h5m, 4d7h.
+func age(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	const day = 24 * time.Hour
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	case d < time.Hour:
+		return d.Round(time.Second).String()
+	case d < day:
+		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	}
+	return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
+}
+
+// standingStill says of which sacks nothing can be applied, a line for each reason.
+func standingStill(sacks []sackDoc) []string {
+	var reasons []string
+	held := make(map[string][]sackDoc)
+	for _, s := range sacks {
+		reason := strings.Join(strings.Fields(s.Lag.Error), " ") // an error may have several lines
+		if reason == "" {
+			continue
+		}
+		if held[reason] == nil {
+			reasons = append(reasons, reason)
+		}
+		held[reason] = append(held[reason], s)
+	}
+	lines := make([]string, len(reasons))
+	for i, reason := range reasons {
+		numbers, oldest := make([]string, len(held[reason])), 0.0
+		for j, s := range held[reason] {
+			numbers[j], oldest = strconv.Itoa(s.Sack), max(oldest, s.Lag.Age)
+		}
+		which, verb := "sack ", "stands"
+		if len(numbers) > 1 {
+			which, verb = "sacks ", "stand"
+		}
+		lines[i] = fmt.Sprintf("%s%s %s still, the oldest record waits for %s: %s", which, strings.Join(numbers, ", "), verb, age(oldest), reason)
+	}
+	return lines
 }

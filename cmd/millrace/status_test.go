@@ -1,10 +1,47 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"regexp"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
 )
+
+// Sacks that stand still are told before the table, whose columns stay columns.
+func TestStatusOfHeldSacks(t *testing.T) {
+	var doc statusDoc
+	err := json.Unmarshal([]byte(`{"index": {"metrics": 7, "archive_policies": 4, "archive_policy_rules": 1}, "ingest": {
+		"lag": {"records": 1234, "bytes": 5242880, "age": 213.3, "error": "cannot open"}, "sacks": [
+		{"sack": 0, "applied": 1700000000000000000, "lag": {"records": 1230, "bytes": 1, "age": 213.3, "error": "cannot open segment 1:\n permission denied"}},
+		{"sack": 1, "applied": 3, "lag": {"records": 0, "bytes": 0, "age": 0}},
+		{"sack": 2, "applied": 4, "lag": {"records": 4, "bytes": 0, "age": 100000, "error": "cannot open segment 1:\n permission denied"}},
+		{"sack": 3, "applied": 4, "lag": {"records": 0, "bytes": 0, "age": 7500, "error": "no room"}}]}, "dead_letters": 2}`), &doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	cmd := new(cobra.Command)
+	cmd.SetOut(&out)
+	if err := printStatus(cmd, &doc); err != nil {
+		t.Fatal(err)
+	}
+	want := `7 metrics, 4 archive policies, 1 rules; 0 deleted metrics not yet purged; 2 dead letters
+1234 records (5.0MiB) are waiting to be applied, the oldest for 3m33s
+sacks 0, 2 stand still, the oldest record waits for 1d3h: cannot open segment 1: permission denied
+sack 3 stands still, the oldest record waits for 2h5m: no room
+  sack              applied  waiting  oldest
+     0  1700000000000000000     1230   3m33s
+     1                    3        0    0.0s
+     2                    4        4    1d3h
+     3                    4        0    2h5m
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
 
 func TestStatus(t *testing.T) {
 	p := startHere(t, t.TempDir(), "")

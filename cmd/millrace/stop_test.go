@@ -8,7 +8,9 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // SIGTERM under load: what was begun is answered, what was acknowledged has been
@@ -67,6 +69,67 @@ func TestServeStopsGracefully(t *testing.T) {
 		if _, err := q.do(t.Context(), "GET", "/metric/"+id+"/measures?granularity=1", nil, nil, &rows); err != nil || len(rows) != want {
 			t.Errorf("metric %d: %d rows, want %d (%v)\n%s", w, len(rows), want, err, p.log)
 		}
+	}
+}
+
+// A stop during the start is a stop like any other: status 0, and no error of whatever
+// was being opened.
+func TestServeStopsDuringTheStart(t *testing.T) {
+	f := func(what string, ok bool, log string) {
+		t.Helper()
+		if !ok || strings.Contains(log, "millrace: ") || strings.Contains(log, "level=ERROR") || strings.Contains(log, "layout.json") {
+			t.Errorf("%s: %v\n%s", what, ok, log)
+		}
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	var log output
+	code := run(stopped, []string{"serve"}, serverSettings(t.TempDir(), "127.0.0.1:0", []string{"MILLRACE_LOG_LEVEL=info"}), io.Discard, &log)
+	f("before it has begun", code == 0, log.String())
+
+	began := time.Now()
+	start(t, t.TempDir()).kill()
+	took := time.Since(began)
+	const tries = 40
+	within := 0
+	for i := range tries {
+		p := launch(t, t.TempDir(), "MILLRACE_LOG_LEVEL=info")
+		time.Sleep(took * time.Duration(i) / tries)
+		err := p.terminate()
+		log := p.log.String()
+		if log == "" && err != nil { // the program had not come to its first line
+			continue
+		}
+		f(fmt.Sprintf("after %s of %s", took*time.Duration(i)/tries, took), err == nil, log)
+		if strings.Contains(log, "stopped during the start") {
+			within++
+		}
+	}
+	t.Logf("%d of %d were stopped during the start", within, tries)
+}
+
+// SIGHUP is no reason to die.
+func TestServeHangup(t *testing.T) {
+	p := start(t, t.TempDir(), "MILLRACE_LOG_LEVEL=info")
+	for range 3 {
+		p.cmd.Process.Signal(syscall.SIGHUP)
+	}
+	for deadline := time.Now().Add(startTimeout); !strings.Contains(p.log.String(), "SIGHUP changes nothing"); time.Sleep(time.Millisecond) {
+		select {
+		case err := <-p.exited:
+			p.exited <- err
+			t.Fatalf("the server has ended: %v\n%s", err, p.log)
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("nothing is said of it\n%s", p.log)
+		}
+	}
+	if _, err := p.do(t.Context(), "GET", "/status", nil, nil, nil); err != nil {
+		t.Error(err)
+	}
+	if err := p.terminate(); err != nil {
+		t.Errorf("%v\n%s", err, p.log)
 	}
 }
 
