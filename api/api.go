@@ -36,7 +36,7 @@ import (
 )
 
 // Deps is what an API stands on. All are required but Auth, which is auth.Basic
-// where it isn't given.
+// where it isn't given, and Policies.
 type Deps struct {
 	Index    *index.Index
 	Acceptor Acceptor
@@ -45,6 +45,7 @@ type Deps struct {
 	Driver   Reader // an ingest.LateReader too, where measures can be late
 	Letters  ingest.DeadLetters
 	Auth     auth.Authenticator
+	Policies *auth.Policies // nil: the v1 API's own
 }
 
 // An Acceptor takes batches in; see ingest.Acceptor, which is one.
@@ -123,6 +124,7 @@ type API struct {
 	late     ingest.LateReader // nil where nothing is late
 	letters  ingest.DeadLetters
 	auth     auth.Authenticator
+	policies *auth.Policies
 
 	config  Config
 	sacks   int
@@ -141,7 +143,7 @@ type API struct {
 func New(deps Deps, config Config, log *slog.Logger, meter metric.Meter, tracer trace.Tracer) (*API, error) {
 	a := &API{
 		index: deps.Index, acceptor: deps.Acceptor, ender: deps.Log, progress: deps.Progress,
-		driver: deps.Driver, letters: deps.Letters, auth: deps.Auth,
+		driver: deps.Driver, letters: deps.Letters, auth: deps.Auth, policies: deps.Policies,
 		config: config.withDefaults(), sacks: len(deps.Progress.Watermarks()),
 		log: log, tracer: tracer, now: time.Now,
 	}

@@ -123,6 +123,9 @@ func failureOf(err error) *failure {
 	if e, ok := errors.AsType[*index.InvalidError](err); ok {
 		return badRequest(e.Text)
 	}
+	if _, ok := errors.AsType[*auth.UnavailableError](err); ok {
+		return unavailable("Credentials can't be checked at this moment. Please try again.")
+	}
 	switch {
 	case errors.Is(err, auth.ErrUnauthorized):
 		return &failure{status: http.StatusUnauthorized, description: ""}
@@ -162,10 +165,31 @@ func (q *request) write(f *failure) {
 	h.Del("Preference-Applied")
 	mediaType := errorType(q.r.Header)
 	body := f.append(nil, mediaType)
+	if f.status == http.StatusUnauthorized {
+		body = q.challenge(body, mediaType)
+	}
 	if strings.HasPrefix(mediaType, "text/") {
 		mediaType += "; charset=UTF-8"
 	}
 	q.bytes(f.status, mediaType, body)
+}
+
+// challenge says with a 401 how to authenticate. Where tokens are asked for, clients
+// expect the body that Keystone's own middleware gives.
+func (q *request) challenge(body []byte, mediaType string) []byte {
+	c, ok := q.auth.(auth.Challenger)
+	if !ok {
+		return body
+	}
+	challenge := c.Challenge()
+	q.w.Header().Set("WWW-Authenticate", challenge)
+	if mediaType != typeJSON || !strings.HasPrefix(challenge, "Keystone ") {
+		return body
+	}
+	return gnocchi.Marshal(gnocchi.Object{{Name: "error", Value: gnocchi.Object{
+		{Name: "code", Value: http.StatusUnauthorized}, {Name: "title", Value: http.StatusText(http.StatusUnauthorized)},
+		{Name: "message", Value: "The request you have made requires authentication."},
+	}}})
 }
 
 // An errorDoc is an error in JSON.

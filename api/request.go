@@ -84,9 +84,10 @@ func (q *request) serve() error {
 		return &failure{status: http.StatusNotAcceptable}
 	}
 	if !rt.open {
-		if q.who, err = q.auth.Authenticate(q.r); err != nil {
+		if q.who, err = q.auth.Authenticate(q.r.WithContext(q.ctx)); err != nil {
 			return err
 		}
+		q.who.Policies = q.policies
 		if rt.rule != auth.Anyone && !q.who.Permit(rt.rule).For("", "") {
 			return forbidden()
 		}

@@ -12,10 +12,25 @@ import (
 // ErrUnauthorized says that a request carries no credentials, or bad ones.
 var ErrUnauthorized = errors.New("credentials are missing or invalid")
 
+// An UnavailableError says that it can't be told now who sends a request.
+type UnavailableError struct{ Err error }
+
+func (e *UnavailableError) Error() string { return "cannot check credentials: " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *UnavailableError) Unwrap() error { return e.Err }
+
+// A Challenger is an Authenticator that tells clients how to say who they are.
+type Challenger interface {
+	// Challenge returns the WWW-Authenticate header of a 401 (RFC 9110, 11.6.1).
+	Challenge() string
+}
+
 // An Authenticator finds out who sends a request. It may be called concurrently.
 type Authenticator interface {
 	// Authenticate returns the caller. ErrUnauthorized blames the request; any other
-	// error says that it can't be told now, and the client may try again.
+	// error, such as an UnavailableError, says that it can't be told now, and the client
+	// may try again.
 	Authenticate(r *http.Request) (Identity, error)
 }
 
@@ -26,6 +41,8 @@ type Identity struct {
 	Creator string   // how the caller is written down as an object's creator
 	Roles   []string // compared without regard to case
 	Scoped  bool     // listings show this caller only what is their project's
+
+	Policies *Policies // say what the caller may do; nil: the v1 API's own
 }
 
 // Has says whether the identity has a role.

@@ -17,11 +17,21 @@ func (Basic) Authenticate(r *http.Request) (Identity, error) {
 	if !ok {
 		return Identity{}, ErrUnauthorized
 	}
+	return named(user), nil
+}
+
+// Challenge is the WWW-Authenticate header of a 401.
+func (Basic) Challenge() string { return basicChallenge }
+
+const basicChallenge = `Basic realm="Millrace", charset="UTF-8"`
+
+// named is a user where there are no projects.
+func named(user string) Identity {
 	id := Identity{User: user, Creator: user}
 	if user == "admin" {
 		id.Roles = adminRoles
 	}
-	return id, nil
+	return id
 }
 
 var adminRoles = []string{"admin"}

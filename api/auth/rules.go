@@ -52,10 +52,12 @@ const (
 	metricOwner                   // somebody of the project of the metric's resource
 )
 
-var rules = [...]struct {
+type ruleRow struct {
 	name string
 	pass who
-}{
+}
+
+var rules = [...]ruleRow{
 	Anyone:                  {"anyone", anyone},
 	GetStatus:               {"get status", admin},
 	CreateResource:          {"create resource", anyone},
@@ -102,15 +104,44 @@ type Permit struct {
 
 // Permit applies a rule to the caller. It keeps id.
 func (id *Identity) Permit(r Rule) Permit {
-	pass := rules[r].pass
-	return Permit{
-		id: id, pass: pass,
-		always: pass&anyone != 0 || pass&admin != 0 && id.Has("admin") || pass&service != 0 && id.Has("service"),
+	if id.Policies != nil {
+		a := &id.Policies.rules[r]
+		return Permit{id: id, pass: a.pass, always: a.always(id)}
 	}
+	a := allowance{pass: rules[r].pass}
+	return Permit{id: id, pass: a.pass, always: a.always(id)}
+}
+
+// An allowance is whom a rule lets pass: any of these.
+type allowance struct {
+	pass  who
+	roles []string // beyond admin and service
+}
+
+// always says whether the caller passes whatever the object.
+func (a *allowance) always(id *Identity) bool {
+	if a.pass&anyone != 0 || a.pass&admin != 0 && id.Has("admin") || a.pass&service != 0 && id.Has("service") {
+		return true
+	}
+	for _, role := range a.roles {
+		if id.Has(role) {
+			return true
+		}
+	}
+	return false
 }
 
 // Always says whether the object does not matter.
 func (p Permit) Always() bool { return p.always }
+
+// Never says whether no object could make a difference.
+func (p Permit) Never() bool { return !p.always && p.pass&(creator|resourceOwner|metricOwner) == 0 }
+
+// Created says whether what the caller or their project has created may pass.
+func (p Permit) Created() bool { return p.pass&creator != 0 }
+
+// Owned says whether what belongs to the caller's project through a resource may pass.
+func (p Permit) Owned() bool { return p.pass&(resourceOwner|metricOwner) != 0 }
 
 // For says whether the caller may do it to an object of that creator, which
 // belongs to that project through its resource (none: "").
@@ -119,7 +150,7 @@ func (p Permit) For(objectCreator, project string) bool {
 		return true
 	}
 	id := p.id
-	if p.pass&creator != 0 {
+	if p.Created() {
 		if id.Creator == objectCreator {
 			return true
 		}
@@ -127,5 +158,5 @@ func (p Permit) For(objectCreator, project string) bool {
 			return true
 		}
 	}
-	return p.pass&(resourceOwner|metricOwner) != 0 && id.Project != "" && id.Project == project
+	return p.Owned() && id.Project != "" && id.Project == project
 }
