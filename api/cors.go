@@ -29,10 +29,11 @@ func (a *API) cors(w http.ResponseWriter, r *http.Request) (done bool) {
 		return r.Method == http.MethodOptions
 	}
 	h := w.Header()
-	allowed := slices.Contains(a.config.AllowedOrigins, origin) || slices.Contains(a.config.AllowedOrigins, "*")
+	named := slices.Contains(a.config.AllowedOrigins, origin)
+	allowed := named || slices.Contains(a.config.AllowedOrigins, "*")
 	if r.Method != http.MethodOptions {
 		if allowed {
-			allowOrigin(h, origin)
+			allowOrigin(h, origin, named)
 			h.Set("Access-Control-Expose-Headers", corsExpose)
 		}
 		return false
@@ -42,7 +43,7 @@ func (a *API) cors(w http.ResponseWriter, r *http.Request) (done bool) {
 	if !allowed || method == "" || !strings.Contains(corsMethods, " "+method+" ") || !knownHeaders(headers) {
 		return true
 	}
-	allowOrigin(h, origin)
+	allowOrigin(h, origin, named)
 	h.Set("Access-Control-Max-Age", "3600")
 	h.Set("Access-Control-Allow-Methods", method)
 	if headers != "" {
@@ -51,7 +52,14 @@ func (a *API) cors(w http.ResponseWriter, r *http.Request) (done bool) {
 	return true
 }
 
-func allowOrigin(h http.Header, origin string) {
+// allowOrigin lets a page of the origin read the answer: with cookies and the like
+// only where the configuration names it. Any page at all, with the credentials of
+// whoever looks at it, nobody can mean.
+func allowOrigin(h http.Header, origin string, named bool) {
+	if !named {
+		h.Set("Access-Control-Allow-Origin", "*")
+		return
+	}
 	h.Add("Vary", "Origin")
 	h.Set("Access-Control-Allow-Origin", origin)
 	h.Set("Access-Control-Allow-Credentials", "true")

@@ -215,6 +215,9 @@ func (f *failure) append(dst []byte, mediaType string) []byte {
 	if c, ok := description.(cause); ok {
 		description = c.object()
 	}
+	if f.status == http.StatusForbidden && description == "" && mediaType == typeJSON {
+		description = explanations[f.status] // the other forms have it anyway
+	}
 	switch mediaType {
 	case typeJSON:
 		return append(dst, gnocchi.Marshal(errorDoc{f.status, title, description})...)
@@ -245,6 +248,9 @@ func (f *failure) problem(title string) problemDoc {
 	switch d := f.description.(type) {
 	case string:
 		p.Detail = d
+		if d == "" {
+			p.Detail = explanations[f.status]
+		}
 	case cause:
 		p.Detail = d.cause
 		if d.reason != "" {

@@ -34,6 +34,13 @@ func TestRoot(t *testing.T) {
 		get("/gnocchi/", "https://foobar:8/gnocchi", `Forwarded: For="[::1]"; Proto=https ;HOST="foobar:8", host=other`),
 		get("/gnocchi/", "https://a/x/gnocchi", "X-Forwarded-Proto: https", "X-Forwarded-Host: a, b", "X-Forwarded-Prefix: /x/"),
 		get("/gnocchi/", "http://example.com/x/gnocchi", "Forwarded: for=1.2.3.4", "X-Forwarded-Host: ignored", "X-Forwarded-Prefix: x"),
+		// what can't stand in a URL is as if it weren't there
+		get("/gnocchi/", "http://example.com/gnocchi", "X-Forwarded-Proto: javascript", "X-Forwarded-Host: evil/x?", "X-Forwarded-Prefix: /../a"),
+		get("/gnocchi/", "http://example.com/gnocchi", "X-Forwarded-Host: a@b", "X-Forwarded-Prefix: //evil.org//x"),
+		get("/gnocchi/", "http://example.com/gnocchi", "X-Forwarded-Host: a>b", `X-Forwarded-Prefix: x"><script>`),
+		get("/gnocchi/", "http://example.com/gnocchi", "X-Forwarded-Host: :80", "X-Forwarded-Prefix: /%zz"),
+		get("/gnocchi/", "http://example.com/gnocchi", "Forwarded: proto=ftp;host=\"a b\""),
+		get("/gnocchi/", "https://[::1]:8443/a/b.c/gnocchi", "X-Forwarded-Proto: HTTPS", "X-Forwarded-Host: [::1]:8443", "X-Forwarded-Prefix: /a/b.c/"),
 		{"outside the prefix", "GET", "/", call{}, 404, nil, "", nil},
 		{"outside the prefix", "GET", "/v1/metric", call{}, 404, nil, "", nil},
 		{"v1", "GET", "/gnocchi/v1", call{as: "-"}, 200, []string{`"version": "1.0"`, `{"href": "http://example.com/gnocchi/v1", "rel": "self"}, {"href": "http://example.com/gnocchi/v1/aggregates", "rel": "aggregates"}`}, "", nil},
@@ -183,7 +190,10 @@ func TestCORS(t *testing.T) {
 		{"actual, not allowed", "GET", "/v1/metric", call{header: []string{"Origin: http://notallowed.com"}}, 200, nil, "", none},
 	})
 	h = newHouse(t, build{config: Config{AllowedOrigins: []string{"*"}}})
-	h.run(t, []step{{"any origin", "GET", "/v1/metric", call{header: []string{"Origin: http://x"}}, 200, nil, "", []string{"Access-Control-Allow-Origin: http://x"}}})
+	h.run(t, []step{{"any origin", "GET", "/v1/metric", call{header: []string{"Origin: http://x"}}, 200, nil, "", []string{"Access-Control-Allow-Origin: *", "Access-Control-Allow-Credentials:", "Vary:"}},
+		preflight("any origin, without credentials", []string{"Origin: http://x", method}, []string{"Access-Control-Allow-Origin: *", "Access-Control-Allow-Credentials:", "Access-Control-Allow-Methods: GET"})})
+	h = newHouse(t, build{config: Config{AllowedOrigins: []string{"*", "http://foobar.com"}}})
+	h.run(t, []step{preflight("one that is named beside any", []string{origin, method}, allowed)})
 	h = newHouse(t, build{})
 	h.run(t, []step{preflight("not configured", []string{origin, method}, none)})
 }

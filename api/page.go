@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/url"
 	"strconv"
 
@@ -13,8 +14,8 @@ func (q *request) limit(values url.Values) (int, error) {
 	if err != nil || !given {
 		return q.config.MaxLimit, err
 	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
+	n, err := strconv.ParseInt(text, 10, 64) // of what is out of range, the bound
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
 		return 0, badArgument("limit", "expected int for dictionary value @ data['limit']")
 	}
 	if n < 1 {

@@ -66,6 +66,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := q.serve(); err != nil {
 		q.fail(err)
+		q.drain()
 	}
 }
 
@@ -84,12 +85,8 @@ func (q *request) serve() error {
 		return &failure{status: http.StatusNotAcceptable}
 	}
 	if !rt.open {
-		if q.who, err = q.auth.Authenticate(q.r.WithContext(q.ctx)); err != nil {
+		if err := q.authenticate(rt.rule); err != nil {
 			return err
-		}
-		q.who.Policies = q.policies
-		if rt.rule != auth.Anyone && !q.who.Permit(rt.rule).For("", "") {
-			return forbidden()
 		}
 	}
 	return rt.handle(q)

@@ -25,6 +25,8 @@ type client struct {
 	base *url.URL
 	user string
 	http *http.Client
+
+	password, token secret
 }
 
 // A clientFlags is where a command finds its server.
@@ -34,12 +36,30 @@ type clientFlags struct {
 
 func (f *clientFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.url, "url", "", "the server [from the settings: api.listen and api.prefix]")
-	flags.StringVar(&f.user, "user", "admin", "who to be (basic authentication)")
+	flags.StringVar(&f.user, "user", "admin", "who to be; "+passwordVariable+" is the password, "+tokenVariable+" a Keystone token instead")
+}
+
+// The variables that hold what must not stand on a command line.
+const (
+	passwordVariable = envPrefix + "CLIENT_PASSWORD"
+	tokenVariable    = envPrefix + "CLIENT_TOKEN"
+)
+
+// authorize says who the client is.
+func (c *client) authorize(r *http.Request) {
+	if c.token != "" {
+		r.Header.Set("X-Auth-Token", string(c.token))
+		return
+	}
+	r.SetBasicAuth(c.user, string(c.password))
 }
 
 // client returns a client for the server that the flags, or else the settings, name.
 func (f *clientFlags) client(source *configSource) (*client, error) {
 	c := &client{user: f.user, http: &http.Client{Timeout: time.Minute}}
+	if source != nil {
+		c.password, c.token = secret(source.variable(passwordVariable)), secret(source.variable(tokenVariable))
+	}
 	address := f.url
 	if address == "" {
 		settings, _, err := source.load()
@@ -141,7 +161,7 @@ func (c *client) prefer(ctx context.Context, preference, method, path string, qu
 	if err != nil {
 		return nil, err
 	}
-	req.SetBasicAuth(c.user, "")
+	c.authorize(req)
 	req.Header.Set("Accept", "application/json")
 	if preference != "" {
 		req.Header.Set("Prefer", preference)

@@ -30,8 +30,8 @@ type config struct {
 type apiConfig struct {
 	Listen             string        `name:"listen" default:"127.0.0.1:8041" help:"address and port of the API"`
 	Prefix             string        `name:"prefix" help:"path below which the API is mounted: /gnocchi"`
-	Auth               string        `name:"auth" default:"basic" oneof:"basic" help:"who callers are; basic believes it"`
-	Insecure           bool          `name:"insecure" help:"allow passwordless auth beyond loopback"`
+	Auth               string        `name:"auth" default:"basic" oneof:"basic htpasswd keystone remoteuser" help:"who callers are"`
+	Insecure           bool          `name:"insecure" help:"allow auth basic and remoteuser beyond loopback"`
 	MaxLimit           int           `name:"max_limit" default:"1000" help:"largest page of a listing"`
 	MaxBody            size          `name:"max_body" default:"64MiB" help:"largest request body; larger ones get 413"`
 	CORSAllowedOrigins []string      `name:"cors_allowed_origins" help:"origins that browsers may call from; * is any"`
@@ -41,6 +41,11 @@ type apiConfig struct {
 	ReadyLag           time.Duration `name:"ready_lag" default:"5m" help:"age of unapplied records at which not ready"`
 	TLSCert            string        `name:"tls_cert" help:"certificate file; with tls_key: serve HTTPS"`
 	TLSKey             string        `name:"tls_key" help:"key file of the certificate"`
+	HtpasswdFile       string        `name:"htpasswd_file" help:"users and bcrypt hashes, as htpasswd -B writes them"`
+	RemoteUserHeader   string        `name:"remote_user_header" default:"X-Remote-User" help:"what names the user for remoteuser"`
+	PolicyFile         string        `name:"policy_file" help:"who may do what: roles per rule of the v1 API"`
+
+	Keystone keystoneConfig `name:"keystone"`
 }
 
 type ingestConfig struct {
@@ -81,6 +86,8 @@ type logConfig struct {
 }
 
 type telemetryConfig struct {
+	Listen     string            `name:"metrics_listen" help:"a listener of its own for /metrics; none: the API's"`
+	Guarded    bool              `name:"metrics_auth" help:"/metrics asks for credentials that may get the status"`
 	Prometheus bool              `name:"prometheus" default:"true" help:"serve /metrics"`
 	OTLP       string            `name:"otlp_endpoint" help:"OpenTelemetry collector, http://host:4318"`
 	Headers    map[string]secret `name:"otlp_headers" help:"headers sent with OTLP requests"`
@@ -105,6 +112,16 @@ func defaults() config {
 type configSource struct {
 	file    string // none: the environment alone
 	environ []string
+}
+
+// variable returns a variable of the environment that is no setting.
+func (s *configSource) variable(name string) string {
+	for _, pair := range s.environ {
+		if value, ok := strings.CutPrefix(pair, name+"="); ok {
+			return value
+		}
+	}
+	return ""
 }
 
 // load returns the settings, and the names of MILLRACE_ variables that are none.

@@ -90,6 +90,10 @@ func TestConfig(t *testing.T) {
 		c.Queue.MaxBytes, c.Queue.Retain, c.Telemetry.TraceRatio = 1<<30, 15*time.Minute, 1
 	})
 	f("", []string{"MILLRACE_INDEX_URL=sqlite:/elsewhere/i.db"}, func(c *config) { c.Index.URL = "sqlite:/elsewhere/i.db" })
+	f("api: {auth: keystone, listen: ':8041', keystone: {url: 'http://k:5000/v3', password: hunter2, cache: 0}}", nil, func(c *config) {
+		c.API.Auth, c.API.Listen = "keystone", ":8041" // passwords are checked: everybody may come
+		c.API.Keystone.URL, c.API.Keystone.Password, c.API.Keystone.Cache = "http://k:5000/v3", "hunter2", 0
+	})
 	for _, listen := range []string{"127.0.0.1:0", "127.9.9.9:1", "[::1]:8041", "localhost:8041"} {
 		f("", []string{"MILLRACE_API_LISTEN=" + listen}, func(c *config) { c.API.Listen = listen })
 	}
@@ -130,7 +134,13 @@ func TestConfigErrors(t *testing.T) {
 
 	f("", []string{"MILLRACE_SACKS=0", "MILLRACE_LOG_FORMAT=xml"}, "sacks must be between 1 and 65535, not 0", `log.format "xml" is not known: want text, json`)
 	f("data_dir: ''", nil, "data_dir must not be empty")
-	f("api: {auth: none}", nil, `api.auth "none" is not known: want basic`)
+	f("api: {auth: none}", nil, `api.auth "none" is not known: want basic, htpasswd, keystone, remoteuser`)
+	f("api: {auth: htpasswd}", nil, "api.auth htpasswd needs api.htpasswd_file")
+	f("api: {auth: remoteuser, remote_user_header: ''}", nil, "api.remote_user_header must not be empty")
+	f("api: {auth: keystone}", nil, `api.keystone.url "" is not a URL such as https://host:5000/v3`, "api.auth keystone needs api.keystone.password")
+	f("api: {auth: keystone, keystone: {url: 'host:5000', cache: -1s}}", nil, `api.keystone.url "host:5000" is not a URL`, "api.keystone.cache must not be negative")
+	f("api: {auth: remoteuser, listen: ':8041'}", nil, "api.auth remoteuser checks no passwords")
+	f("telemetry: {metrics_listen: x}", nil, "telemetry.metrics_listen: ")
 	f("api: {max_limit: 0}", nil, "api.max_limit must be at least 1, not 0")
 	f("api: {max_body: 0}", nil, "api.max_body must be positive")
 	f("api: {wait_cap: 0}", nil, "api.wait_cap must be positive, not 0s")

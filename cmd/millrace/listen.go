@@ -5,9 +5,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
+
+	"millrace/api"
 )
 
 // listen answers requests until the server is shut down.
@@ -22,6 +25,28 @@ func listen(server *http.Server, listener net.Listener) error {
 		return nil
 	}
 	return err
+}
+
+// httpServer returns a server with the bounds that keep slow clients off.
+func httpServer(handler http.Handler, secure *tls.Config, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: handler, TLSConfig: secure,
+		ReadHeaderTimeout: api.ReadHeaderTimeout, ReadTimeout: api.ReadTimeout,
+		WriteTimeout: api.WriteTimeout, IdleTimeout: api.IdleTimeout,
+		MaxHeaderBytes: api.MaxHeaderBytes,
+		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// onlyMetrics answers on telemetry.metrics_listen.
+func onlyMetrics(t *telemetry) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/metrics" || r.Method != http.MethodGet {
+			http.Error(w, "there is nothing but GET /metrics here", http.StatusNotFound)
+			return
+		}
+		t.metrics.ServeHTTP(w, r)
+	})
 }
 
 // tls returns how HTTPS is served; nil when it isn't.
@@ -44,7 +69,7 @@ func (p *parts) handler(r roles, prefix string, t *telemetry) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		path := req.URL.Path
 		switch {
-		case t.metrics != nil && path == "/metrics" && req.Method == http.MethodGet:
+		case t.metrics != nil && p.metrics == nil && path == "/metrics" && req.Method == http.MethodGet:
 			t.metrics.ServeHTTP(w, req)
 		case r.api || path == prefix+"/healthcheck" || path == prefix+"/readyz":
 			p.api.ServeHTTP(w, req)

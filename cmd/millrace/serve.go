@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"millrace/api"
+	"millrace/api/auth"
 	"millrace/ingest"
 )
 
@@ -160,24 +160,25 @@ func serve(ctx context.Context, c *config, r roles, log *slog.Logger) (err error
 	if err != nil {
 		return fmt.Errorf("cannot listen on api.listen: %w", err)
 	}
-	server := &http.Server{
-		Handler:           p.handler(r, c.API.Prefix, t),
-		TLSConfig:         secure,
-		ReadHeaderTimeout: api.ReadHeaderTimeout, ReadTimeout: api.ReadTimeout,
-		WriteTimeout: api.WriteTimeout, IdleTimeout: api.IdleTimeout,
-		MaxHeaderBytes: api.MaxHeaderBytes,
-		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	if c.Telemetry.Guarded && t.metrics != nil {
+		t.metrics = p.api.Guard(auth.GetStatus, t.metrics)
 	}
+	if c.Telemetry.Listen != "" && t.metrics != nil {
+		if p.metrics, err = net.Listen("tcp", c.Telemetry.Listen); err != nil {
+			return fmt.Errorf("cannot listen on telemetry.metrics_listen: %w", err)
+		}
+	}
+	server := httpServer(p.handler(r, c.API.Prefix, t), secure, log)
 	log.Info("millrace is up", "listen", listener.Addr().String(), "tls", secure != nil, "prefix", c.API.Prefix, "roles", r.String(),
 		"data_dir", c.DataDir, "sacks", c.Sacks, "version", versionString(), "took", time.Since(began).Round(time.Millisecond))
 	if !r.worker {
 		log.Warn("no worker in this process: what is accepted waits in the log")
 	}
-	return p.run(ctx, r, server, listener, log)
+	return p.run(ctx, r, server, listener, httpServer(onlyMetrics(t), secure, log), log)
 }
 
 // run has the parts work until ctx ends or the listener fails, and stops them.
-func (p *parts) run(ctx context.Context, r roles, server *http.Server, listener net.Listener, log *slog.Logger) error {
+func (p *parts) run(ctx context.Context, r roles, server *http.Server, listener net.Listener, scraped *http.Server, log *slog.Logger) error {
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWorking()
 	group, running := errgroup.WithContext(ctx)
@@ -190,6 +191,13 @@ func (p *parts) run(ctx context.Context, r roles, server *http.Server, listener 
 		group.Go(func() error { p.resendDeletes(running, log); return nil })
 	}
 	group.Go(func() error { return listen(server, listener) })
+	if p.metrics != nil {
+		group.Go(func() error { return listen(scraped, p.metrics) })
+		group.Go(func() error {
+			<-running.Done()
+			return shutdown(context.WithoutCancel(ctx), scraped)
+		})
+	}
 	group.Go(func() error {
 		<-running.Done()
 		log.Info("stopping: no new requests")

@@ -215,7 +215,7 @@ func readEnvironment(environ []string, known []setting) (strange []string, err e
 			if err := known[i].parse(text); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", name, err))
 			}
-		} else if !strings.HasPrefix(name, envPrefix+"TEST_") {
+		} else if !strings.HasPrefix(name, envPrefix+"TEST_") && name != passwordVariable && name != tokenVariable {
 			strange = append(strange, name)
 		}
 	}

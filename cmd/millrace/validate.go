@@ -40,6 +40,10 @@ func (c *config) validate() error {
 	v.check(strings.HasPrefix(c.Index.URL, "sqlite:"), "index.url must start with sqlite:")
 	v.check(c.Index.CacheMetrics >= 1, "index.cache_metrics must be at least 1, not %d", c.Index.CacheMetrics)
 
+	if c.Telemetry.Listen != "" {
+		_, _, err := net.SplitHostPort(c.Telemetry.Listen)
+		v.check(err == nil, "telemetry.metrics_listen: %w", err)
+	}
 	v.check(c.Telemetry.TraceRatio >= 0 && c.Telemetry.TraceRatio <= 1,
 		"telemetry.trace_ratio must be between 0 and 1, not %g", c.Telemetry.TraceRatio)
 	return errors.Join(v...)
@@ -70,15 +74,16 @@ func (v *validator) api(c *apiConfig) {
 	v.positive("api.ready_lag", c.ReadyLag)
 	v.check(!strings.ContainsAny(c.Prefix, "?#% "), "api.prefix %q is not a path such as /gnocchi", c.Prefix)
 	v.check((c.TLSCert == "") == (c.TLSKey == ""), "api.tls_cert and api.tls_key belong together")
+	v.auth(c)
 	host, _, err := net.SplitHostPort(c.Listen)
 	if err != nil {
 		v.check(false, "api.listen: %w", err)
 		return
 	}
-	v.check(c.Insecure || isLoopback(host),
-		"api.listen %s can be reached from other machines, and api.auth basic checks no passwords: "+
+	v.check(c.Insecure || !c.believes() || isLoopback(host),
+		"api.listen %s can be reached from other machines, and api.auth %s checks no passwords: "+
 			"set api.insecure to true if that is meant",
-		c.Listen)
+		c.Listen, c.Auth)
 }
 
 func isLoopback(host string) bool {

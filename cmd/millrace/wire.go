@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"time"
 
 	"millrace/api"
-	"millrace/api/auth"
 	"millrace/disk"
 	"millrace/drivers/carbonara"
 	"millrace/drivers/carbonara/filestore"
@@ -30,6 +30,7 @@ type parts struct {
 	worker   *ingest.Worker
 	api      *api.API
 	retain   time.Duration // how long a deleted metric is remembered
+	metrics  net.Listener  // of telemetry.metrics_listen; nil: none
 
 	closers []io.Closer // in the order of opening
 }
@@ -88,9 +89,17 @@ func build(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (_ *p
 	if err != nil {
 		return nil, err
 	}
+	who, err := c.API.authenticator(log)
+	if err != nil {
+		return nil, err
+	}
+	policies, err := c.API.policies()
+	if err != nil {
+		return nil, err
+	}
 	p.api, err = api.New(api.Deps{
 		Index: p.index, Acceptor: acceptor, Log: p.log, Progress: p.progress, Driver: p.driver, Letters: p.letters,
-		Auth: auth.Basic{},
+		Auth: who, Policies: policies,
 	}, api.Config{
 		Prefix: c.API.Prefix, MaxLimit: c.API.MaxLimit, MaxBody: int64(c.API.MaxBody),
 		AllowedOrigins: c.API.CORSAllowedOrigins, TrustProxyHeaders: c.API.TrustProxyHeaders,
