@@ -61,7 +61,7 @@ type Ender interface {
 
 // A Reader reads aggregated series; see ingest.Driver.
 type Reader interface {
-	Read(ctx context.Context, queries []ingest.Query, dst [][]ingest.Measure) error
+	Read(ctx context.Context, queries []ingest.Query, dst [][]ingest.Measure, at ingest.Position) (ingest.Position, error)
 }
 
 // Config tunes an API. The zero value of a field means its default.
@@ -76,6 +76,7 @@ type Config struct {
 	WaitCap           time.Duration     // longest wait for measures to be applied; 4 s
 	Timeout           time.Duration     // longest time to an answer, once the body has been read; 5 s
 	ReadyLag          time.Duration     // age of the oldest unapplied record that makes us not ready; 5 min
+	ReadyGrace        time.Duration     // how long a sack may stand still before that makes us not ready; 30 s
 	Version           string            // what GET / says: clients need a Gnocchi 4.x; "4.7.0"
 }
 
@@ -86,6 +87,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.WaitCap, 4*time.Second)
 	setDefault(&c.Timeout, 5*time.Second)
 	setDefault(&c.ReadyLag, 5*time.Minute)
+	setDefault(&c.ReadyGrace, 30*time.Second)
 	setDefault(&c.Version, "4.7.0")
 	if c.DefaultMethods == nil {
 		methods := ingest.DefaultMethods()

@@ -103,7 +103,7 @@ func TestOverload(t *testing.T) {
 	for h.progress.Age() < time.Millisecond { // until the worker has met the record
 		time.Sleep(100 * time.Microsecond)
 	}
-	h.run(t, []step{{"too old", "POST", batchPath, body, 503, []string{"503 Service Unavailable", "Measures are refused: the oldest measure not yet applied has been waiting for"}, "", []string{"Retry-After: 2"}}})
+	h.run(t, []step{{"too old", "POST", batchPath, body, 503, []string{"503 Service Unavailable", "Measures are refused: the oldest measure of sack"}, "", []string{"Retry-After: 2"}}})
 }
 
 func TestLenient(t *testing.T) {

@@ -32,6 +32,8 @@ func (discardLog) End(context.Context) (ingest.Position, error) {
 	return make(ingest.Position, 16), nil
 }
 
+func (discardLog) Log() ingest.LogID { return ingest.LogID{} }
+
 // blank is an http.ResponseWriter that forgets what it is told.
 type blank struct {
 	header http.Header
@@ -118,11 +120,11 @@ func BenchmarkPostBatch(b *testing.B) {
 // fixedRows is a driver that answers every query with the same rows.
 type fixedRows []ingest.Measure
 
-func (f fixedRows) Read(_ context.Context, _ []ingest.Query, dst [][]ingest.Measure) error {
+func (f fixedRows) Read(_ context.Context, _ []ingest.Query, dst [][]ingest.Measure, _ ingest.Position) (ingest.Position, error) {
 	for i := range dst {
 		dst[i] = append(dst[i], f...)
 	}
-	return nil
+	return nil, nil
 }
 
 // A read of a day of minutes without the connection and the driver.

@@ -106,17 +106,21 @@ func (l *memoryLog) Fetch(ctx context.Context, sack ingest.Sack, from ingest.Off
 
 func (l *memoryLog) Applied(ingest.Sack, ingest.Offset) {}
 
-func (l *memoryLog) Backlog(sack ingest.Sack, from ingest.Offset) (records, bytes int64) {
+func (l *memoryLog) Backlog(_ context.Context, sack ingest.Sack, from ingest.Offset) (b ingest.Backlog, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, d := range l.sacks[sack] {
 		if d.Offset >= from {
-			records++
-			bytes += 10
+			b.Records++
+			b.Bytes += 10
 		}
 	}
-	return records, bytes
+	return b, nil
 }
+
+func (l *memoryLog) Check(context.Context, ingest.Sack, ingest.Watermark) error { return nil }
+
+func (l *memoryLog) Log() ingest.LogID { return ingest.LogID{ID: "memory"} }
 
 // records returns what is in the log, in the order of sacks and offsets.
 func (l *memoryLog) records() []ingest.Record {
@@ -248,9 +252,12 @@ func (h *house) work(t testing.TB, config ingest.WorkerConfig) (stop func()) {
 	return h.workFor(t, h.driver, config)
 }
 
+// sacks is how many the house has.
+func (h *house) sacks() int { return len(h.progress.Watermarks()) }
+
 func (h *house) workFor(t testing.TB, driver ingest.Driver, config ingest.WorkerConfig) (stop func()) {
 	t.Helper()
-	w, err := ingest.NewWorker(h.log, driver, h.letters, h.progress, config, slog.New(slog.DiscardHandler),
+	w, err := ingest.NewWorker(h.log, driver, h.letters, ingest.Everything(h.sacks()), h.progress, config, slog.New(slog.DiscardHandler),
 		metricnoop.NewMeterProvider().Meter(""), tracenoop.NewTracerProvider().Tracer(""))
 	if err != nil {
 		t.Fatal(err)

@@ -71,6 +71,13 @@ func (q *request) fate(t ingest.Ticket, rejects []reject) (ingestDoc, error) {
 	if err != nil {
 		return doc, err
 	}
+	all, account := q.who.Has("admin"), q.who.Account()
+	for _, l := range q.progress.Rejects(t) {
+		if (all || l.Project == account) && len(doc.Rejects) < maxRejects {
+			doc.Rejected += uint64(len(l.Measures))
+			doc.Rejects = append(doc.Rejects, reject{Metric: l.Metric.String(), Measures: len(l.Measures), Reason: l.Reason})
+		}
+	}
 	switch {
 	case !reached:
 	case doc.Refused > 0 || len(doc.Rejects) > 0:

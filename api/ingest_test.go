@@ -200,17 +200,17 @@ func (silent) Late(ctx context.Context, _ []ingest.MetricID) ([]uint64, error) {
 	return nil, ctx.Err()
 }
 
-func (silent) Read(ctx context.Context, _ []ingest.Query, _ [][]ingest.Measure) error {
+func (silent) Read(ctx context.Context, _ []ingest.Query, _ [][]ingest.Measure, _ ingest.Position) (ingest.Position, error) {
 	<-ctx.Done()
-	return ctx.Err()
+	return nil, ctx.Err()
 }
 
 // stuck is a driver whose sack 2 can't be opened.
 type stuck struct{ *naive.Driver }
 
-func (d stuck) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWriter, ingest.Offset, error) {
+func (d stuck) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWriter, ingest.Watermark, error) {
 	if sack == 2 {
-		return nil, 0, errors.New("secret place is on fire")
+		return nil, ingest.Watermark{}, errors.New("secret place is on fire")
 	}
 	return d.Driver.Open(ctx, sack)
 }

@@ -141,7 +141,7 @@ func (q *request) read(sel selection, policy *ingest.ArchivePolicy) ([][]ingest.
 		queries[i] = ingest.Query{Metric: q.target.id, Policy: policy, Granularity: g, Method: sel.method, From: from, To: to}
 	}
 	series := make([][]ingest.Measure, len(queries))
-	if err := q.driver.Read(q.ctx, queries, series); err != nil {
+	if err := q.readSeries(queries, series); err != nil {
 		if !ingest.IsPermanent(err) && failureOf(err) == nil {
 			q.log.Error("cannot read measures", "metric", q.target.id.String(), "err", err)
 			return nil, unavailable("Measures can't be read at this moment. Please try again.")

@@ -17,6 +17,7 @@ import (
 	"millrace/api/auth"
 	"millrace/api/gnocchi"
 	"millrace/index"
+	"millrace/ingest"
 )
 
 // A request is one request on its way through the API.
@@ -31,6 +32,8 @@ type request struct {
 	params []string // what the route's {…} matched, in order
 	who    auth.Identity
 	status int // what was answered; 0: nothing yet
+
+	at ingest.Position // what the request has waited for; nil: nothing
 
 	target target     // set by findMetric and findTarget
 	rule   index.Rule // set by findRule

@@ -20,7 +20,7 @@ func (q *request) getStatus() error {
 	if err != nil {
 		return err
 	}
-	lags := q.progress.Lag()
+	lags := q.progress.Lag(q.ctx)
 	total := sumLags(lags)
 	behind := 0
 	for _, lag := range lags {

@@ -73,6 +73,12 @@ func (q *request) await(position ingest.Position, limit time.Duration) bool {
 	ctx, cancel := context.WithTimeout(q.ctx, limit)
 	defer cancel()
 	reached := q.progress.Wait(ctx, position) == nil
+	if reached {
+		if q.at == nil {
+			q.at = make(ingest.Position, q.sacks)
+		}
+		q.at.Add(position)
+	}
 	q.metrics.waited(q.ctx, reached)
 	return reached
 }
@@ -133,7 +139,7 @@ func (q *request) lagging(reason string, position ingest.Position) error {
 // lagOf returns the lag of the sacks of a position. Why one stands still is the
 // administrator's business.
 func (q *request) lagOf(position ingest.Position) lagDoc {
-	lags := q.progress.Lag()
+	lags := q.progress.Lag(q.ctx)
 	kept := lags[:0]
 	for _, lag := range lags {
 		if position[lag.Sack] > 0 {

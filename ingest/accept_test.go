@@ -24,10 +24,13 @@ type memoryLog struct {
 	block   chan struct{} // when set, Append waits for it
 	free    int64
 	applied Position
+	id      LogID
+	foreign error       // what Check returns
+	checked []Watermark // what Check was asked about
 }
 
 func newMemoryLog(sacks int) *memoryLog {
-	return &memoryLog{sacks: make([][]Delivery, sacks), changed: make(chan struct{}), free: 1 << 40, applied: make(Position, sacks)}
+	return &memoryLog{sacks: make([][]Delivery, sacks), changed: make(chan struct{}), free: 1 << 40, applied: make(Position, sacks), id: LogID{ID: "memory"}}
 }
 
 func (l *memoryLog) Append(ctx context.Context, out []Outgoing) error {
@@ -102,17 +105,26 @@ func (l *memoryLog) Applied(sack Sack, watermark Offset) {
 	l.applied[sack] = watermark
 }
 
-func (l *memoryLog) Backlog(sack Sack, from Offset) (records, bytes int64) {
+func (l *memoryLog) Backlog(_ context.Context, sack Sack, from Offset) (b Backlog, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, d := range l.sacks[sack] {
 		if d.Offset >= from {
-			records++
-			bytes += 10
+			b.Records++
+			b.Bytes += 10
 		}
 	}
-	return records, bytes
+	return b, nil
 }
+
+func (l *memoryLog) Check(_ context.Context, _ Sack, at Watermark) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.checked = append(l.checked, at)
+	return l.foreign
+}
+
+func (l *memoryLog) Log() LogID { return l.id }
 
 func (l *memoryLog) Room() (used, free int64) { return 0, l.free }
 
@@ -423,6 +435,7 @@ func TestAcceptDelete(t *testing.T) {
 type discardLog struct{}
 
 func (discardLog) Append(context.Context, []Outgoing) error { return nil }
+func (discardLog) Log() LogID                               { return LogID{} }
 func (discardLog) End(context.Context) (Position, error)    { return nil, nil }
 
 func BenchmarkAccept(b *testing.B) {

@@ -9,20 +9,24 @@ import (
 	"time"
 )
 
+// DefaultMaxFuture is how far ahead of the clock a measure may be: less than a wrong
+// time zone.
+const DefaultMaxFuture = 30 * time.Minute
+
 // AcceptConfig bounds what an Acceptor takes. The zero value of a field means
 // its default.
 type AcceptConfig struct {
-	MaxFuture    time.Duration // how far ahead of the clock a measure may be; 30 min; negative: any
+	MaxFuture    time.Duration // how far ahead of the clock a measure may be; DefaultMaxFuture; negative: any
 	MaxInFlight  int64         // bytes of records on their way into the log; 256 MiB
 	MinRoom      int64         // bytes that the log must have left; 64 MiB
-	MaxAge       time.Duration // of the oldest record not yet applied; 1 h
+	MaxAge       time.Duration // of the oldest record not yet applied, of a sack concerned; 1 h
 	ProjectQuota float64       // measures per second and project; 0: no quota
 	RetryAfter   time.Duration // what a refused client is told; 5 s
 	Timeout      time.Duration // how long one Accept may wait for the log; 4 s
 }
 
 func (c AcceptConfig) withDefaults() AcceptConfig {
-	setDefault(&c.MaxFuture, 30*time.Minute)
+	setDefault(&c.MaxFuture, DefaultMaxFuture)
 	setDefault(&c.MaxInFlight, 256<<20)
 	setDefault(&c.MinRoom, 64<<20)
 	setDefault(&c.MaxAge, time.Hour)
@@ -170,15 +174,20 @@ func anyAfter(measures []Measure, limit int64) bool {
 	return false
 }
 
-// admit lets size bytes in, or says why not.
-func (a *Acceptor) admit(size int64, now time.Time) error {
+// admit lets size bytes in, or says why not. A sack that stands still stops what is
+// for it, and nothing else.
+func (a *Acceptor) admit(b *Batch, size int64, now time.Time) error {
 	c := &a.config
 	refuse := func(format string, args ...any) error {
 		return &RefusedError{Reason: fmt.Sprintf(format, args...), RetryAfter: c.RetryAfter}
 	}
-	if a.progress != nil {
-		if age := a.progress.Age(); age > c.MaxAge {
-			return refuse("the oldest measure not yet applied has been waiting for %s, and the limit is %s", age.Round(time.Second), c.MaxAge)
+	if a.progress != nil && a.progress.Age() > c.MaxAge {
+		for i := range b.Entries {
+			sack := SackOf(b.Entries[i].Metric, a.sacks)
+			if age := a.progress.AgeOf(sack); age > c.MaxAge {
+				return refuse("the oldest measure of sack %d that is not yet applied has been waiting for %s, and the limit is %s",
+					sack, age.Round(time.Second), c.MaxAge)
+			}
 		}
 	}
 	if free, known := a.room.free(now); known && free < c.MinRoom+size {

@@ -37,7 +37,7 @@ func (a *Acceptor) Admit(b *Batch, strict bool) (*Admission, []Refusal, error) {
 		return nil, nil, err
 	}
 	size := int64(m.measures)*MeasureOverhead + int64(len(b.Entries))*EntryOverhead
-	if err := a.admit(size, now); err != nil {
+	if err := a.admit(b, size, now); err != nil {
 		m.Release()
 		return nil, nil, err
 	}

@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -11,15 +12,20 @@ import (
 
 // watermarks is a back-end that somebody else moves.
 type watermarks struct {
-	mu   sync.Mutex
-	at   Position
-	fail error
+	mu    sync.Mutex
+	at    Position
+	asked int
+	fail  error
 }
 
-func (w *watermarks) Watermark(_ context.Context, sack Sack) (Offset, error) {
+func (w *watermarks) Watermarks(_ context.Context, sacks []Sack, dst []Offset) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.at[sack], w.fail
+	w.asked++
+	for i, s := range sacks {
+		dst[i] = w.at[s]
+	}
+	return w.fail
 }
 
 func (w *watermarks) set(sack Sack, at Offset, fail error) {
@@ -35,7 +41,8 @@ func TestFollow(t *testing.T) {
 		backend := &watermarks{at: make(Position, 2)}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
-		go func() { p.Follow(ctx, backend, time.Second); close(done) }()
+		follower := NewFollower(p, backend, nil, log, FollowConfig{Busy: time.Second, Idle: time.Second}, slog.New(slog.DiscardHandler))
+		go func() { follower.Run(ctx); close(done) }()
 
 		ticket, _, err := NewAcceptor(log, p, 2, AcceptConfig{MaxFuture: -1}).Accept(ctx, batchOf(20, 1), false)
 		if err != nil {
@@ -64,12 +71,12 @@ func TestFollow(t *testing.T) {
 
 		backend.set(0, 0, errors.New("the back-end is away"))
 		time.Sleep(2 * time.Second)
-		if lag := p.Lag()[0]; lag.Err == nil || lag.Watermark != ticket.Position[0] {
+		if lag := p.Lag(ctx)[0]; lag.Err == nil || lag.Watermark != ticket.Position[0] {
 			t.Errorf("lag %+v", lag)
 		}
 		backend.set(0, ticket.Position[0], nil)
 		time.Sleep(2 * time.Second)
-		if lag := p.Lag()[0]; lag.Err != nil {
+		if lag := p.Lag(ctx)[0]; lag.Err != nil {
 			t.Errorf("lag %+v", lag)
 		}
 		stop()

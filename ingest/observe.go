@@ -15,12 +15,17 @@ import (
 // workerMetrics is what a Worker tells about itself: per batch, never per measure.
 type workerMetrics struct {
 	measures, records, letters, failures metric.Int64Counter
+	deleted, repeats                     metric.Int64Counter
 	flushBytes                           metric.Int64Counter
 	flushTime, maintainTime              metric.Float64Histogram
 }
 
 // applyCounts is what one flush makes durable.
-type applyCounts struct{ measures, records, letters int64 }
+type applyCounts struct {
+	measures, records, letters int64
+	deleted                    int64 // measures of deleted metrics
+	repeats                    int64 // records that the log has twice
+}
 
 func newWorkerMetrics(meter metric.Meter, p *Progress, letters DeadLetters) (*workerMetrics, error) {
 	m := &workerMetrics{}
@@ -39,6 +44,8 @@ func newWorkerMetrics(meter metric.Meter, p *Progress, letters DeadLetters) (*wo
 	counter(&m.measures, "millrace.applied.measures", "{measure}", "measures applied and flushed, late ones included")
 	counter(&m.records, "millrace.applied.records", "{record}", "records applied and flushed")
 	counter(&m.letters, "millrace.applied.dead_letters", "{letter}", "dead letters written")
+	counter(&m.deleted, "millrace.applied.deleted", "{measure}", "measures refused because their metric was deleted before")
+	counter(&m.repeats, "millrace.applied.repeats", "{record}", "records that the log had twice, and that counted once")
 	counter(&m.failures, "millrace.apply.failures", "{failure}", "failures of the back-end, by kind; each is tried again")
 	counter(&m.flushBytes, "millrace.flush.bytes", "By", "buffered bytes flushed")
 	histogram(&m.flushTime, "millrace.flush.duration", "time that a flush of one sack takes")
@@ -53,8 +60,8 @@ func newWorkerMetrics(meter metric.Meter, p *Progress, letters DeadLetters) (*wo
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	_, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-		for _, lag := range p.Lag() {
+	_, err = meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		for _, lag := range p.Lag(ctx) {
 			sack := metric.WithAttributes(attribute.String("sack", strconv.Itoa(int(lag.Sack))))
 			o.ObserveInt64(lagRecords, lag.Records, sack)
 			o.ObserveFloat64(lagSeconds, lag.Age.Seconds(), sack)
@@ -69,6 +76,8 @@ func (m *workerMetrics) flushed(ctx context.Context, c applyCounts, bytes int64,
 	m.measures.Add(ctx, c.measures)
 	m.records.Add(ctx, c.records)
 	m.letters.Add(ctx, c.letters)
+	m.deleted.Add(ctx, c.deleted)
+	m.repeats.Add(ctx, c.repeats)
 	m.flushBytes.Add(ctx, bytes)
 	m.flushTime.Record(ctx, took.Seconds())
 }
@@ -82,6 +91,10 @@ func (m *workerMetrics) failed(ctx context.Context, err error) {
 	switch {
 	case errors.Is(err, ErrFenced):
 		kind = "fenced"
+	case errors.Is(err, ErrWentBack):
+		kind = "went_back"
+	case errors.Is(err, ErrForeign), errors.Is(err, ErrGone), errors.Is(err, ErrDamaged):
+		kind = "log"
 	case IsPermanent(err):
 		kind = "permanent"
 	}

@@ -27,7 +27,7 @@ func TestObservations(t *testing.T) {
 			}
 			return nil
 		}
-		w, err := NewWorker(b.log, b.driver, b.letters, b.progress, b.config, slog.New(slog.DiscardHandler), meters.Meter("test"), tracers.Tracer("test"))
+		w, err := NewWorker(b.log, b.driver, b.letters, Everything(2), b.progress, b.config, slog.New(slog.DiscardHandler), meters.Meter("test"), tracers.Tracer("test"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // An Outgoing is a record on its way into the log.
@@ -26,6 +27,9 @@ type Appender interface {
 	// End returns, for every sack, the watermark which says that all records
 	// acknowledged before the call have been applied.
 	End(ctx context.Context) (Position, error)
+
+	// Log says which log this is.
+	Log() LogID
 }
 
 // Roomy is an Appender that knows how much room it has.
@@ -47,8 +51,29 @@ type Source interface {
 	// applied durably, so that the log may forget it.
 	Applied(sack Sack, watermark Offset)
 
-	// Backlog counts the records of the sack at or after from, and their bytes.
-	Backlog(sack Sack, from Offset) (records, bytes int64)
+	// Backlog says what the sack holds at or after from. It may be approximate, and
+	// an error means that it can't be told now.
+	Backlog(ctx context.Context, sack Sack, from Offset) (Backlog, error)
+
+	// Check returns nil when the log goes on where a watermark ends: the last record
+	// applied still stands there, or the log begins exactly behind it. ErrGone says
+	// that records at the watermark or after it have been lost, ErrForeign that this is
+	// not the log, or not the part of it, that the watermark was made of. Another
+	// error says that it can't be told now. The error names places and offsets.
+	Check(ctx context.Context, sack Sack, at Watermark) error
+
+	// End returns, for every sack, the watermark of all its records.
+	End(ctx context.Context) (Position, error)
+
+	// Log says which log this is.
+	Log() LogID
+}
+
+// A Backlog is what waits in a sack behind a watermark.
+type Backlog struct {
+	Records, Bytes int64
+	// Oldest is when the first of them was accepted; zero when that isn't known.
+	Oldest time.Time
 }
 
 // Errors that a log reports.
@@ -59,4 +84,8 @@ var (
 	ErrUnavailable = errors.New("log is unavailable")
 	// ErrGone: the log no longer holds, or never held, the place asked for.
 	ErrGone = errors.New("log does not hold this offset")
+	// ErrDamaged: what the log holds is not what was written.
+	ErrDamaged = errors.New("log is damaged")
+	// ErrForeign: the log is not the one that a watermark is of.
+	ErrForeign = errors.New("log is another one than what was applied came from")
 )

@@ -28,12 +28,17 @@ type Record struct {
 	AcceptedAt time.Time // UTC, nanoseconds
 	Project    string
 	Trace      string
-	Entries    []Entry  // RecordMeasures
-	Metric     MetricID // RecordDelete
+	// Producer and Sequence are the log's own, set by an Appender whose writes may
+	// arrive twice: of one producer's records in a sack only those count whose sequence
+	// is above every earlier one's. Producer 0 never repeats itself.
+	Producer uint64
+	Sequence uint64
+	Entries  []Entry  // RecordMeasures
+	Metric   MetricID // RecordDelete
 }
 
 // MaxRecord bounds an encoded record, in bytes.
-const MaxRecord = 1 << 20
+const MaxRecord = 1_000_000
 
 // Upper bounds of what the parts of a record take when encoded, for those who
 // cut batches into records. A codec must not exceed them.
@@ -60,10 +65,12 @@ func (r *Record) Size() int {
 
 // A Delivery is a record as it comes out of the log.
 type Delivery struct {
-	Offset Offset
-	Record Record
+	Offset   Offset
+	Record   Record
+	Checksum uint32 // of the record's bytes, as the format has it
 	// Err is set when the record's bytes could not be decoded: the record is then
-	// empty, and Raw holds the bytes. It is the worker's to put them aside.
+	// empty, and Raw holds the bytes. It is the worker's to put them aside; but one
+	// that is ErrNewer is only to be waited with.
 	Err error
 	Raw []byte
 }
@@ -75,6 +82,9 @@ type Deliveries struct {
 	Entries  []Entry
 	Measures []Measure
 	Bytes    []byte
+	// Limit is how many bytes of records to fetch, roughly, but at least one record;
+	// 0: as many as the log finds sensible.
+	Limit int
 }
 
 // Reset empties the buffer and keeps its memory.

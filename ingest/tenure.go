@@ -8,55 +8,36 @@ import (
 	"time"
 )
 
-// A tenure is one ownership of one sack. Three goroutines share it: fetch reads
-// ahead, apply (which owns every field that changes) applies and flushes, maintain
-// does the housekeeping.
+// A tenure is one ownership of one sack. Three goroutines share it: fetch (fetch.go)
+// reads ahead, apply (which owns every field that changes) applies and flushes,
+// maintain (chores.go) does the housekeeping.
 type tenure struct {
 	*Worker
 	sack   Sack
 	writer SackWriter
+	live   bool // what is applied can be read here, without a flush
 	log    *slog.Logger
 
-	next    Offset // everything before it has been given to the writer
-	flushed Offset // everything before it is durable
-	due     time.Time
-	wanted  Offset // a nudge asks for the flush of everything before it
-	traces  []tracedRecord
-	counts  applyCounts // since the last flush
+	at        Watermark // everything before it has been given to the writer
+	flushed   Offset    // everything before it is durable in the back-end
+	due       time.Time // when the next flush is, if anything waits for it
+	last      time.Time // when the last flush ended
+	wanted    Offset    // a nudge asks for the flush of everything before it
+	urged     bool      // memory asks for a flush
+	traces    []tracedRecord
+	counts    applyCounts // since the last flush
+	unsettled []settling  // flushed, and not yet the log's to forget
 
 	fetched     chan fetched
 	free        chan *Deliveries
 	flushedOnce chan struct{} // capacity 1: something was flushed since maintain looked
 }
 
-type fetched struct {
-	records *Deliveries
-	err     error
-}
-
-// fetch reads the log ahead of apply, two buffers deep.
-func (t *tenure) fetch(ctx context.Context, from Offset) {
-	t.free <- new(Deliveries)
-	t.free <- new(Deliveries)
-	for {
-		var buffer *Deliveries
-		select {
-		case buffer = <-t.free:
-		case <-ctx.Done():
-			return
-		}
-		err := t.source.Fetch(ctx, t.sack, from, buffer)
-		if n := len(buffer.List); err == nil && n > 0 {
-			from = buffer.List[n-1].Offset + 1
-		}
-		select {
-		case t.fetched <- fetched{buffer, err}:
-		case <-ctx.Done():
-			return
-		}
-		if err != nil {
-			return
-		}
+func newTenure(w *Worker, sack Sack, writer SackWriter, start Watermark) *tenure {
+	_, live := w.driver.(LiveReader)
+	return &tenure{
+		Worker: w, sack: sack, writer: writer, live: live, log: w.log.With("sack", sack), at: start, flushed: start.Offset,
+		fetched: make(chan fetched), free: make(chan *Deliveries, 2), flushedOnce: make(chan struct{}, 1),
 	}
 }
 
@@ -66,14 +47,17 @@ func (t *tenure) fetch(ctx context.Context, from Offset) {
 func (t *tenure) apply(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	confirm, stopConfirming := t.confirmations()
+	defer stopConfirming()
+	urge := t.tables.urge(t.sack)
 	for {
-		if t.flushIsDue() {
+		if t.flushIsDue(ctx) {
 			if err := t.flush(ctx); err != nil {
 				return err
 			}
 		}
-		if t.next > t.flushed {
-			timer.Reset(time.Until(t.due))
+		if t.at.Offset > t.flushed {
+			timer.Reset(time.Until(t.nextLook()))
 		} else {
 			timer.Stop()
 		}
@@ -81,16 +65,22 @@ func (t *tenure) apply(ctx context.Context) error {
 		case <-ctx.Done():
 			return t.flush(ctx)
 		case <-timer.C:
+		case <-confirm:
+			if err := t.confirm(ctx); err != nil {
+				return err
+			}
+		case <-urge:
+			t.urged = true
 		case <-t.progress.woken(t.sack):
 			if t.progress.takeNudge(t.sack) { // what is here is what was meant
-				t.wanted = max(t.wanted, t.next)
+				t.wanted = max(t.wanted, t.at.Offset)
 			}
 		case f := <-t.fetched:
 			if f.err != nil {
 				if ctx.Err() != nil {
 					return t.flush(ctx)
 				}
-				return fmt.Errorf("cannot fetch sack %d: %w", t.sack, f.err)
+				return f.err
 			}
 			if err := t.take(ctx, f.records); err != nil {
 				return err
@@ -100,22 +90,43 @@ func (t *tenure) apply(ctx context.Context) error {
 	}
 }
 
-func (t *tenure) flushIsDue() bool {
-	if t.next <= t.flushed {
-		return false
+// nextLook is when flushIsDue may say something else although nothing has happened.
+func (t *tenure) nextLook() time.Time {
+	if nudge := t.last.Add(t.config.NudgeInterval); nudge.Before(t.due) && time.Now().Before(nudge) {
+		return nudge
 	}
-	return !time.Now().Before(t.due) || t.wanted > t.flushed && t.next >= t.wanted ||
-		t.writer.Buffered() >= t.config.FlushBytes || t.flushIsAwaited()
+	return t.due
 }
 
-// flushIsAwaited says whether somebody waits for what is here. Those who wait for
-// more are served by the same flush if the log has it; it need not: a token may
-// name a place that the log has lost.
-func (t *tenure) flushIsAwaited() bool {
-	here, beyond := t.progress.awaited(t.sack, t.next)
+func (t *tenure) flushIsDue(ctx context.Context) bool {
+	if t.at.Offset <= t.flushed {
+		t.urged = false
+		return false
+	}
+	now := time.Now()
+	if !now.Before(t.due) || t.writer.Buffered() >= t.config.FlushBytes || t.urged {
+		return true
+	}
+	if now.Sub(t.last) < t.config.NudgeInterval {
+		return false
+	}
+	return t.wanted > t.flushed && t.at.Offset >= t.wanted || t.flushIsAwaited(ctx)
+}
+
+// flushIsAwaited says whether somebody in this process waits for a flush of what is
+// here. Those who wait for more are served by the same flush if the log has it; it
+// need not: a token may name a place that the log has lost. Where what is applied can
+// be read at once, nobody waits for a flush.
+func (t *tenure) flushIsAwaited(ctx context.Context) bool {
+	if t.live {
+		return false
+	}
+	here, beyond := t.progress.awaited(t.sack, t.at.Offset)
 	if here && beyond {
-		more, _ := t.source.Backlog(t.sack, t.next)
-		return more == 0
+		ctx, cancel := context.WithTimeout(ctx, backlogTimeout)
+		defer cancel()
+		more, err := t.source.Backlog(ctx, t.sack, t.at.Offset)
+		return err != nil || more.Records == 0
 	}
 	return here
 }
@@ -123,72 +134,135 @@ func (t *tenure) flushIsAwaited() bool {
 // take applies records, having put aside what can't be. Half-applied is worse than
 // late: once begun, it is not given up when ctx ends.
 func (t *tenure) take(ctx context.Context, records *Deliveries) error {
-	list := records.List
-	if len(list) == 0 {
+	if len(records.List) == 0 {
 		return nil
 	}
-	if t.next == t.flushed {
-		t.due = time.Now().Add(t.config.FlushInterval)
-		t.progress.pending(t.sack, acceptedAt(list), time.Now())
+	t.tables.wait(ctx, t.sack)
+	if t.live || t.at.Offset == t.flushed { // else older ones are waiting
+		t.progress.pending(t.sack, acceptedAt(records.List), time.Now())
 	}
+	if t.at.Offset == t.flushed {
+		t.due = time.Now().Add(t.config.FlushInterval)
+	}
+	next := t.at.Clone()
+	list := t.fresh(records.List, &next)
 	var letters []DeadLetter
 	for i := range list {
-		d := &list[i]
-		if d.Err != nil {
-			letters = append(letters, t.unreadable(d))
-			continue
-		}
-		letters = append(letters, t.fromTheFuture(d)...)
-		t.counts.measures += int64(measuresOf(d))
-		if d.Record.Kind == RecordNudge {
-			t.wanted = max(t.wanted, d.Offset+1)
-		}
-		if d.Record.Trace != "" && len(t.traces) < maxTraces {
-			t.traces = append(t.traces, tracedRecord{d.Record.Trace, d.Record.AcceptedAt})
-		}
+		letters = append(letters, t.look(&list[i])...)
 	}
-	work, cancel := t.patience(ctx)
-	defer cancel()
-	rejects, err := t.writer.Apply(work, list)
+	rejects, err := t.applyPatiently(ctx, list)
 	if err != nil {
-		return fmt.Errorf("cannot apply records of sack %d from offset %d: %w", t.sack, list[0].Offset, err)
+		return err
 	}
-	for _, r := range rejects {
-		letters = append(letters, t.rejected(list, r))
-	}
-	// Before any flush can move the watermark past them.
-	if len(letters) > 0 {
-		if err := t.letters.Add(work, letters); err != nil {
-			return fmt.Errorf("cannot put aside %d dead letters of sack %d: %w", len(letters), t.sack, err)
+	if letters = append(letters, t.sort(list, rejects)...); len(letters) > 0 {
+		if err := t.putAside(ctx, letters); err != nil { // before any flush can move the watermark past them
+			return err
 		}
-		t.counts.letters += int64(len(letters))
-		t.log.Warn("put aside what could not be applied", "dead_letters", len(letters), "first", letters[0].ID, "reason", letters[0].Reason)
 	}
 	t.counts.records += int64(len(list))
-	t.next = list[len(list)-1].Offset + 1
+	t.at = next
+	t.tables.set(t.sack, t.writer.Buffered())
+	if t.live {
+		t.progress.applied(t.sack, t.at.Offset)
+	}
 	return nil
+}
+
+// fresh moves at behind the deliveries and leaves out those that the log has twice.
+func (t *tenure) fresh(list []Delivery, at *Watermark) []Delivery {
+	kept := list[:0]
+	for i := range list {
+		if below := list[i].Offset < at.Offset; !at.Take(&list[i]) {
+			if !below {
+				t.counts.repeats++
+			}
+			continue
+		}
+		kept = append(kept, list[i])
+	}
+	return kept
+}
+
+// look counts what a record holds, and takes out of it what may not be applied.
+func (t *tenure) look(d *Delivery) []DeadLetter {
+	if d.Err != nil {
+		return []DeadLetter{t.unreadable(d)}
+	}
+	letters := t.fromTheFuture(d)
+	t.counts.measures += int64(measuresOf(d))
+	if d.Record.Kind == RecordNudge {
+		t.wanted = max(t.wanted, d.Offset+1)
+	}
+	if d.Record.Trace != "" && len(t.traces) < maxTraces {
+		t.traces = append(t.traces, tracedRecord{d.Record.Trace, d.Record.AcceptedAt})
+	}
+	return letters
+}
+
+// applyPatiently gives records to the writer, again and again while that does no harm.
+func (t *tenure) applyPatiently(ctx context.Context, list []Delivery) ([]Reject, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	pause := t.config.BackoffMin
+	for {
+		work, cancel := t.patience(ctx)
+		rejects, err := t.writer.Apply(work, list)
+		cancel()
+		if err == nil {
+			return rejects, nil
+		}
+		err = fmt.Errorf("cannot apply records of sack %d from offset %d: %w", t.sack, list[0].Offset, err)
+		if !IsUnharmed(err) {
+			return nil, err
+		}
+		if err := t.hold(ctx, err, &pause); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// hold shows why the sack stands still and pauses before the next try; it returns
+// err when ctx ends.
+func (t *tenure) hold(ctx context.Context, err error, pause *time.Duration) error {
+	t.metrics.failed(ctx, err)
+	t.progress.stalled(t.sack, time.Now(), err)
+	wait := *pause
+	if after, ok := RetryAfterOf(err); ok {
+		wait = max(wait, min(after, t.config.BackoffMax))
+	}
+	t.log.Error("the sack stands still; trying again", "err", err, "pause", wait)
+	*pause = min(2**pause, t.config.BackoffMax)
+	select {
+	case <-ctx.Done():
+		return err
+	case <-time.After(wait):
+		return nil
+	}
 }
 
 // flush makes what was applied durable and tells everybody. It is not given up
 // when ctx ends.
 func (t *tenure) flush(ctx context.Context) error {
-	if t.next <= t.flushed {
+	if t.at.Offset <= t.flushed {
 		return nil
 	}
 	began := time.Now()
 	bytes := t.writer.Buffered()
 	work, cancel := t.patience(ctx)
 	defer cancel()
-	watermark, err := t.persist(work)
-	if err != nil {
+	if err := t.persist(work); err != nil {
 		return fmt.Errorf("cannot flush sack %d: %w", t.sack, err)
 	}
-	t.flushed = watermark
-	t.progress.set(t.sack, watermark)
-	t.source.Applied(t.sack, watermark)
-	t.metrics.flushed(work, t.counts, bytes, time.Since(began))
-	t.trace()
+	t.last = time.Now()
+	t.flushed, t.urged = t.at.Offset, false
+	t.metrics.flushed(ctx, t.counts, bytes, t.last.Sub(began))
 	t.counts = applyCounts{}
+	t.tables.set(t.sack, t.writer.Buffered())
+	t.progress.set(t.sack, t.flushed)
+	t.settle(t.flushed, t.last)
+	t.assigner.Applied(t.sack, t.at)
+	t.trace()
 	select {
 	case t.flushedOnce <- struct{}{}:
 	default:
@@ -212,132 +286,26 @@ func (t *tenure) patience(ctx context.Context) (context.Context, context.CancelF
 }
 
 // persist tries a flush again while its outcome is unknown: the buffer is still
-// good, and reading all of it from the log again costs more.
-func (t *tenure) persist(ctx context.Context) (Offset, error) {
+// good, and reading all of it from the log again costs more. What the back-end refuses
+// is put aside before the flush that passes it.
+func (t *tenure) persist(ctx context.Context) error {
 	pause := t.config.BackoffMin
 	for {
-		watermark, err := t.writer.Flush(ctx)
-		if err == nil || errors.Is(err, ErrFenced) || IsPermanent(err) {
-			return watermark, err
-		}
-		t.metrics.failed(ctx, err)
-		t.progress.stalled(t.sack, time.Now(), err)
-		t.log.Error("cannot flush; trying again", "err", err, "pause", pause)
-		select {
-		case <-ctx.Done():
-			return 0, err
-		case <-time.After(pause):
-		}
-		pause = min(2*pause, t.config.BackoffMax)
-	}
-}
-
-// maintain does the back-end's housekeeping after flushes, and now and then. It
-// returns an error only when the tenure is over: fenced.
-func (t *tenure) maintain(ctx context.Context) error {
-	pause := t.config.BackoffMin
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.flushedOnce:
-		case <-time.After(t.config.MaintainEvery):
-		}
-		if t.chores.Acquire(ctx, 1) != nil {
-			return nil
-		}
-		began := time.Now()
-		err := t.writer.Maintain(ctx)
-		t.chores.Release(1)
+		rejects, err := t.writer.Flush(ctx, t.at)
 		switch {
+		case err == nil && len(rejects) == 0:
+			return nil
 		case err == nil:
-			t.metrics.maintained(ctx, time.Since(began))
-			pause = t.config.BackoffMin
-			continue
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, ErrFenced):
-			return fmt.Errorf("cannot maintain sack %d: %w", t.sack, err)
-		}
-		t.metrics.failed(ctx, err)
-		t.log.Error("cannot do the housekeeping; trying again", "err", err, "pause", pause)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(pause):
-		}
-		pause = min(2*pause, t.config.BackoffMax)
-		select {
-		case t.flushedOnce <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// unreadable makes the letter of a record whose bytes make no sense.
-func (t *tenure) unreadable(d *Delivery) DeadLetter {
-	return DeadLetter{
-		ID: DeadLetterID(t.sack, d.Offset, 0), Sack: t.sack, Offset: d.Offset, RejectedAt: time.Now().UTC(),
-		Reason: "record can't be decoded: " + d.Err.Error(), Raw: append([]byte(nil), d.Raw...),
-	}
-}
-
-// futureEntry keeps the ids of letters for measures from the future apart from
-// those of the same entry's refusal by the driver. It is above any entry's index.
-const futureEntry = 1 << 20
-
-// fromTheFuture takes measures out of a record that are too far ahead of its
-// acceptance, whoever wrote it: one such measure would make everything true that
-// follows late.
-func (t *tenure) fromTheFuture(d *Delivery) []DeadLetter {
-	r := &d.Record
-	if t.config.MaxFuture < 0 || r.Kind != RecordMeasures || r.AcceptedAt.IsZero() { // nobody can say ahead of what
-		return nil
-	}
-	limit := r.AcceptedAt.UnixNano() + int64(t.config.MaxFuture)
-	var letters []DeadLetter
-	for i := range r.Entries {
-		e := &r.Entries[i]
-		if !anyAfter(e.Measures, limit) { // Fast path.
-			continue
-		}
-		letter := t.letter(d, i)
-		letter.ID = DeadLetterID(t.sack, d.Offset, futureEntry+i)
-		letter.Reason = fmt.Sprintf("timestamp is more than %s after the record was accepted", t.config.MaxFuture)
-		kept := e.Measures[:0]
-		for _, m := range e.Measures {
-			if m.Time > limit {
-				letter.Measures = append(letter.Measures, m)
-			} else {
-				kept = append(kept, m)
+			if err := t.putAside(ctx, t.sort(nil, rejects)); err != nil {
+				return err
 			}
+			continue
+		case errors.Is(err, ErrFenced) || errors.Is(err, ErrWentBack) || IsPermanent(err):
+			return err
 		}
-		e.Measures = kept
-		letters = append(letters, letter)
-	}
-	return letters
-}
-
-// rejected makes the letter of an entry that the driver refused.
-func (t *tenure) rejected(list []Delivery, r Reject) DeadLetter {
-	for i := range list {
-		if list[i].Offset == r.Offset {
-			letter := t.letter(&list[i], r.Entry)
-			letter.Reason = r.Reason
-			letter.Measures = append(letter.Measures, list[i].Record.Entries[r.Entry].Measures...)
-			return letter
+		if err := t.hold(ctx, fmt.Errorf("cannot flush: %w", err), &pause); err != nil {
+			return err
 		}
-	}
-	panic(fmt.Sprintf("BUG: driver rejects a record at %d that it was not given", r.Offset))
-}
-
-// letter addresses a letter for one entry, without its reason and measures.
-func (t *tenure) letter(d *Delivery, entry int) DeadLetter {
-	e := &d.Record.Entries[entry]
-	return DeadLetter{
-		ID: DeadLetterID(t.sack, d.Offset, entry), Sack: t.sack, Offset: d.Offset,
-		AcceptedAt: d.Record.AcceptedAt, RejectedAt: time.Now().UTC(),
-		Project: d.Record.Project, Metric: e.Metric, Policy: e.Policy,
 	}
 }
 

@@ -27,6 +27,7 @@ type fakeDriver struct {
 type fakeSack struct {
 	owner                            *fakeWriter
 	watermark                        Offset
+	at                               Watermark
 	values                           []float64 // in the order of the log
 	opened, applied, flushed, chored int       // successful calls
 }
@@ -47,10 +48,10 @@ func (d *fakeDriver) state(s Sack) fakeSack {
 	return state
 }
 
-func (d *fakeDriver) Open(_ context.Context, s Sack) (SackWriter, Offset, error) {
+func (d *fakeDriver) Open(_ context.Context, s Sack) (SackWriter, Watermark, error) {
 	if d.onOpen != nil {
 		if err := d.onOpen(s); err != nil {
-			return nil, 0, err
+			return nil, Watermark{}, err
 		}
 	}
 	d.mu.Lock()
@@ -58,11 +59,15 @@ func (d *fakeDriver) Open(_ context.Context, s Sack) (SackWriter, Offset, error)
 	sack := d.sack(s)
 	sack.opened++
 	sack.owner = &fakeWriter{driver: d, number: s, sack: sack, next: sack.watermark}
-	return sack.owner, sack.watermark, nil
+	at := sack.at.Clone()
+	at.Offset = sack.watermark
+	return sack.owner, at, nil
 }
 
-func (d *fakeDriver) Read(context.Context, []Query, [][]Measure) error { return nil }
-func (d *fakeDriver) Close() error                                     { return nil }
+func (d *fakeDriver) Read(context.Context, []Query, [][]Measure, Position) (Position, error) {
+	return nil, nil
+}
+func (d *fakeDriver) Close() error { return nil }
 
 type fakeWriter struct {
 	driver *fakeDriver
@@ -103,24 +108,35 @@ func (w *fakeWriter) Apply(ctx context.Context, records []Delivery) (rejects []R
 	return rejects, nil
 }
 
-func (w *fakeWriter) Flush(ctx context.Context) (Offset, error) {
+func (w *fakeWriter) Flush(ctx context.Context, to Watermark) ([]Reject, error) {
 	if w.driver.onFlush != nil {
 		if err := w.driver.onFlush(ctx, w.number); err != nil {
-			return 0, err
+			return nil, err
 		}
 	}
 	w.driver.mu.Lock()
 	defer w.driver.mu.Unlock()
 	if w.sack.owner != w {
 		w.values = nil
-		return 0, ErrFenced
+		return nil, ErrFenced
 	}
 	w.sack.values = append(w.sack.values, w.values...)
 	w.values = nil
-	w.sack.watermark = w.next
+	w.sack.watermark, w.sack.at = to.Offset, to.Clone()
 	w.sack.flushed++
-	return w.next, nil
+	return nil, nil
 }
+
+func (w *fakeWriter) Confirm(context.Context) (Offset, error) {
+	w.driver.mu.Lock()
+	defer w.driver.mu.Unlock()
+	if w.sack.owner != w {
+		return 0, ErrFenced
+	}
+	return w.sack.watermark, nil
+}
+
+func (w *fakeWriter) Epoch() uint64 { return uint64(w.sack.opened) }
 
 // Buffered is 100 bytes per value.
 func (w *fakeWriter) Buffered() int64 { return int64(100 * len(w.values)) }
@@ -275,7 +291,7 @@ func (b *bench) wantWatermark(sack Sack, want Offset) {
 	}
 }
 
-func (b *bench) lag(sack Sack) SackLag { return b.progress.Lag()[sack] }
+func (b *bench) lag(sack Sack) SackLag { return b.progress.Lag(b.t.Context())[sack] }
 
 // A brokenSource is a log that can't be read.
 type brokenSource struct {
@@ -301,7 +317,7 @@ func (s *brokenSource) mend() {
 
 func newTestWorker(t *testing.T, source Source, b *bench) *Worker {
 	t.Helper()
-	w, err := NewWorker(source, b.driver, b.letters, b.progress, b.config, slog.New(slog.DiscardHandler), metricnoop.Meter{}, tracenoop.Tracer{})
+	w, err := NewWorker(source, b.driver, b.letters, Everything(2), b.progress, b.config, slog.New(slog.DiscardHandler), metricnoop.Meter{}, tracenoop.Tracer{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -186,7 +186,7 @@ func TestFlushIsTriedAgain(t *testing.T) {
 
 // A flush that fails for too long gives its owner up; the log has everything.
 func TestFlushGivesUp(t *testing.T) {
-	onBench(t, WorkerConfig{FlushTimeout: 20 * time.Second}, func(t *testing.T, b *bench) {
+	onBench(t, WorkerConfig{FlushInterval: time.Second, FlushTimeout: 20 * time.Second}, func(t *testing.T, b *bench) {
 		var broken atomic.Bool
 		broken.Store(true)
 		b.driver.onFlush = func(ctx context.Context, _ Sack) error {

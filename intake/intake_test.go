@@ -102,6 +102,8 @@ type memoryLog struct {
 	fail    error
 }
 
+func (l *memoryLog) Log() ingest.LogID { return ingest.LogID{} }
+
 func (l *memoryLog) Append(_ context.Context, out []ingest.Outgoing) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -375,4 +377,6 @@ func BenchmarkAccept(b *testing.B) {
 type discardLog struct{}
 
 func (discardLog) Append(context.Context, []ingest.Outgoing) error { return nil }
-func (discardLog) End(context.Context) (ingest.Position, error)    { return nil, nil }
+func (discardLog) Log() ingest.LogID                               { return ingest.LogID{} }
+
+func (discardLog) End(context.Context) (ingest.Position, error) { return nil, nil }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math"
 	"slices"
 	"time"
@@ -13,7 +14,8 @@ import (
 
 // Errors of Decode, wrapped with what exactly is wrong.
 var (
-	// ErrVersion: the record was written in a format that this program doesn't know.
+	// ErrVersion: the record was written in a format that this program doesn't know. If
+	// the format is a newer one, the error is an ingest.ErrNewer too.
 	ErrVersion = errors.New("unknown version")
 	// ErrDamaged: the record's bytes are not what was written.
 	ErrDamaged = errors.New("damaged record")
@@ -45,18 +47,23 @@ func (d *Decoder) Decode(dst *ingest.Deliveries, offset ingest.Offset, data []by
 	p := parser{data: data}
 	record := d.record(&p, dst)
 	if p.err == nil {
-		dst.List = append(dst.List, ingest.Delivery{Offset: offset, Record: record})
+		sum := binary.LittleEndian.Uint32(data[checksumAt:])
+		dst.List = append(dst.List, ingest.Delivery{Offset: offset, Record: record, Checksum: sum})
 		return nil
 	}
 	dst.Entries, dst.Measures = dst.Entries[:entries], dst.Measures[:measures]
 	raw := len(dst.Bytes)
 	dst.Bytes = append(dst.Bytes, data...)
-	dst.List = append(dst.List, ingest.Delivery{Offset: offset, Err: p.err, Raw: dst.Bytes[raw:len(dst.Bytes):len(dst.Bytes)]})
+	dst.List = append(dst.List, ingest.Delivery{
+		Offset: offset, Err: p.err, Raw: dst.Bytes[raw:len(dst.Bytes):len(dst.Bytes)],
+		Checksum: crc32.Checksum(data, castagnoli), // the one it carries may be what is damaged
+	})
 	return p.err
 }
 
 func (d *Decoder) record(p *parser, dst *ingest.Deliveries) (r ingest.Record) {
 	accepted := p.head(&r)
+	r.Producer, r.Sequence = p.uvarint("producer"), p.uvarint("sequence")
 	r.Project = d.name(p.bytes("project"))
 	r.Trace = string(p.bytes("trace"))
 	switch r.Kind {
@@ -163,6 +170,9 @@ func (p *parser) head(r *ingest.Record) (accepted int64) {
 	switch {
 	case len(b) == 0:
 		p.err = fmt.Errorf("%w: it is empty", ErrDamaged)
+		return 0
+	case b[0] > Version:
+		p.err = fmt.Errorf("%w %d: this program knows version %d: %w", ErrVersion, b[0], Version, ingest.ErrNewer)
 		return 0
 	case b[0] != Version:
 		p.err = fmt.Errorf("%w %d: this program knows version %d", ErrVersion, b[0], Version)

@@ -31,6 +31,8 @@ func AppendRecord(dst []byte, r *ingest.Record) ([]byte, error) {
 	b[start] = Version
 	b[start+kindAt] = byte(r.Kind)
 	binary.LittleEndian.PutUint64(b[start+acceptedAtAt:], uint64(accepted))
+	b = binary.AppendUvarint(b, r.Producer)
+	b = binary.AppendUvarint(b, r.Sequence)
 	b = appendString(b, r.Project)
 	b = appendString(b, r.Trace)
 	switch r.Kind {

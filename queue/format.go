@@ -8,7 +8,7 @@ import (
 
 // Version is the version of the record format that AppendRecord writes, the first
 // byte of every record.
-const Version = 1
+const Version = 2
 
 // Where things are in the fixed part of a record's head.
 const (

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"hash/crc32"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -51,7 +52,7 @@ func decode(data []byte) (ingest.Delivery, error) {
 
 var golden = map[string]ingest.Record{
 	"measures": {
-		Kind: ingest.RecordMeasures, AcceptedAt: accepted, Project: "admin", Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+		Kind: ingest.RecordMeasures, AcceptedAt: accepted, Producer: 1<<64 - 1, Sequence: 300, Project: "admin", Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 		Entries: []ingest.Entry{
 			{Metric: id(1), Policy: "low", Measures: []ingest.Measure{{Time: accepted.UnixNano(), Value: 1.5}}},
 			{Metric: id(2), Policy: "high", Measures: []ingest.Measure{
@@ -91,12 +92,15 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(ingest.Delivery{Offset: 7, Record: r}, back, bits); diff != "" {
+			if diff := cmp.Diff(ingest.Delivery{Offset: 7, Record: r, Checksum: sumOf(got)}, back, bits); diff != "" {
 				t.Errorf("record differs (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
+
+// sumOf is the checksum that a record carries.
+func sumOf(record []byte) uint32 { return binary.LittleEndian.Uint32(record[checksumAt:]) }
 
 // reseal makes the checksum right again, so that what is behind it is tried.
 func reseal(data []byte) []byte {
@@ -111,7 +115,7 @@ func TestDecodeRefuses(t *testing.T) {
 	measures := func(tail ...byte) []byte { // an empty head, then tail
 		b := make([]byte, headLen, headLen+64)
 		b[0], b[kindAt] = Version, byte(ingest.RecordMeasures)
-		b = append(b, 0, 0) // project, trace
+		b = append(b, 0, 0, 0, 0) // producer, sequence, project, trace
 		return reseal(append(b, tail...))
 	}
 	huge := binary.AppendUvarint(nil, 1<<62)
@@ -129,9 +133,11 @@ func TestDecodeRefuses(t *testing.T) {
 		says string
 	}{
 		{"nothing", nil, ErrDamaged, "empty"},
-		{"a later version", append([]byte{9}, nudge()[1:]...), ErrVersion, "unknown version 9: this program knows version 1"},
+		{"a later version", append([]byte{9}, nudge()[1:]...), ErrVersion, "unknown version 9: this program knows version 2"},
+		{"a later version, for who waits", append([]byte{9}, nudge()[1:]...), ingest.ErrNewer, "newer version"},
+		{"an earlier version", append([]byte{1}, nudge()[1:]...), ErrVersion, "unknown version 1"},
 		{"half a head", nudge()[:9], ErrDamaged, "9 bytes"},
-		{"more than a record", zeros(ingest.MaxRecord + 1), ErrDamaged, "1048577 bytes"},
+		{"more than a record", zeros(ingest.MaxRecord + 1), ErrDamaged, "1000001 bytes"},
 		{"cut", nudge()[:len(nudge())-1], ErrDamaged, "checksum"},
 		{"a kind of tomorrow", func() []byte { b := nudge(); b[kindAt] = 77; return reseal(b) }(), ErrMalformed, "unknown kind 77"},
 		{"left over", reseal(append(nudge(), 1, 2)), ErrMalformed, "2 bytes are left over"},
@@ -214,7 +220,8 @@ func TestEncodeRefuses(t *testing.T) {
 
 // randomRecord makes a record that leaves no corner out.
 func randomRecord(rng *rand.Rand) *ingest.Record {
-	r := &ingest.Record{Kind: ingest.RecordMeasures, AcceptedAt: time.Unix(0, rng.Int64()).UTC(), Project: strings.Repeat("x", rng.IntN(3))}
+	r := &ingest.Record{Kind: ingest.RecordMeasures, AcceptedAt: time.Unix(0, rng.Int64()).UTC(), Project: strings.Repeat("x", rng.IntN(3)),
+		Producer: rng.Uint64() >> rng.IntN(65), Sequence: rng.Uint64() >> rng.IntN(65)}
 	if rng.IntN(4) == 0 {
 		r.Trace = strings.Repeat("t", rng.IntN(300))
 	}
@@ -246,6 +253,7 @@ func TestRoundTrip(t *testing.T) {
 		d       Decoder
 		into    ingest.Deliveries
 		records []*ingest.Record
+		sums    []uint32
 	)
 	for n := range 300 {
 		r := randomRecord(rng)
@@ -253,14 +261,14 @@ func TestRoundTrip(t *testing.T) {
 		if len(data) > r.Size() {
 			t.Fatalf("record %d takes %d bytes, more than its Size of %d", n, len(data), r.Size())
 		}
-		records = append(records, r)
+		records, sums = append(records, r), append(sums, sumOf(data))
 		if err := d.Decode(&into, ingest.Offset(n), data); err != nil {
 			t.Fatal(err)
 		}
 		clear(data) // the decoder keeps nothing of it
 	}
 	for n, r := range records {
-		if diff := cmp.Diff(ingest.Delivery{Offset: ingest.Offset(n), Record: *r}, into.List[n], bits); diff != "" {
+		if diff := cmp.Diff(ingest.Delivery{Offset: ingest.Offset(n), Record: *r, Checksum: sums[n]}, into.List[n], bits); diff != "" {
 			t.Fatalf("record %d differs (-want +got):\n%s", n, diff)
 		}
 	}
@@ -287,7 +295,8 @@ func TestBadBetweenGood(t *testing.T) {
 	for _, b := range [][]byte{data, cut, data} {
 		d.Decode(&into, 1, b)
 	}
-	want := []ingest.Delivery{{Offset: 1, Record: r}, {Offset: 1, Err: into.List[1].Err, Raw: cut}, {Offset: 1, Record: r}}
+	good := ingest.Delivery{Offset: 1, Record: r, Checksum: sumOf(data)}
+	want := []ingest.Delivery{good, {Offset: 1, Err: into.List[1].Err, Raw: cut, Checksum: crc32.Checksum(cut, castagnoli)}, good}
 	if diff := cmp.Diff(want, into.List, bits, cmp.Comparer(func(a, b error) bool { return a == b })); diff != "" {
 		t.Errorf("deliveries differ (-want +got):\n%s", diff)
 	}

@@ -118,7 +118,7 @@ func TestContractOverload(t *testing.T) {
 	id := p.dailyMetric(t)
 	refusal, acknowledged := p.postUntil(t, id, 10, 503)
 	retryAfter(t, refusal)
-	if !strings.Contains(refusal.body, "the oldest measure not yet applied has been waiting for") {
+	if !strings.Contains(refusal.body, "that is not yet applied has been waiting for") {
 		t.Errorf("%s", refusal.body)
 	}
 	if a := p.ask(t, "POST", "/batch/metrics/measures", `{"`+id+`": [{"timestamp": 0, "value": 1}]}`, "Prefer: handling=lenient"); a.status != 503 {

@@ -185,7 +185,8 @@ func (p *parts) run(ctx context.Context, r roles, server *http.Server, listener 
 	if r.worker {
 		group.Go(func() error { return p.worker.Run(working) })
 	} else if driver, ok := p.driver.(ingest.Watermarker); ok {
-		group.Go(func() error { p.progress.Follow(running, driver, followInterval); return nil })
+		follower := ingest.NewFollower(p.progress, driver, nil, nil, ingest.FollowConfig{}, log)
+		group.Go(func() error { follower.Run(running); return nil })
 	}
 	if r.api {
 		group.Go(func() error { p.resendDeletes(running, log); return nil })
@@ -213,10 +214,6 @@ func (p *parts) run(ctx context.Context, r roles, server *http.Server, listener 
 	log.Info("stopped")
 	return err
 }
-
-// followInterval is how often a process without a worker asks the storage how far
-// others have applied the log.
-const followInterval = 200 * time.Millisecond
 
 // resendInterval is how often the deletions of metrics are looked for that the log
 // could not take at the time.

@@ -82,7 +82,7 @@ func build(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (_ *p
 		MaxFuture: maxFuture, MaxInFlight: int64(c.Ingest.MaxInFlight), MinRoom: int64(c.Ingest.MinRoom),
 		MaxAge: c.Ingest.MaxAge, ProjectQuota: c.Ingest.ProjectQuota,
 	})
-	p.worker, err = ingest.NewWorker(p.log, p.driver, p.letters, p.progress, ingest.WorkerConfig{
+	p.worker, err = ingest.NewWorker(p.log, p.driver, p.letters, ingest.Everything(c.Sacks), p.progress, ingest.WorkerConfig{
 		FlushInterval: c.Worker.FlushInterval, FlushBytes: int64(c.Worker.FlushBytes),
 		MaxFuture: maxFuture, Maintainers: int64(c.Worker.Maintainers),
 	}, log, t.meter, t.tracer)

@@ -161,7 +161,7 @@ func (w *writer) protect(name string) {
 // would be larger than the store takes.
 func (w *writer) encodeBuffer(ctx context.Context) ([]entry, error) {
 	w.mu.Lock()
-	t, from := w.table, w.manifest.Applied
+	t, from := w.table, w.manifest.Applied.Offset
 	w.flushing = nil
 	w.mu.Unlock()
 	if len(t.touched) == 0 && len(t.counted) == 0 {

@@ -72,7 +72,7 @@ func benchmarkSack(b *testing.B, metrics, each int) {
 		if _, err := w.Apply(ctx, []ingest.Delivery{{Offset: ingest.Offset(rounds), Record: record}}); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := w.Flush(ctx); err != nil {
+		if _, err := w.Flush(ctx, upTo(ingest.Offset(rounds)+1)); err != nil {
 			b.Fatal(err)
 		}
 		if err := w.Maintain(ctx); err != nil {

@@ -59,7 +59,7 @@ func checkSack(ctx context.Context, store Store, sack ingest.Sack) (Report, erro
 		r.Problems = append(r.Problems, err)
 		return r, ctx.Err()
 	}
-	r.Applied = m.Applied
+	r.Applied = m.Applied.Offset
 	r.Problems = m.problems(sack)
 	for _, s := range m.Segments {
 		r.Segments++
@@ -119,8 +119,8 @@ func (m *manifest) problems(sack ingest.Sack) (list []error) {
 			problem("%s names segment %s twice", manifestName(sack), s.Name)
 		}
 		seen[s.Name] = true
-		if s.From > s.To || s.To > m.Applied {
-			problem("%s covers the offsets %d to %d, and the sack has been applied up to %d", name, s.From, s.To, m.Applied)
+		if s.From > s.To || s.To > m.Applied.Offset {
+			problem("%s covers the offsets %d to %d, and the sack has been applied up to %d", name, s.From, s.To, m.Applied.Offset)
 		}
 	}
 	covered := ingest.Offset(0)

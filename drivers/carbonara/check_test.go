@@ -38,7 +38,7 @@ func TestCheckOffsets(t *testing.T) {
 			s.flush()
 		}
 		m := s.manifest()
-		m.Applied = 100
+		m.Applied = upTo(100)
 		for i, p := range pieces {
 			m.Segments[i].From, m.Segments[i].To, m.Segments[i].Run = p.from, p.to, p.run
 		}

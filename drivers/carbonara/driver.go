@@ -8,7 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"millrace/drivers/carbonara/segment"
+
 	"millrace/ingest"
 )
 
@@ -178,16 +180,23 @@ func (d *Driver) Late(ctx context.Context, metrics []ingest.MetricID) ([]uint64,
 	return late, nil
 }
 
-// Watermark returns how far a sack has been applied, by whomever.
-func (d *Driver) Watermark(ctx context.Context, sack ingest.Sack) (ingest.Offset, error) {
+// Watermarks returns how far sacks have been applied, by whomever.
+func (d *Driver) Watermarks(ctx context.Context, sacks []ingest.Sack, dst []ingest.Offset) error {
 	if err := d.usable(ctx); err != nil {
-		return 0, err
+		return err
 	}
-	v, err := d.view(ctx, sack)
-	if err != nil {
-		return 0, err
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(d.config.Readers)
+	for i, sack := range sacks {
+		group.Go(func() error {
+			v, err := d.view(ctx, sack)
+			if err == nil {
+				dst[i] = v.manifest.Applied.Offset
+			}
+			return err
+		})
 	}
-	return v.manifest.Applied, nil
+	return group.Wait()
 }
 
 // bySack groups the indexes of metrics by their sacks.

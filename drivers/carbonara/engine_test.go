@@ -74,7 +74,7 @@ func TestEngineLikeNaive(t *testing.T) {
 			if _, err := writer.Apply(ctx, delivery); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := writer.Flush(ctx); err != nil {
+			if _, err := writer.Flush(ctx, upTo(ingest.Offset(round)+1)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -115,10 +115,10 @@ func compare(t *testing.T, ctx context.Context, policies policyMap, got, want in
 		}
 	}
 	a, b := make([][]ingest.Measure, len(queries)), make([][]ingest.Measure, len(queries))
-	if err := got.Read(ctx, queries, a); err != nil {
+	if _, err := got.Read(ctx, queries, a, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := want.Read(ctx, queries, b); err != nil {
+	if _, err := want.Read(ctx, queries, b, nil); err != nil {
 		t.Fatal(err)
 	}
 	for i := range queries {

@@ -22,14 +22,15 @@ const layoutVersion = 2
 // A manifest is everything that a sack consists of; see FORMAT.md. One that has
 // been committed is never changed: the next one is a clone.
 type manifest struct {
-	Format     int           `json:"format"`
-	Version    uint64        `json:"version"`        // one more with every swap, so that no two are equal
-	Epoch      uint64        `json:"epoch"`          // one more with every owner
-	Applied    ingest.Offset `json:"applied_offset"` // the watermark: every record before it is in the segments
-	Segments   []entry       `json:"segments"`       // raw ones in the order of the log
-	Tombstones []tombstone   `json:"tombstones,omitempty"`
-	Garbage    []garbage     `json:"garbage,omitempty"`
-	LastSeal   lastSeal      `json:"last_seal"`
+	Format  int    `json:"format"`
+	Version uint64 `json:"version"` // one more with every swap, so that no two are equal
+	Epoch   uint64 `json:"epoch"`   // one more with every owner
+	// Applied is the watermark: every record before it is in the segments.
+	Applied    ingest.Watermark `json:"applied"`
+	Segments   []entry          `json:"segments"` // raw ones in the order of the log
+	Tombstones []tombstone      `json:"tombstones,omitempty"`
+	Garbage    []garbage        `json:"garbage,omitempty"`
+	LastSeal   lastSeal         `json:"last_seal"`
 }
 
 // lastSeal says what the last seal left, for choosing the next one's moment.

@@ -213,7 +213,8 @@ func (p *process) open(ctx context.Context) {
 	confirmed := p.confirmed
 	p.busy = true
 	defer func() { p.busy = false }()
-	writer, watermark, err := p.driver.Open(ctx, 0)
+	writer, stored, err := p.driver.Open(ctx, 0)
+	watermark := stored.Offset
 	p.note("opens: %d, %v", watermark, err)
 	if err != nil {
 		return
@@ -249,7 +250,8 @@ func (p *process) apply(ctx context.Context) {
 
 func (p *process) flush(ctx context.Context) {
 	p.busy = true
-	watermark, err := p.writer.Flush(ctx)
+	watermark := p.upTo()
+	_, err := p.writer.Flush(ctx, upTo(watermark))
 	p.busy = false
 	p.note("flushes: %d, %v", watermark, err)
 	if err == nil {
@@ -260,6 +262,14 @@ func (p *process) flush(ctx context.Context) {
 	}
 }
 
+// upTo is behind the last record applied.
+func (p *process) upTo() ingest.Offset {
+	if p.next == 0 {
+		return 0
+	}
+	return p.log[p.next-1].Offset + 1
+}
+
 // check compares what readers get now with the oracle, unless the store fails.
 func (w *world) check(d *Driver) {
 	ctx := context.Background()
@@ -267,16 +277,16 @@ func (w *world) check(d *Driver) {
 	if err != nil {
 		w.fail("%v", err)
 	}
-	if m.Applied < w.judged || m.Applied < w.confirmed {
-		w.fail("the watermark is %d, and was %d, and %d was confirmed", m.Applied, w.judged, w.confirmed)
+	if m.Applied.Offset < w.judged || m.Applied.Offset < w.confirmed {
+		w.fail("the watermark is %d, and was %d, and %d was confirmed", m.Applied.Offset, w.judged, w.confirmed)
 	}
 	for i := range w.log {
-		if d := &w.log[i]; d.Offset >= w.judged && d.Offset < m.Applied {
+		if d := &w.log[i]; d.Offset >= w.judged && d.Offset < m.Applied.Offset {
 			w.judge.Apply(ctx, w.log[i:i+1])
 		}
 	}
-	w.judge.Flush(ctx)
-	w.judged = m.Applied
+	w.judge.Flush(ctx, m.Applied)
+	w.judged = m.Applied.Offset
 	var queries []ingest.Query
 	for _, id := range w.metrics {
 		p := somePolicies()[w.policy(id)]
@@ -292,10 +302,10 @@ func (w *world) check(d *Driver) {
 	share := w.share
 	w.share = 0
 	defer func() { w.share = share }()
-	if err := d.Read(ctx, queries, got); err != nil {
+	if _, err := d.Read(ctx, queries, got, nil); err != nil {
 		w.fail("cannot read: %v", err)
 	}
-	w.oracle.Read(ctx, queries, want)
+	w.oracle.Read(ctx, queries, want, nil)
 	for i, q := range queries {
 		if !slices.Equal(want[i], got[i]) { // there are no NaNs
 			w.fail("metric %d, %s at %s (-naive +carbonara):\n%s", slices.Index(w.metrics, q.Metric), q.Method, q.Granularity, cmp.Diff(want[i], got[i]))

@@ -17,29 +17,36 @@ import (
 )
 
 // Read answers queries; see ingest.Driver.
-func (d *Driver) Read(ctx context.Context, queries []ingest.Query, dst [][]ingest.Measure) error {
+func (d *Driver) Read(ctx context.Context, queries []ingest.Query, dst [][]ingest.Measure, at ingest.Position) (ingest.Position, error) {
 	if err := d.usable(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	for i := range queries {
 		q := &queries[i]
 		if _, ok := q.Policy.Find(q.Granularity); !ok || !q.Policy.Methods.Has(q.Method) {
-			return ingest.Permanent(fmt.Errorf("archive policy %q has no %s at granularity %s", q.Policy.Name, q.Method, q.Granularity))
+			return nil, ingest.Permanent(fmt.Errorf("archive policy %q has no %s at granularity %s", q.Policy.Name, q.Method, q.Granularity))
 		}
 	}
 	groups := d.bySack(len(queries), func(i int) ingest.MetricID { return queries[i].Metric })
+	shown := make(ingest.Position, d.sacks)
 	var group errgroup.Group
 	group.SetLimit(d.config.Readers)
 	for sack, list := range groups {
 		work := func() error {
-			return d.withView(ctx, sack, func(v *view) error { return v.read(ctx, queries, list, dst) })
+			return d.withView(ctx, sack, func(v *view) error {
+				shown[sack] = v.manifest.Applied.Offset
+				if int(sack) < len(at) && shown[sack] < at[sack] {
+					return fmt.Errorf("sack %d is applied up to %d, and %d was asked for: %w", sack, shown[sack], at[sack], ingest.ErrBehind)
+				}
+				return v.read(ctx, queries, list, dst)
+			})
 		}
 		if len(groups) == 1 {
-			return work()
+			return shown, work()
 		}
 		group.Go(work)
 	}
-	return group.Wait()
+	return shown, group.Wait()
 }
 
 // A series is the raw measures of one metric, ascending and unique once complete.
@@ -83,7 +90,11 @@ func (v *view) read(ctx context.Context, queries []ingest.Query, list []int, dst
 	for n, i := range list {
 		q := &queries[i]
 		if s := raw[q.Metric]; s != nil {
+			before := len(dst[i])
 			dst[i] = answer(dst[i], q, s.complete(), sealed[n])
+			if q.Limit > 0 && len(dst[i])-before > q.Limit {
+				dst[i] = dst[i][:before+q.Limit]
+			}
 		}
 	}
 	return nil

@@ -47,7 +47,7 @@ func TestSegmentsFitTheStore(t *testing.T) {
 		if _, err := w.Apply(t.Context(), []ingest.Delivery{{Offset: ingest.Offset(round), Record: r}}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.Flush(t.Context()); err != nil {
+		if _, err := w.Flush(t.Context(), upTo(ingest.Offset(round)+1)); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.Maintain(t.Context()); err != nil {
@@ -66,7 +66,7 @@ func TestSegmentsFitTheStore(t *testing.T) {
 	}
 	got := make([][]ingest.Measure, 1)
 	q := ingest.Query{Metric: id, Policy: policy, Granularity: time.Second, Method: ingest.Count, From: ingest.MinTime, To: ingest.MaxTime}
-	if err := d.Read(t.Context(), []ingest.Query{q}, got); err != nil {
+	if _, err := d.Read(t.Context(), []ingest.Query{q}, got, nil); err != nil {
 		t.Fatal(err)
 	}
 	if len(got[0]) != rows*rounds {

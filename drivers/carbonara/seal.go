@@ -68,7 +68,7 @@ func (w *writer) sealWith(ctx context.Context, policies []string) error {
 	if err := s.resolve(ctx, policies); err != nil {
 		return err
 	}
-	from, to := bounds(raw, m.Applied)
+	from, to := bounds(raw, m.Applied.Offset)
 	s.raw = w.newSink(w.driver.rawEncoder(), entry{Info: segment.Info{Kind: segment.Raw}, From: from, To: to, Level: remainderLevel})
 	s.state = w.newSink(segment.NewStateWriter(), entry{Info: segment.Info{Kind: segment.State}, From: from, To: to})
 	s.sealed = w.newSink(segment.NewSealedWriter(s.methods), entry{Info: segment.Info{Kind: segment.Sealed}, From: from, To: to})

@@ -50,26 +50,26 @@ var _ ingest.SackWriter = (*writer)(nil)
 const openTries = 10
 
 // Open makes the caller the owner of a sack; see ingest.Driver.
-func (d *Driver) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWriter, ingest.Offset, error) {
+func (d *Driver) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWriter, ingest.Watermark, error) {
 	if err := d.usable(ctx); err != nil {
-		return nil, 0, err
+		return nil, ingest.Watermark{}, err
 	}
 	if sack < 0 || int(sack) >= d.sacks {
-		return nil, 0, fmt.Errorf("there is no sack %d: the deployment has %d", sack, d.sacks)
+		return nil, ingest.Watermark{}, fmt.Errorf("there is no sack %d: the deployment has %d", sack, d.sacks)
 	}
 	m, version, err := d.raiseEpoch(ctx, sack)
 	if err != nil {
-		return nil, 0, err
+		return nil, ingest.Watermark{}, err
 	}
 	w := &writer{
-		driver: d, sack: sack, next: m.Applied, version: version, attempts: m.Version, manifest: m,
+		driver: d, sack: sack, next: m.Applied.Offset, version: version, attempts: m.Version, manifest: m,
 		table: newTable(), deleted: m.deleted(),
 	}
 	if err := w.remember(ctx); err != nil {
-		return nil, 0, fmt.Errorf("cannot open sack %d: %w", sack, err)
+		return nil, ingest.Watermark{}, fmt.Errorf("cannot open sack %d: %w", sack, err)
 	}
 	d.views[sack].owned.Store(m)
-	return w, m.Applied, nil
+	return w, m.Applied.Clone(), nil
 }
 
 // raiseEpoch swaps in a manifest with the next epoch, which fences earlier owners.
@@ -177,25 +177,27 @@ func (w *writer) usable(ctx context.Context) error {
 }
 
 // Flush makes everything applied durable and visible; see ingest.SackWriter.
-func (w *writer) Flush(ctx context.Context) (ingest.Offset, error) {
+func (w *writer) Flush(ctx context.Context, to ingest.Watermark) ([]ingest.Reject, error) {
 	if err := w.usable(ctx); err != nil {
-		return 0, err
+		return nil, err
 	}
 	if err := w.settle(ctx); err != nil {
-		return 0, err
+		return nil, err
 	}
-	if applied := w.current().Applied; w.next <= applied {
-		return applied, nil
+	if to.Offset <= w.current().Applied.Offset {
+		return nil, nil
 	}
+	w.next = max(w.next, to.Offset)
 	segments, err := w.encodeBuffer(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("cannot flush sack %d: %w", w.sack, err)
+		return nil, fmt.Errorf("cannot flush sack %d: %w", w.sack, err)
 	}
 	w.mu.Lock()
-	next, buried := w.next, slices.Clone(w.buried)
+	buried := slices.Clone(w.buried)
 	w.mu.Unlock()
+	to = to.Clone()
 	err = w.commit(ctx, func(m *manifest) error {
-		m.Applied = next
+		m.Applied = to
 		m.Segments = append(m.Segments, segments...)
 		m.Tombstones = append(m.Tombstones, buried...)
 		return nil
@@ -207,11 +209,30 @@ func (w *writer) Flush(ctx context.Context) (ingest.Offset, error) {
 		w.driver.stats.flushes.Add(1)
 		w.driver.stats.flushedBytes.Add(uint64(bytesOf(segments)))
 	})
-	if err != nil {
+	return nil, err
+}
+
+// Confirm reads the watermark back; see ingest.SackWriter.
+func (w *writer) Confirm(ctx context.Context) (ingest.Offset, error) {
+	if err := w.usable(ctx); err != nil {
 		return 0, err
 	}
-	return next, nil
+	if err := w.settle(ctx); err != nil {
+		return 0, err
+	}
+	m, _, err := readManifest(ctx, w.driver.store, w.sack)
+	switch {
+	case err != nil:
+		return 0, err
+	case m.Epoch != w.current().Epoch:
+		w.fence()
+		return 0, fmt.Errorf("sack %d is at epoch %d: %w", w.sack, m.Epoch, ingest.ErrFenced)
+	}
+	return m.Applied.Offset, nil
 }
+
+// Epoch numbers the sack's ownerships.
+func (w *writer) Epoch() uint64 { return w.current().Epoch }
 
 func bytesOf(segments []entry) int64 {
 	n := int64(0)

@@ -99,7 +99,7 @@ func ask(ctx context.Context, driver ingest.Driver, queries []ingest.Query) ([][
 			dst[i] = append(make([]ingest.Measure, 0, 8), already)
 		}
 	}
-	if err := driver.Read(ctx, slices.Clone(queries), dst); err != nil {
+	if _, err := driver.Read(ctx, slices.Clone(queries), dst, nil); err != nil {
 		return nil, err
 	}
 	for i := range dst {
@@ -117,7 +117,7 @@ func ask(ctx context.Context, driver ingest.Driver, queries []ingest.Query) ([][
 func (h *history) truth(queries []ingest.Query) [][]ingest.Measure {
 	h.t.Helper()
 	dst := make([][]ingest.Measure, len(queries))
-	if err := h.oracle.Read(context.Background(), queries, dst); err != nil {
+	if _, err := h.oracle.Read(context.Background(), queries, dst, nil); err != nil {
 		h.fatalf("the oracle: %v", err)
 	}
 	return dst
@@ -163,9 +163,10 @@ func (h *history) compareWatermark() {
 		return
 	}
 	h.patiently("ask for the watermark", func() error {
-		at, err := driver.Watermark(h.t.Context(), h.sack)
-		if err == nil && at != h.flushed {
-			h.fatalf("the watermark is %d, want %d", at, h.flushed)
+		at := []ingest.Offset{-1}
+		err := driver.Watermarks(h.t.Context(), []ingest.Sack{h.sack}, at)
+		if err == nil && at[0] != h.flushed {
+			h.fatalf("the watermark is %d, want %d", at[0], h.flushed)
 		}
 		return err
 	})

@@ -73,7 +73,7 @@ func (s *suite) unseen(t *testing.T) {
 
 func (s *suite) noQueries(t *testing.T) {
 	tr := s.start(t, simple())
-	if err := tr.driver.Read(t.Context(), nil, nil); err != nil {
+	if _, err := tr.driver.Read(t.Context(), nil, nil, nil); err != nil {
 		t.Errorf("cannot read nothing: %v", err)
 	}
 	if late, ok := tr.driver.(ingest.LateReader); ok {
@@ -95,8 +95,8 @@ func (s *suite) again(t *testing.T) {
 	h.flush()
 	h.check()
 	h.deliver(0, 4)
-	if watermark, err := h.writer.Flush(t.Context()); err != nil || watermark != h.flushed {
-		t.Errorf("a flush of old records returns %d, %v; want %d", watermark, err, h.flushed)
+	if _, err := h.writer.Flush(t.Context(), h.watermark()); err != nil {
+		t.Errorf("cannot flush old records: %v", err)
 	}
 	h.check()
 	h.deliver(2, 6)
@@ -266,13 +266,14 @@ func (s *suite) cancelled(t *testing.T) {
 			t.Errorf("%s returns %v, want the context's error", what, err)
 		}
 	}
-	_, err := h.writer.Flush(ctx)
+	_, err := h.writer.Flush(ctx, h.watermark())
 	want("Flush", err)
 	h.check()
 	_, _, err = h.driver.Open(ctx, 0) // must not fence
 	want("Open", err)
 	q := ingest.Query{Metric: m.id, Policy: h.policies.of("simple"), Granularity: time.Minute, Method: ingest.Sum, From: ingest.MinTime, To: ingest.MaxTime}
-	want("Read", h.driver.Read(ctx, []ingest.Query{q}, make([][]ingest.Measure, 1)))
+	_, err = h.driver.Read(ctx, []ingest.Query{q}, make([][]ingest.Measure, 1), nil)
+	want("Read", err)
 	if late, ok := h.driver.(ingest.LateReader); ok {
 		_, err := late.Late(ctx, []ingest.MetricID{m.id})
 		want("Late", err)
@@ -355,7 +356,7 @@ func (s *suite) afterClose(t *testing.T) {
 	}
 	_, err := h.writer.Apply(t.Context(), clone(h.log))
 	want("a writer's Apply", err)
-	_, err = h.writer.Flush(t.Context())
+	_, err = h.writer.Flush(t.Context(), h.watermark())
 	want("a writer's Flush", err)
 	h.writer.Maintain(t.Context()) // may say so or not; does nothing
 	h.writer.Buffered()
@@ -366,5 +367,6 @@ func (s *suite) afterClose(t *testing.T) {
 	_, _, err = tr.driver.Open(t.Context(), 0)
 	want("Open", err)
 	q := ingest.Query{Metric: m.id, Policy: tr.policies.of("simple"), Granularity: time.Minute, Method: ingest.Sum, From: ingest.MinTime, To: ingest.MaxTime}
-	want("Read", tr.driver.Read(t.Context(), []ingest.Query{q}, make([][]ingest.Measure, 1)))
+	_, err = tr.driver.Read(t.Context(), []ingest.Query{q}, make([][]ingest.Measure, 1), nil)
+	want("Read", err)
 }

@@ -41,21 +41,25 @@ type flakyDriver struct {
 	faults *Faults
 }
 
-func (d flakyDriver) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWriter, ingest.Offset, error) {
+func (d flakyDriver) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWriter, ingest.Watermark, error) {
 	var w ingest.SackWriter
-	var watermark ingest.Offset
+	var watermark ingest.Watermark
 	err := flaky(d.faults, func() (err error) {
 		w, watermark, err = d.Driver.Open(ctx, sack)
 		return err
 	})
 	if err != nil {
-		return nil, 0, err
+		return nil, ingest.Watermark{}, err
 	}
 	return flakyWriter{w, d.faults}, watermark, nil
 }
 
-func (d flakyDriver) Read(ctx context.Context, queries []ingest.Query, dst [][]ingest.Measure) error {
-	return flaky(d.faults, func() error { return d.Driver.Read(ctx, queries, dst) })
+func (d flakyDriver) Read(ctx context.Context, queries []ingest.Query, dst [][]ingest.Measure, at ingest.Position) (shown ingest.Position, err error) {
+	err = flaky(d.faults, func() (err error) {
+		shown, err = d.Driver.Read(ctx, queries, dst, at)
+		return err
+	})
+	return shown, err
 }
 
 func (d flakyDriver) Late(ctx context.Context, metrics []ingest.MetricID) (late []uint64, err error) {
@@ -79,12 +83,12 @@ func (w flakyWriter) Apply(ctx context.Context, records []ingest.Delivery) (reje
 	return rejects, err
 }
 
-func (w flakyWriter) Flush(ctx context.Context) (watermark ingest.Offset, err error) {
+func (w flakyWriter) Flush(ctx context.Context, to ingest.Watermark) (rejects []ingest.Reject, err error) {
 	err = flaky(w.faults, func() (err error) {
-		watermark, err = w.SackWriter.Flush(ctx)
+		rejects, err = w.SackWriter.Flush(ctx, to)
 		return err
 	})
-	return watermark, err
+	return rejects, err
 }
 
 func (w flakyWriter) Maintain(ctx context.Context) error {

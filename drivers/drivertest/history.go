@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"github.com/google/go-cmp/cmp"
+
 	"millrace/ingest"
 )
 
@@ -156,17 +158,31 @@ func (h *history) flush() {
 
 func (h *history) tryFlush() error {
 	h.t.Helper()
-	watermark, err := h.writer.Flush(h.t.Context())
-	h.did.note("flush     %v, %v", watermark, outcome(err))
+	watermark := h.watermark()
+	rejects, err := h.writer.Flush(h.t.Context(), watermark)
+	h.did.note("flush     %v, %v", watermark.Offset, outcome(err))
 	if err != nil {
 		return err
 	}
-	if want := max(h.flushed, h.end(h.next)); watermark != want {
-		h.fatalf("a flush of everything up to %d returns %d", want, watermark)
+	if len(rejects) > 0 {
+		h.fatalf("a flush of what was applied rejects %d entries", len(rejects))
 	}
-	h.show(watermark)
+	h.show(watermark.Offset)
 	return nil
 }
+
+// watermark is that of everything applied.
+func (h *history) watermark() ingest.Watermark {
+	at := ingest.Watermark{Log: suiteLog}
+	for i := range h.log[:h.next] {
+		at.Take(&h.log[i])
+	}
+	at.Offset = max(at.Offset, h.flushed)
+	return at
+}
+
+// suiteLog is the log that histories pretend to come from.
+var suiteLog = ingest.LogID{ID: "drivertest"}
 
 // show gives the oracle what is before a watermark.
 func (h *history) show(watermark ingest.Offset) {
@@ -179,7 +195,7 @@ func (h *history) show(watermark ingest.Offset) {
 	if _, err := h.judge.Apply(context.Background(), h.log[h.shown:to]); err != nil {
 		h.fatalf("the oracle: %v", err)
 	}
-	if _, err := h.judge.Flush(context.Background()); err != nil {
+	if _, err := h.judge.Flush(context.Background(), ingest.Watermark{Offset: watermark}); err != nil {
 		h.fatalf("the oracle: %v", err)
 	}
 	h.shown = to
@@ -200,11 +216,13 @@ func (h *history) open(redeliver int) {
 
 func (h *history) tryOpen(redeliver int) error {
 	h.t.Helper()
-	writer, watermark, err := h.driver.Open(h.t.Context(), h.sack)
+	writer, stored, err := h.driver.Open(h.t.Context(), h.sack)
+	watermark := stored.Offset
 	h.did.note("open      at %v, %v", watermark, outcome(err))
 	if err != nil {
 		return err
 	}
+	h.compareStored(stored)
 	if watermark < h.flushed {
 		h.fatalf("the sack opens at %d, and was flushed up to %d", watermark, h.flushed)
 	}
@@ -216,6 +234,21 @@ func (h *history) tryOpen(redeliver int) error {
 		return h.tryDeliver(from, h.next)
 	}
 	return nil
+}
+
+// compareStored wants a watermark as it was flushed.
+func (h *history) compareStored(stored ingest.Watermark) {
+	h.t.Helper()
+	if stored.Offset == 0 {
+		return
+	}
+	want := ingest.Watermark{Log: suiteLog}
+	for i := range h.log[:h.place(stored.Offset)] {
+		want.Take(&h.log[i])
+	}
+	if diff := cmp.Diff(want, stored); diff != "" {
+		h.fatalf("the sack opens with another watermark than it was flushed with (-want +got): %s", diff)
+	}
 }
 
 // abandon gives the present owner up, as a crash would.

@@ -23,7 +23,7 @@ var mutants = []mutant{
 	{"shows before Flush", "Contract/^nothing_is_visible_before_Flush$", func(d *naive.Driver) ingest.Driver {
 		return mutantDriver{lateDriver: d, apply: func(w ingest.SackWriter, records []ingest.Delivery) ([]ingest.Reject, error) {
 			rejects, err := w.Apply(context.Background(), records)
-			w.Flush(context.Background())
+			w.Flush(context.Background(), ingest.Watermark{Offset: records[len(records)-1].Offset + 1})
 			return rejects, err
 		}}
 	}},
@@ -37,34 +37,31 @@ var mutants = []mutant{
 				}
 				return nil, nil
 			},
-			flush: func(w ingest.SackWriter) (ingest.Offset, error) {
+			flush: func(w ingest.SackWriter, to ingest.Watermark) error {
 				w.Apply(context.Background(), kept)
 				kept = nil
-				return w.Flush(context.Background())
+				return flush(w, to)
 			}}
 	}},
 	{"forgets who is the owner", "Contract/^an_earlier_owner_is_fenced$", func(d *naive.Driver) ingest.Driver {
-		return mutantDriver{lateDriver: d, flush: func(w ingest.SackWriter) (ingest.Offset, error) {
-			watermark, err := w.Flush(context.Background())
-			if err == ingest.ErrFenced {
-				return watermark, nil
+		return mutantDriver{lateDriver: d, flush: func(w ingest.SackWriter, to ingest.Watermark) error {
+			if err := flush(w, to); err != ingest.ErrFenced {
+				return err
 			}
-			return watermark, err
+			return nil
 		}}
 	}},
 	{"applies records again", "Contract/^a_record_delivered_again_changes_nothing$", func(d *naive.Driver) ingest.Driver {
-		next, watermark := ingest.Offset(1000), ingest.Offset(0)
+		next := ingest.Offset(1000)
 		return mutantDriver{lateDriver: d,
 			apply: func(w ingest.SackWriter, records []ingest.Delivery) ([]ingest.Reject, error) {
 				for i := range records {
-					watermark = max(watermark, records[i].Offset+1)
 					records[i].Offset, next = next, next+1
 				}
 				return w.Apply(context.Background(), records)
 			},
-			flush: func(w ingest.SackWriter) (ingest.Offset, error) {
-				_, err := w.Flush(context.Background())
-				return watermark, err
+			flush: func(w ingest.SackWriter, to ingest.Watermark) error {
+				return flush(w, to)
 			}}
 	}},
 	{"brings the dead back", "Meaning/^a_deleted_metric_stays_gone$", func(d *naive.Driver) ingest.Driver {
@@ -84,19 +81,18 @@ var mutants = []mutant{
 				kept = append(kept, clone(records)...)
 				return nil, nil
 			},
-			flush: func(w ingest.SackWriter) (watermark ingest.Offset, err error) {
+			flush: func(w ingest.SackWriter, to ingest.Watermark) error {
 				for _, r := range kept {
 					for i, e := range r.Record.Entries {
 						part := r
 						part.Offset = 100*r.Offset + ingest.Offset(i)
 						part.Record.Entries = []ingest.Entry{e}
 						w.Apply(context.Background(), []ingest.Delivery{part})
-						w.Flush(context.Background())
+						flush(w, ingest.Watermark{Offset: part.Offset + 1})
 					}
-					watermark = r.Offset + 1
 				}
 				kept = nil
-				return watermark, nil
+				return flush(w, to)
 			}}
 	}},
 	{"loses a bit", "Random/^low$", func(d *naive.Driver) ingest.Driver {
@@ -152,7 +148,7 @@ var mutants = []mutant{
 	}},
 	{"judges entries one by one", "Meaning/^several_entries_of_one_metric$", func(d *naive.Driver) ingest.Driver {
 		const most = 10 // entries of a record
-		unscale := func(watermark ingest.Offset) ingest.Offset { return (watermark + most - 1) / most }
+		unscale := func(at *ingest.Watermark) { at.Offset = (at.Offset + most - 1) / most }
 		return mutantDriver{lateDriver: d, opened: unscale,
 			apply: func(w ingest.SackWriter, records []ingest.Delivery) ([]ingest.Reject, error) {
 				for _, r := range records {
@@ -165,9 +161,9 @@ var mutants = []mutant{
 				}
 				return nil, nil
 			},
-			flush: func(w ingest.SackWriter) (ingest.Offset, error) {
-				watermark, err := w.Flush(context.Background())
-				return unscale(watermark), err
+			flush: func(w ingest.SackWriter, to ingest.Watermark) error {
+				to.Offset *= most
+				return flush(w, to)
 			}}
 	}},
 }
@@ -217,39 +213,39 @@ type lateDriver interface {
 // A mutantDriver does one thing differently.
 type mutantDriver struct {
 	lateDriver
-	opened func(ingest.Offset) ingest.Offset
+	opened func(*ingest.Watermark)
 	apply  func(ingest.SackWriter, []ingest.Delivery) ([]ingest.Reject, error)
-	flush  func(ingest.SackWriter) (ingest.Offset, error)
+	flush  func(ingest.SackWriter, ingest.Watermark) error
 	ask    func(*ingest.Query)
 	read   func(ingest.Query, []ingest.Measure) []ingest.Measure
 }
 
-func (d mutantDriver) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWriter, ingest.Offset, error) {
+func (d mutantDriver) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWriter, ingest.Watermark, error) {
 	w, watermark, err := d.lateDriver.Open(ctx, sack)
 	if err != nil {
-		return nil, 0, err
+		return nil, ingest.Watermark{}, err
 	}
 	if d.opened != nil {
-		watermark = d.opened(watermark)
+		d.opened(&watermark)
 	}
 	return mutantWriter{w, d}, watermark, nil
 }
 
-func (d mutantDriver) Read(ctx context.Context, queries []ingest.Query, dst [][]ingest.Measure) error {
+func (d mutantDriver) Read(ctx context.Context, queries []ingest.Query, dst [][]ingest.Measure, _ ingest.Position) (ingest.Position, error) {
 	for i, q := range queries {
 		if d.ask != nil {
 			d.ask(&q)
 		}
 		rows := make([][]ingest.Measure, 1)
-		if err := d.lateDriver.Read(ctx, []ingest.Query{q}, rows); err != nil {
-			return err
+		if _, err := d.lateDriver.Read(ctx, []ingest.Query{q}, rows, nil); err != nil {
+			return nil, err
 		}
 		if d.read != nil {
 			rows[0] = d.read(q, rows[0])
 		}
 		dst[i] = append(dst[i], rows[0]...)
 	}
-	return ctx.Err()
+	return nil, ctx.Err()
 }
 
 type mutantWriter struct {
@@ -264,9 +260,14 @@ func (w mutantWriter) Apply(ctx context.Context, records []ingest.Delivery) ([]i
 	return w.d.apply(w.SackWriter, records)
 }
 
-func (w mutantWriter) Flush(ctx context.Context) (ingest.Offset, error) {
+func (w mutantWriter) Flush(ctx context.Context, to ingest.Watermark) ([]ingest.Reject, error) {
 	if w.d.flush == nil {
-		return w.SackWriter.Flush(ctx)
+		return w.SackWriter.Flush(ctx, to)
 	}
-	return w.d.flush(w.SackWriter)
+	return nil, w.d.flush(w.SackWriter, to)
+}
+
+func flush(w ingest.SackWriter, to ingest.Watermark) error {
+	_, err := w.Flush(context.Background(), to)
+	return err
 }

@@ -90,7 +90,7 @@ func (h *history) usurp(p profile) {
 // wantFenced flushes a writer that has something to flush and no right to.
 func (h *history) wantFenced(old ingest.SackWriter) {
 	h.t.Helper()
-	_, err := old.Flush(h.t.Context())
+	_, err := old.Flush(h.t.Context(), ingest.Watermark{Offset: h.end(len(h.log))})
 	h.did.note("flush     by an earlier owner: %v", outcome(err))
 	if !errors.Is(err, ingest.ErrFenced) {
 		h.fatalf("an earlier owner's flush returns %v, want ErrFenced", err)

@@ -274,7 +274,7 @@ func replay(t *testing.T, v vector) {
 			if _, err := w.Apply(t.Context(), []ingest.Delivery{{Offset: ingest.Offset(i), Record: record}}); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := w.Flush(t.Context()); err != nil {
+			if _, err := w.Flush(t.Context(), ingest.Watermark{Offset: ingest.Offset(i) + 1}); err != nil {
 				t.Fatal(err)
 			}
 		default: // splits, raw: how it stores is its own business
@@ -322,7 +322,7 @@ func read(t *testing.T, d *Driver, policy *ingest.ArchivePolicy, r *goldenRead) 
 		}
 		q.Granularity = g
 		dst := make([][]ingest.Measure, 1)
-		if err := d.Read(t.Context(), []ingest.Query{q}, dst); err != nil {
+		if _, err := d.Read(t.Context(), []ingest.Query{q}, dst, nil); err != nil {
 			t.Fatal(err)
 		}
 		for _, m := range dst[0] {

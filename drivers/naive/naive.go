@@ -30,7 +30,8 @@ var (
 // A sack is what has been flushed of one, and by whom the next flush may be.
 type sack struct {
 	owner   *writer
-	applied ingest.Offset // the watermark
+	applied ingest.Watermark
+	owners  uint64 // how many there have been
 }
 
 // A history is everything that was ever recorded of one metric.
@@ -53,47 +54,60 @@ func New(policies ingest.Policies) *Driver {
 }
 
 // Open makes the caller the owner of a sack; see ingest.Driver.
-func (d *Driver) Open(ctx context.Context, number ingest.Sack) (ingest.SackWriter, ingest.Offset, error) {
+func (d *Driver) Open(ctx context.Context, number ingest.Sack) (ingest.SackWriter, ingest.Watermark, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.usable(ctx); err != nil {
-		return nil, 0, err
+		return nil, ingest.Watermark{}, err
 	}
 	s := d.sacks[number]
 	if s == nil {
 		s = &sack{}
 		d.sacks[number] = s
 	}
-	s.owner = &writer{driver: d, sack: s, next: s.applied}
-	return s.owner, s.applied, nil
+	s.owners++
+	s.owner = &writer{driver: d, sack: s, epoch: s.owners, next: s.applied.Offset}
+	return s.owner, s.applied.Clone(), nil
 }
 
 // Read aggregates everything that has been flushed; see ingest.Driver.
-func (d *Driver) Read(ctx context.Context, queries []ingest.Query, dst [][]ingest.Measure) error {
+func (d *Driver) Read(ctx context.Context, queries []ingest.Query, dst [][]ingest.Measure, at ingest.Position) (ingest.Position, error) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	if err := d.usable(ctx); err != nil {
-		return err
+		return nil, err
+	}
+	shown := make(ingest.Position, len(at))
+	for i, need := range at {
+		if s := d.sacks[ingest.Sack(i)]; s != nil {
+			shown[i] = s.applied.Offset
+		}
+		if shown[i] < need {
+			return nil, ingest.ErrBehind
+		}
 	}
 	for i := range queries {
 		if h := d.metrics[queries[i].Metric]; h != nil && len(h.raw) > 0 {
 			dst[i] = h.answer(&queries[i], dst[i])
 		}
 	}
-	return nil
+	return shown, nil
 }
 
-// Watermark returns how far a sack has been applied; see ingest.Watermarker.
-func (d *Driver) Watermark(ctx context.Context, number ingest.Sack) (ingest.Offset, error) {
+// Watermarks returns how far sacks have been applied; see ingest.Watermarker.
+func (d *Driver) Watermarks(ctx context.Context, sacks []ingest.Sack, dst []ingest.Offset) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	if err := d.usable(ctx); err != nil {
-		return 0, err
+		return err
 	}
-	if s := d.sacks[number]; s != nil {
-		return s.applied, nil
+	for i, number := range sacks {
+		dst[i] = 0
+		if s := d.sacks[number]; s != nil {
+			dst[i] = s.applied.Offset
+		}
 	}
-	return 0, nil
+	return nil
 }
 
 // Late counts what was dropped; see ingest.LateReader.
@@ -160,7 +174,7 @@ func (h *history) newest() (int64, bool) {
 func (h *history) answer(q *ingest.Query, dst []ingest.Measure) []ingest.Measure {
 	g := int64(q.Granularity)
 	newest, _ := h.newest()
-	timespan := int64(0)
+	timespan, rows := int64(0), 0
 	for _, d := range q.Policy.Definitions {
 		if d.Granularity == q.Granularity {
 			timespan = int64(d.Timespan)
@@ -169,8 +183,9 @@ func (h *history) answer(q *ingest.Query, dst []ingest.Measure) []ingest.Measure
 	for _, row := range aggregate(h.raw, g, q.Method) {
 		expired := timespan > 0 && row.Time <= bucketOf(newest, g)-timespan
 		begun := q.From < g+ingest.MinTime || bucketOf(q.From, g) <= row.Time
-		if begun && row.Time < q.To && !expired {
+		if begun && row.Time < q.To && !expired && (q.Limit == 0 || rows < q.Limit) {
 			dst = append(dst, row)
+			rows++
 		}
 	}
 	return dst

@@ -55,8 +55,8 @@ func (s *story) apply(r ingest.Record) {
 		s.t.Fatal(err)
 	}
 	s.offset++
-	if watermark, err := s.writer.Flush(s.t.Context()); err != nil || watermark != s.offset {
-		s.t.Fatalf("flushed up to %d, %v; want %d", watermark, err, s.offset)
+	if _, err := s.writer.Flush(s.t.Context(), ingest.Watermark{Offset: s.offset}); err != nil {
+		s.t.Fatal(err)
 	}
 }
 
@@ -69,7 +69,7 @@ func (s *story) rows(g time.Duration, m ingest.Method, from, to int64) []ingest.
 	s.t.Helper()
 	dst := make([][]ingest.Measure, 1)
 	q := ingest.Query{Policy: s.policy, Granularity: g, Method: m, From: from, To: to}
-	if err := s.driver.Read(s.t.Context(), []ingest.Query{q}, dst); err != nil {
+	if _, err := s.driver.Read(s.t.Context(), []ingest.Query{q}, dst, nil); err != nil {
 		s.t.Fatal(err)
 	}
 	return dst[0]
@@ -196,7 +196,7 @@ func TestUnknownPolicy(t *testing.T) {
 	if diff := cmp.Diff([]ingest.Reject{{Offset: 0, Entry: 0, Reason: `archive policy "gone" does not exist`}}, rejects); diff != "" || err != nil {
 		t.Error(diff, err)
 	}
-	if _, err := s.writer.Flush(t.Context()); err != nil {
+	if _, err := s.writer.Flush(t.Context(), ingest.Watermark{Offset: 1}); err != nil {
 		t.Fatal(err)
 	}
 	s.want(time.Hour, ingest.Sum, m(0, 1))
@@ -211,10 +211,10 @@ func TestFencing(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, watermark, err := s.driver.Open(t.Context(), 0)
-	if err != nil || watermark != 1 {
-		t.Fatalf("opened at %d, %v; want 1", watermark, err)
+	if err != nil || watermark.Offset != 1 {
+		t.Fatalf("opened at %d, %v; want 1", watermark.Offset, err)
 	}
-	if _, err := first.Flush(t.Context()); !errors.Is(err, ingest.ErrFenced) {
+	if _, err := first.Flush(t.Context(), ingest.Watermark{Offset: 2}); !errors.Is(err, ingest.ErrFenced) {
 		t.Errorf("%v, want ErrFenced", err)
 	}
 	if first.Buffered() != 0 {

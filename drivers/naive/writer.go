@@ -14,6 +14,7 @@ import (
 type writer struct {
 	driver *Driver
 	sack   *sack
+	epoch  uint64
 	closed bool
 	next   ingest.Offset // everything before it has been applied
 	buffer []record
@@ -77,16 +78,16 @@ func (w *writer) keep(ctx context.Context, d *ingest.Delivery) ([]ingest.Reject,
 }
 
 // Flush records what was applied; see ingest.SackWriter.
-func (w *writer) Flush(ctx context.Context) (ingest.Offset, error) {
+func (w *writer) Flush(ctx context.Context, to ingest.Watermark) ([]ingest.Reject, error) {
 	if err := w.usable(ctx); err != nil {
-		return 0, err
+		return nil, err
 	}
 	d := w.driver
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if w.sack.owner != w {
 		w.buffer = nil
-		return 0, ingest.ErrFenced
+		return nil, ingest.ErrFenced
 	}
 	for _, r := range w.buffer {
 		switch r.kind {
@@ -97,9 +98,27 @@ func (w *writer) Flush(ctx context.Context) (ingest.Offset, error) {
 		}
 	}
 	w.buffer = nil
-	w.sack.applied = w.next
-	return w.next, nil
+	if to.Offset > w.sack.applied.Offset {
+		w.sack.applied = to.Clone()
+	}
+	return nil, nil
 }
+
+// Confirm returns the watermark; see ingest.SackWriter.
+func (w *writer) Confirm(ctx context.Context) (ingest.Offset, error) {
+	w.driver.mu.RLock()
+	defer w.driver.mu.RUnlock()
+	if err := w.driver.usable(ctx); err != nil {
+		return 0, err
+	}
+	if w.sack.owner != w {
+		return 0, ingest.ErrFenced
+	}
+	return w.sack.applied.Offset, nil
+}
+
+// Epoch counts the sack's owners.
+func (w *writer) Epoch() uint64 { return w.epoch }
 
 // record judges all entries of one record against the state before it, and only
 // then changes it. The caller holds mu.

@@ -59,7 +59,7 @@ func drain(t *testing.T, l *Log, sack ingest.Sack, from ingest.Offset) []ackedRe
 		buf ingest.Deliveries
 	)
 	for {
-		if records, _ := l.Backlog(sack, from); records == 0 {
+		if b, _ := l.Backlog(t.Context(), sack, from); b.Records == 0 {
 			return got
 		}
 		if err := l.Fetch(t.Context(), sack, from, &buf); err != nil {

@@ -262,8 +262,8 @@ func TestFullDisk(t *testing.T) {
 		if _, err := appendTo(l, 0, 1, 1); err != nil {
 			t.Errorf("with room again Append returned %v", err)
 		}
-		if records, _ := l.Backlog(0, 0); records != int64(n+1) {
-			t.Errorf("there are %d records, want %d", records, n+1)
+		if b, _ := l.Backlog(t.Context(), 0, 0); b.Records != int64(n+1) {
+			t.Errorf("there are %d records, want %d", b.Records, n+1)
 		}
 		if err := l.Close(); err != nil {
 			t.Error(err)

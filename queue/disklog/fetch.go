@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	fetchBytes = 1 << 20  // of payload in one Fetch, roughly; at least one record
+	fetchBytes = 1 << 20  // of payload in one Fetch at most, roughly; at least one record
 	readGap    = 16 << 10 // bytes between two frames that are read rather than skipped
 	readSpan   = 1 << 20  // bytes of one read; at least one frame
 )
@@ -24,6 +24,7 @@ type fetchScratch struct {
 	decoder queue.Decoder
 	frames  []tailFrame
 	span    []byte
+	limit   int // bytes of payload to fetch
 }
 
 // Fetch waits for records of the sack at or after from and reads some: about
@@ -38,6 +39,10 @@ func (l *Log) Fetch(ctx context.Context, sack ingest.Sack, from ingest.Offset, d
 	}
 	scratch := l.scratch.Get().(*fetchScratch)
 	defer l.scratch.Put(scratch)
+	scratch.limit = fetchBytes
+	if dst.Limit > 0 {
+		scratch.limit = min(fetchBytes, dst.Limit)
+	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -94,6 +99,9 @@ func (l *Log) check(sack ingest.Sack, from ingest.Offset) error {
 	if from > 0 && int64(from) < l.origin {
 		return fmt.Errorf("%w: this log begins at %d, so the offset is from another log", ingest.ErrGone, l.origin)
 	}
+	if int64(from) == l.origin { // from the beginning
+		return nil
+	}
 	var end ingest.Offset
 	if n := len(l.segments); n > 0 {
 		if from <= l.segments[n-1].base() {
@@ -124,7 +132,7 @@ func (l *Log) checkGaps(from ingest.Offset) error {
 // take copies the first frames, as many as one Fetch returns.
 func (s *fetchScratch) take(frames []tailFrame) {
 	bytes, n := 0, 0
-	for n < len(frames) && bytes < fetchBytes {
+	for n < len(frames) && bytes < s.limit {
 		bytes += int(frames[n].length)
 		n++
 	}
@@ -146,7 +154,7 @@ func (l *Log) decode(dst *ingest.Deliveries, scratch *fetchScratch) {
 // fetchFromFile reads the sack's next frames from the segment that holds them, and
 // says from where to go on when there were none.
 func (l *Log) fetchFromFile(sack ingest.Sack, from ingest.Offset, dst *ingest.Deliveries, scratch *fetchScratch) (next ingest.Offset, err error) {
-	seg, frames, last, err := l.framesFrom(sack, from)
+	seg, frames, last, err := l.framesFrom(sack, from, scratch.limit)
 	if err == nil && len(frames) > 0 {
 		last = seg.base() + ingest.Offset(frames[len(frames)-1].at)
 		err = l.readFrames(seg, sack, frames, dst, scratch)
@@ -170,7 +178,7 @@ func (l *Log) isForgotten(seg *segment) bool {
 
 // framesFrom returns where the sack's next frames are, as many as one Fetch takes.
 // When there are none, everything up to last can be left out.
-func (l *Log) framesFrom(sack ingest.Sack, from ingest.Offset) (seg *segment, frames []frameAt, last ingest.Offset, err error) {
+func (l *Log) framesFrom(sack ingest.Sack, from ingest.Offset, limit int) (seg *segment, frames []frameAt, last ingest.Offset, err error) {
 	l.indexing.Lock() // one segment at a time is read for its index
 	defer l.indexing.Unlock()
 	l.mu.Lock()
@@ -194,7 +202,7 @@ func (l *Log) framesFrom(sack ingest.Sack, from ingest.Offset) (seg *segment, fr
 	seg.fetched = l.fetches
 	frames = seg.from(sack, from)
 	bytes, n := 0, 0
-	for n < len(frames) && bytes < fetchBytes {
+	for n < len(frames) && bytes < limit {
 		bytes += int(frames[n].length)
 		n++
 	}

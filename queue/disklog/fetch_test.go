@@ -85,8 +85,8 @@ func TestEveryPath(t *testing.T) {
 					t.Fatalf("%+v, round %d: sack %d has %d records, want %d", config, round, s, len(got), len(want))
 				}
 				for i := 0; i < len(want); i += 7 {
-					if got, _ := l.Backlog(ingest.Sack(s), want[i].offset); got != int64(len(want)-i) {
-						t.Fatalf("%+v, round %d: backlog of sack %d from record %d is %d, want %d", config, round, s, i, got, len(want)-i)
+					if b, _ := l.Backlog(t.Context(), ingest.Sack(s), want[i].offset); b.Records != int64(len(want)-i) {
+						t.Fatalf("%+v, round %d: backlog of sack %d from record %d is %d, want %d", config, round, s, i, b.Records, len(want)-i)
 					}
 				}
 			}
@@ -98,8 +98,8 @@ func TestEveryPath(t *testing.T) {
 				}
 			}
 			l.mu.Unlock()
-			if records, size := l.Backlog(0, all[0][len(all[0])/2].offset); records < 1 || records > int64(len(all[0])) || size < 1 {
-				t.Errorf("%+v: the estimate is %d records of %d bytes", config, records, size)
+			if b, _ := l.Backlog(t.Context(), 0, all[0][len(all[0])/2].offset); b.Records < 1 || b.Records > int64(len(all[0])) || b.Bytes < 1 {
+				t.Errorf("%+v: the estimate is %d records of %d bytes", config, b.Records, b.Bytes)
 			}
 			if round == 0 {
 				if err := l.Close(); err != nil {

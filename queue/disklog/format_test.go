@@ -107,7 +107,8 @@ func FuzzSegment(f *testing.F) {
 		defer l.Close()
 		records := int64(0)
 		for s := range ingest.Sack(4) {
-			n, _ := l.Backlog(s, 0)
+			b, _ := l.Backlog(t.Context(), s, 0)
+			n := b.Records
 			records += n
 		}
 		if verifyErr != nil || report.Records != records {

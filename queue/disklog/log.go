@@ -44,6 +44,7 @@ type Log struct {
 
 	mu        sync.Mutex
 	closed    bool
+	id        string // random, of the folder's life
 	origin    int64
 	segments  []*segment // oldest first; the last one is written to when active is set
 	active    *segment
@@ -104,7 +105,7 @@ func (l *Log) seal() error {
 
 // manifest describes the log as it is. The caller holds layout and mu.
 func (l *Log) manifest() *manifest {
-	m := &manifest{Format: formatVersion, Sacks: l.sacks, Origin: l.origin, Forgotten: l.forgotten}
+	m := &manifest{Format: formatVersion, ID: l.id, Sacks: l.sacks, Origin: l.origin, Forgotten: l.forgotten}
 	for _, seg := range l.segments {
 		listed := listedSegment{File: seg.name, Bytes: seg.size}
 		if seg == l.active {
@@ -133,15 +134,47 @@ func (l *Log) End(context.Context) (ingest.Position, error) {
 // Backlog counts the records of the sack at or after from, and their bytes,
 // without reading files: exactly, unless the log is so far ahead that it no longer
 // keeps in memory where each record of that place is; then it estimates.
-func (l *Log) Backlog(sack ingest.Sack, from ingest.Offset) (records, bytes int64) {
+func (l *Log) Backlog(_ context.Context, sack ingest.Sack, from ingest.Offset) (b ingest.Backlog, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := len(l.segments) - 1; i >= 0 && l.segments[i].end() > from; i-- {
-		r, b := l.segments[i].backlog(sack, from)
-		records += r
-		bytes += b
+		records, bytes := l.segments[i].backlog(sack, from)
+		b.Records += records
+		b.Bytes += bytes
 	}
-	return records, bytes
+	return b, nil
+}
+
+// Log says which log this is: the folder's id, and the position that every one of its
+// offsets is after.
+func (l *Log) Log() ingest.LogID {
+	return ingest.LogID{ID: "disklog:" + l.id, Base: ingest.Offset(l.origin)}
+}
+
+// Check says whether the log goes on where a watermark ends. That the last record
+// applied is no longer there is no reason for alarm: it has been forgotten, or a crash
+// has cut it off, and no other will ever stand at its offset. One that stands there and
+// is another is.
+func (l *Log) Check(ctx context.Context, sack ingest.Sack, at ingest.Watermark) error {
+	l.mu.Lock()
+	err := l.check(sack, at.Offset)
+	held := at.Last.Offset >= l.forgotten[sack] && at.Last.Offset < l.last[sack]
+	l.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("cannot go on in sack %d at offset %d: %w", sack, at.Offset, err)
+	}
+	if at.Last == (ingest.Fingerprint{}) || !held {
+		return nil
+	}
+	var found ingest.Deliveries
+	found.Limit = 1
+	if err := l.Fetch(ctx, sack, at.Last.Offset, &found); err != nil {
+		return err
+	}
+	if d := &found.List[0]; d.Offset == at.Last.Offset && ingest.FingerprintOf(d) != at.Last {
+		return fmt.Errorf("sack %d has another record at offset %d than the one that was applied: %w", sack, d.Offset, ingest.ErrForeign)
+	}
+	return nil
 }
 
 // Room returns the bytes of the log's segments, and how many more the disk and

@@ -13,8 +13,11 @@ import (
 )
 
 // reopenable is a log that queuetest can open again.
+// An openedLog is a Log; embedded, its name does not hide the method of that name.
+type openedLog = Log
+
 type reopenable struct {
-	*Log
+	*openedLog
 	fs     disk.FS
 	config Config
 }
@@ -34,7 +37,7 @@ func tryOpen(t testing.TB, fsys disk.FS, dir string, sacks int, config Config) (
 }
 
 func (r reopenable) Reopen(t *testing.T) queuetest.Queue {
-	r.Log = openLog(t, r.fs, r.dir, r.sacks, r.config)
+	r.openedLog = openLog(t, r.fs, r.dir, r.sacks, r.config)
 	return r
 }
 

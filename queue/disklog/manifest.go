@@ -31,6 +31,7 @@ const (
 // it does not list does not count.
 type manifest struct {
 	Format    int             `json:"format"`
+	ID        string          `json:"id"`
 	Sacks     int             `json:"sacks"`
 	Origin    int64           `json:"origin"`    // every position of the log is after it
 	Forgotten []ingest.Offset `json:"forgotten"` // per sack: the watermark of the records that were removed

@@ -1,6 +1,7 @@
 package disklog
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -68,7 +69,7 @@ func (l *Log) open(meter metric.Meter) error {
 	if m.Sacks != l.sacks {
 		return fmt.Errorf("it has %d sacks, and %d are configured: the number can't change", m.Sacks, l.sacks)
 	}
-	l.origin, l.forgotten = m.Origin, m.Forgotten
+	l.id, l.origin, l.forgotten = m.ID, m.Origin, m.Forgotten
 	copy(l.last, m.Forgotten)
 	if err := l.sweep(m); err != nil {
 		return err
@@ -107,7 +108,7 @@ func (l *Log) readManifest() (*manifest, error) {
 	if err == nil {
 		return m, nil
 	}
-	fresh := &manifest{Format: formatVersion, Sacks: l.sacks, Origin: time.Now().UnixNano(), Forgotten: make([]ingest.Offset, l.sacks)}
+	fresh := &manifest{Format: formatVersion, ID: rand.Text(), Sacks: l.sacks, Origin: time.Now().UnixNano(), Forgotten: make([]ingest.Offset, l.sacks)}
 	if isMissing(err) {
 		return fresh, fresh.write(l.fs, l.dir)
 	}

@@ -17,6 +17,9 @@ type DamageError struct {
 	Reason string
 }
 
+// Is says that damage is ingest.ErrDamaged.
+func (e *DamageError) Is(target error) bool { return target == ingest.ErrDamaged }
+
 func (e *DamageError) Error() string {
 	where := ""
 	if e.At >= 0 {

@@ -83,8 +83,8 @@ func testOffsets(t *testing.T, open opener) {
 		t.Errorf("End is %v, %v; want it behind %d", end, err, offsets[2])
 	}
 	nothing(t, q, 1, end[1])
-	if records, _ := q.Backlog(1, end[1]); records != 0 {
-		t.Errorf("%d records behind the end", records)
+	if b, err := q.Backlog(deadline(t), 1, end[1]); err != nil || b.Records != 0 {
+		t.Errorf("%d records behind the end, %v", b.Records, err)
 	}
 }
 
@@ -287,9 +287,9 @@ func testBacklog(t *testing.T, open opener) {
 	q := open(t, 2)
 	check := func(when string, sack ingest.Sack, from ingest.Offset, want int64) {
 		t.Helper()
-		records, bytes := q.Backlog(sack, from)
-		if records != want || (bytes > 0) != (want > 0) {
-			t.Errorf("%s: backlog of sack %d from %d is %d records of %d bytes, want %d", when, sack, from, records, bytes, want)
+		b, err := q.Backlog(deadline(t), sack, from)
+		if err != nil || b.Records != want || (b.Bytes > 0) != (want > 0) {
+			t.Errorf("%s: backlog of sack %d from %d is %+v, %v; want %d records", when, sack, from, b, err, want)
 		}
 	}
 	check("empty", 1, 0, 0)
@@ -367,7 +367,7 @@ func testConcurrent(t *testing.T, open opener) {
 					from = d.Offset + 1
 				}
 				q.Applied(ingest.Sack(s), from)
-				q.Backlog(ingest.Sack(s), from)
+				q.Backlog(t.Context(), ingest.Sack(s), from)
 			}
 		})
 	}
