@@ -29,6 +29,7 @@ type Load struct {
 	URL      string            // of the server, with its prefix
 	User     string            // for basic authentication
 	Metrics  []ingest.MetricID // whose measures are sent, in turn
+	Batch    *ResourceBatch    // in place of Metrics: they are posted by resource and name
 	Series   int               // metrics per request
 	Measures int               // measures per metric and request
 	Clients  int               // requests at the same time
@@ -41,16 +42,26 @@ type Load struct {
 
 func (l *Load) validate() error {
 	switch {
-	case len(l.Metrics) == 0 || l.Series < 1 || l.Measures < 1 || l.Clients < 1:
+	case l.metrics() < 1 || l.Series < 1 || l.Measures < 1 || l.Clients < 1:
 		return errors.New("metrics, series, measures and clients must be at least 1")
-	case l.Series > len(l.Metrics):
-		return fmt.Errorf("a request can't carry %d of %d metrics", l.Series, len(l.Metrics))
+	case l.Series > l.metrics():
+		return fmt.Errorf("a request can't carry %d of %d metrics", l.Series, l.metrics())
+	case l.Batch != nil && l.Batch.validate() != nil:
+		return l.Batch.validate()
 	case l.Requests == 0 && l.Duration == 0:
 		return errors.New("neither a number of requests nor a duration is given")
 	case l.Step <= 0:
 		return errors.New("the step between measures must be positive")
 	}
 	return nil
+}
+
+// metrics is how many there are.
+func (l *Load) metrics() int {
+	if l.Batch != nil {
+		return l.Batch.Metrics
+	}
+	return len(l.Metrics)
 }
 
 // Live is what has happened so far.
@@ -120,7 +131,7 @@ func Run(ctx context.Context, load Load, progress func(Live)) (Result, error) {
 		defer cancel()
 	}
 	r := &runner{
-		Load: load, stop: stop, began: time.Now(), groups: (len(load.Metrics) + load.Series - 1) / load.Series,
+		Load: load, stop: stop, began: time.Now(), groups: (load.metrics() + load.Series - 1) / load.Series,
 		auth: "Basic " + base64.StdEncoding.EncodeToString([]byte(load.User+":")), http: newHTTPClient(load.Clients),
 	}
 	defer r.http.CloseIdleConnections()
@@ -189,30 +200,39 @@ func (r *runner) pace(n int64) bool {
 // every round brings each metric's next measures.
 func (r *runner) body(dst []byte, n int64, random *rand.Rand) ([]byte, int) {
 	round, group := n/int64(r.groups), int(n%int64(r.groups))
-	metrics := r.Metrics[group*r.Series : min((group+1)*r.Series, len(r.Metrics))]
+	from, to := group*r.Series, min((group+1)*r.Series, r.metrics())
 	first := r.Start.UnixNano() + round*int64(r.Measures)*int64(r.Step)
+	measures := func(dst []byte) []byte { return r.measuresFrom(dst, first, random) }
+	if r.Batch != nil {
+		return r.Batch.body(dst, from, to, measures), (to - from) * r.Measures
+	}
 	dst = append(dst, '{')
-	for i, id := range metrics {
+	for i, id := range r.Metrics[from:to] {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
 		dst = append(dst, '"')
 		dst = id.AppendText(dst)
-		dst = append(dst, `":[`...)
-		for j := range r.Measures {
-			if j > 0 {
-				dst = append(dst, ',')
-			}
-			dst = append(dst, `{"timestamp":"`...)
-			dst = gnocchi.AppendTime(dst, first+int64(j)*int64(r.Step))
-			dst = append(dst, `","value":`...)
-			cents := random.Int64N(10_000)
-			dst = strconv.AppendInt(dst, cents/100, 10)
-			dst = append(dst, '.', byte('0'+cents/10%10), byte('0'+cents%10), '}')
-		}
-		dst = append(dst, ']')
+		dst = measures(append(dst, `":`...))
 	}
-	return append(dst, '}'), len(metrics) * r.Measures
+	return append(dst, '}'), (to - from) * r.Measures
+}
+
+// measuresFrom appends the measures of one metric from a time on.
+func (r *runner) measuresFrom(dst []byte, first int64, random *rand.Rand) []byte {
+	dst = append(dst, '[')
+	for j := range r.Measures {
+		if j > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, `{"timestamp":"`...)
+		dst = gnocchi.AppendTime(dst, first+int64(j)*int64(r.Step))
+		dst = append(dst, `","value":`...)
+		cents := random.Int64N(10_000)
+		dst = strconv.AppendInt(dst, cents/100, 10)
+		dst = append(dst, '.', byte('0'+cents/10%10), byte('0'+cents%10), '}')
+	}
+	return append(dst, ']')
 }
 
 // post sends one request until it is taken.
@@ -255,7 +275,7 @@ func (r *runner) post(ctx context.Context, body []byte, measures int) error {
 }
 
 func (r *runner) send(ctx context.Context, body []byte) (status int, header http.Header, text string, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL+"/v1/batch/metrics/measures", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL+r.path(), bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, "", err
 	}
@@ -269,6 +289,14 @@ func (r *runner) send(ctx context.Context, body []byte) (status int, header http
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	return resp.StatusCode, resp.Header, strings.TrimSpace(string(data)), err
+}
+
+// path is what measures are posted to.
+func (l *Load) path() string {
+	if l.Batch != nil {
+		return "/v1/batch/resources/metrics/measures?create_metrics=true"
+	}
+	return "/v1/batch/metrics/measures"
 }
 
 func (r *runner) watch(ctx context.Context, progress func(Live)) {
@@ -295,7 +323,7 @@ func (r *runner) result() Result {
 	}
 	ms := func(q float64) float64 { return float64(r.latency.quantile(q).Microseconds()) / 1000 }
 	return Result{
-		Series: r.Series, Measures: r.Load.Measures, Clients: r.Clients, Metrics: len(r.Metrics),
+		Series: r.Series, Measures: r.Load.Measures, Clients: r.Clients, Metrics: r.metrics(),
 		Requests: r.requests.Load(), Accepted: r.measures.Load(), Refused: r.refused.Load(),
 		Seconds: took, Rate: float64(r.measures.Load()) / took,
 		P50: ms(.5), P90: ms(.9), P99: ms(.99), Max: ms(1), Refusal: refusal,

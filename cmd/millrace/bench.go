@@ -20,6 +20,9 @@ type benchOptions struct {
 	start       string
 	asJSON      bool
 	acceptOnly  bool
+
+	resources   string // prefix of the resources that the metrics are of; none: of none
+	perResource int
 }
 
 func newBench(source *configSource) *cobra.Command {
@@ -42,7 +45,15 @@ latencies and, from the server's /metrics, the CPU time that it took. Measures a
 			if load.Start, err = time.Parse(time.RFC3339, o.start); err != nil {
 				return fmt.Errorf("--start: %w", err)
 			}
-			if load.Metrics, err = benchMetrics(cmd.Context(), c, &o, cmd.ErrOrStderr()); err != nil {
+			if o.resources != "" {
+				load.Batch = &benchmarks.ResourceBatch{
+					Prefix: o.resources, Metrics: o.metrics, PerResource: o.perResource, Policy: o.policy,
+				}
+				err = load.Batch.CreateResources(cmd.Context(), load.URL, load.User)
+			} else {
+				load.Metrics, err = benchMetrics(cmd.Context(), c, &o, cmd.ErrOrStderr())
+			}
+			if err != nil {
 				return err
 			}
 			return runBench(cmd.Context(), load, &o, cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -54,6 +65,8 @@ latencies and, from the server's /metrics, the CPU time that it took. Measures a
 	f.IntVar(&o.metrics, "metrics", 1000, "metrics to send measures of")
 	f.StringVar(&o.policy, "policy", "low", "archive policy of the metrics that are created")
 	f.StringVar(&o.ids, "ids", "", "file that keeps the metrics' ids, so that another run can use them")
+	f.StringVar(&o.resources, "resources", "", "post by resource and name: metrics of resources called so and numbered, created on the way")
+	f.IntVar(&o.perResource, "per-resource", 10, "metrics of each resource")
 	f.IntVar(&load.Series, "series", 100, "metrics per request")
 	f.IntVar(&load.Measures, "measures", 100, "measures per metric and request")
 	f.IntVar(&load.Clients, "clients", 4, "requests at the same time")

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 )
 
 // An importResource is a resource that an import writes metrics of.
@@ -18,20 +20,23 @@ type importResource struct {
 // genericType is the type of resources of which nothing else is said.
 const genericType = "generic"
 
+// ofResource is the resource alone.
+func (t target) ofResource() target {
+	t.metric = ""
+	return t
+}
+
 // prepareResources creates the resources that there aren't yet, and asks how many
 // measures have been late of metrics that this run uses for the first time. Their
 // metrics are created by the batch that brings measures.
 func (s *sender) prepareResources(ctx context.Context, targets []target) error {
-	fresh := make(map[string]target)
+	fresh := make(map[target][]target) // by resource
 	for _, t := range targets {
-		if s.resources[t.resource] == nil && s.bad[t] == nil {
-			fresh[t.resource] = t
+		if r := t.ofResource(); s.resources[r] == nil && s.bad[t] == nil {
+			fresh[r] = append(fresh[r], t)
 		}
 	}
-	var list []target
-	for _, t := range fresh {
-		list = append(list, t)
-	}
+	list := slices.Collect(maps.Keys(fresh))
 	found, bad := make([]*importResource, len(list)), make([]error, len(list))
 	err := each(ctx, len(list), func(ctx context.Context, i int) (err error) {
 		found[i], err = s.resource(ctx, list[i])
@@ -45,11 +50,11 @@ func (s *sender) prepareResources(ctx context.Context, targets []target) error {
 	}
 	for i, t := range list {
 		if found[i] != nil {
-			s.resources[t.resource] = found[i]
+			s.resources[t] = found[i]
 		}
-		for _, other := range targets {
-			if bad[i] != nil && other.resource == t.resource && other.resourceType == t.resourceType {
-				s.bad[other] = bad[i]
+		for _, of := range fresh[t] {
+			if bad[i] != nil {
+				s.bad[of] = bad[i]
 			}
 		}
 	}
@@ -61,7 +66,7 @@ func (s *sender) prepareResources(ctx context.Context, targets []target) error {
 func (s *sender) startCounting(ctx context.Context, targets []target) error {
 	var ids []string
 	for _, t := range targets {
-		if r := s.resources[t.resource]; r != nil {
+		if r := s.resources[t.ofResource()]; r != nil {
 			id := r.metrics[t.metric]
 			if _, used := s.late[id]; id != "" && !used {
 				ids = append(ids, id)
@@ -172,7 +177,7 @@ func (s *sender) countResources(ctx context.Context) error {
 		return errors.Join(errors.New("cannot count what came too late"), err)
 	}
 	for t := range s.positions {
-		if r := s.resources[t.resource]; r != nil && r.metrics[t.metric] != "" {
+		if r := s.resources[t.ofResource()]; r != nil && r.metrics[t.metric] != "" {
 			id := r.metrics[t.metric]
 			if _, known := s.late[id]; !known {
 				s.late[id] = 0

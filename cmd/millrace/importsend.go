@@ -28,7 +28,7 @@ type sender struct {
 	order   []target                    // in the order of first occurrence
 	filled  int
 
-	resources map[string]*importResource // of this run, by the name in the files
+	resources map[target]*importResource // of this run, by targets without a metric
 	bad       map[target]error           // why the server refuses a name
 	late      map[string]uint64          // of each metric of this run, by id: how many were late when it began
 	positions map[target]string          // the position of its last batch
@@ -38,7 +38,7 @@ type sender struct {
 func newSender(c *client, o importOptions, state *importState, errOut io.Writer) sender {
 	return sender{
 		client: c, options: o, state: state, errOut: errOut,
-		entries: make(map[target][]ingest.Measure), resources: make(map[string]*importResource), bad: make(map[target]error),
+		entries: make(map[target][]ingest.Measure), resources: make(map[target]*importResource), bad: make(map[target]error),
 		late: make(map[string]uint64), positions: make(map[target]string),
 	}
 }
