@@ -118,6 +118,8 @@ func failureOf(err error) *failure {
 			return &failure{status: http.StatusConflict, description: e.Error()}
 		case index.ErrInUse:
 			return badRequest(e.Error())
+		case index.ErrChanged:
+			return unavailable(e.Error() + ". Please try again.")
 		}
 	}
 	if e, ok := errors.AsType[*index.InvalidError](err); ok {
@@ -163,6 +165,11 @@ func (q *request) write(f *failure) {
 		h.Set("Allow", f.allow)
 	}
 	h.Del("Preference-Applied")
+	if f.status == http.StatusNotModified { // has no body
+		q.status = f.status
+		q.w.WriteHeader(f.status)
+		return
+	}
 	mediaType := errorType(q.r.Header)
 	body := f.append(nil, mediaType)
 	if f.status == http.StatusUnauthorized {
@@ -270,6 +277,7 @@ var explanations = map[int]string{
 	http.StatusMethodNotAllowed:      "The method is not allowed for this resource.",
 	http.StatusNotAcceptable:         "The resource could not be generated that was acceptable to your browser (content of type application/json is available).",
 	http.StatusRequestTimeout:        "The server has waited too long for the request to be sent by the client.",
+	http.StatusPreconditionFailed:    "A precondition for this request failed.",
 	http.StatusConflict:              "There was a conflict when trying to complete your request.",
 	http.StatusRequestEntityTooLarge: "The body of your request was too large for this server.",
 	http.StatusUnsupportedMediaType:  "The request media type is not supported by this server.",

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -21,7 +22,9 @@ type target struct {
 	id      ingest.MetricID
 	policy  string
 	creator string
+	ended   bool         // its resource has ended
 	metric  index.Metric // whole, when findMetric has looked
+	text    string       // as the path has it
 }
 
 // maxUnit bounds a metric's unit, in characters.
@@ -41,7 +44,7 @@ func (q *request) findMetric() error {
 	if err != nil {
 		return err
 	}
-	q.target = target{id: m.ID, policy: m.Policy, creator: m.Creator, metric: m}
+	q.target = target{id: m.ID, policy: m.Policy, creator: m.Creator, metric: m, text: text}
 	return nil
 }
 
@@ -61,16 +64,26 @@ func (q *request) findTarget() error {
 	if !infos[0].Found {
 		return noMetric(text)
 	}
-	q.target = target{id: id, policy: infos[0].Policy, creator: infos[0].Creator}
+	q.target = target{id: id, policy: infos[0].Policy, creator: infos[0].Creator, ended: infos[0].Ended, text: text}
 	return nil
 }
 
 // permit asks whether the caller may do something to the path's metric.
 func (q *request) permit(r auth.Rule) error {
-	if !q.who.Permit(r).For(q.target.creator, "") {
-		return forbidden()
+	permit := q.who.Permit(r)
+	if permit.For(q.target.creator, "") {
+		return nil
 	}
-	return nil
+	if q.who.Project != "" && permit.For("", q.who.Project) { // It may be theirs by its resource.
+		project, err := q.index.ProjectOf(q.ctx, q.target.id)
+		if err != nil {
+			return err
+		}
+		if permit.For(q.target.creator, project) {
+			return nil
+		}
+	}
+	return forbidden()
 }
 
 // metricJSON is what every representation of a metric has.
@@ -100,9 +113,33 @@ func (q *request) getMetric() error {
 	if err != nil {
 		return err
 	}
+	resource, err := q.resourceOfMetric(m)
+	if err != nil {
+		return err
+	}
 	q.showLate(m.ID)
 	return q.json(http.StatusOK, append(metricJSON(m),
-		gnocchi.Member{Name: "archive_policy", Value: newPolicyDoc(p)}, gnocchi.Member{Name: "resource", Value: nil}))
+		gnocchi.Member{Name: "archive_policy", Value: newPolicyDoc(p)}, gnocchi.Member{Name: "resource", Value: resource}))
+}
+
+// resourceOfMetric is a metric's resource, as any resource but without its metrics;
+// null when it has none.
+func (q *request) resourceOfMetric(m *index.Metric) (json.RawMessage, error) {
+	if m.Resource == nil {
+		return nil, nil
+	}
+	t, err := q.index.ResourceType(q.ctx, index.GenericType)
+	if err != nil {
+		return nil, err
+	}
+	r, err := q.index.Resource(q.ctx, t, *m.Resource)
+	if errors.Is(err, index.ErrNotFound) { // deleted a moment ago, and the metric with it
+		return nil, noMetric(q.target.text)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return appendResource(nil, &r, t, false, nil), nil
 }
 
 // latePatience bounds how long GET of a metric, which needs no driver, waits for
@@ -140,9 +177,15 @@ func (q *request) postMetric() error {
 	if err := q.completeMetric(&m, resource); err != nil {
 		return err
 	}
+	if resource != nil {
+		m.Resource = (*[16]byte)(resource)
+	}
 	err = q.index.CreateMetric(q.ctx, m)
-	if errors.Is(err, ingest.ErrNoPolicy) {
-		return badRequest("Archive policy " + m.Policy + " does not exist")
+	if e, ok := errors.AsType[*index.ObjectError](err); ok && e.Kind == index.KindNamed {
+		return badRequest(cause{cause: "Named metric already exists", detail: e.Name})
+	}
+	if errors.Is(err, index.ErrNotFound) { // the archive policy, the resource
+		return badRequest(err.Error())
 	}
 	if err != nil {
 		return err
@@ -157,30 +200,33 @@ func (q *request) completeMetric(m *index.Metric, resource *ingest.MetricID) err
 	if m.Name != nil && strings.Contains(*m.Name, "/") {
 		return badRequest("'/' is not supported in metric name")
 	}
-	if m.Policy == "" {
-		name, shown := "", "None"
-		if m.Name != nil {
-			name, shown = *m.Name, *m.Name
-		}
-		rule, found, err := q.index.MatchRule(q.ctx, name)
-		if err != nil {
-			return err
-		}
-		if !found {
-			return badRequest("No archive policy name specified and no archive policy rule found matching the metric name " + shown)
-		}
-		m.Policy = rule.Policy
+	if err := q.completePolicy(&m.Policy, m.Name); err != nil {
+		return err
 	}
-	if resource == nil {
-		return nil
-	}
-	if m.Name == nil {
+	if resource != nil && m.Name == nil {
 		return badRequest(cause{cause: "Attribute value error", detail: "name", reason: "Name cannot be null if resource_id is not null"})
 	}
-	if _, err := q.index.Policy(q.ctx, m.Policy); errors.Is(err, ingest.ErrNoPolicy) {
-		return badRequest("Archive policy " + m.Policy + " does not exist")
+	return nil
+}
+
+// completePolicy finds a metric's archive policy by the rules if none is named.
+func (q *request) completePolicy(policy *string, metricName *string) error {
+	if *policy != "" {
+		return nil
 	}
-	return badRequest("Resource " + resource.String() + " does not exist")
+	name, shown := "", "None"
+	if metricName != nil {
+		name, shown = *metricName, *metricName
+	}
+	rule, found, err := q.index.MatchRule(q.ctx, name)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return badRequest("No archive policy name specified and no archive policy rule found matching the metric name " + shown)
+	}
+	*policy = rule.Policy
+	return nil
 }
 
 // deleteMetric marks the metric first, so that it is gone from every view at
@@ -192,7 +238,7 @@ func (q *request) deleteMetric() error {
 	}
 	err := q.index.MarkDeleted(q.ctx, q.target.id)
 	if errors.Is(err, index.ErrNotFound) {
-		return noMetric(q.params[0])
+		return noMetric(q.target.text)
 	}
 	if err != nil {
 		return err
@@ -220,6 +266,10 @@ func (a *API) ResendDeletes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return a.forgetThem(ctx, marked)
+}
+
+func (a *API) forgetThem(ctx context.Context, marked []ingest.MetricID) error {
 	var group errgroup.Group
 	group.SetLimit(64) // they share the log's commits
 	for _, id := range marked {

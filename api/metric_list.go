@@ -3,7 +3,6 @@ package api
 import (
 	"net/http"
 
-	"millrace/api/gnocchi"
 	"millrace/index"
 	"millrace/ingest"
 )
@@ -25,20 +24,9 @@ func (q *request) listMetrics() error {
 			return err
 		}
 	}
-	list := make([]any, len(metrics))
-	policies := map[string]policyDoc{}
-	for i := range metrics {
-		m := &metrics[i]
-		doc, ok := policies[m.Policy]
-		if !ok {
-			p, err := q.index.Policy(q.ctx, m.Policy)
-			if err != nil {
-				return err
-			}
-			doc = newPolicyDoc(p)
-			policies[m.Policy] = doc
-		}
-		list[i] = append(metricJSON(m), resourceOf(m), gnocchi.Member{Name: "archive_policy", Value: doc})
+	list, err := q.listOfMetrics(metrics)
+	if err != nil {
+		return err
 	}
 	if n := len(metrics); n > 0 {
 		q.linkNext(values, page.Limit, page.Sorts, n, metrics[n-1].ID.String())

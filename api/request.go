@@ -37,6 +37,8 @@ type request struct {
 
 	target target     // set by findMetric and findTarget
 	rule   index.Rule // set by findRule
+
+	resourceType *index.ResourceType // set by findType
 }
 
 // ServeHTTP answers a request.

@@ -30,9 +30,3 @@ func (q *request) getV1() error {
 	}
 	return q.json(http.StatusOK, map[string]any{"version": "1.0", "links": links})
 }
-
-// listResourceKinds answers GET /v1/resource: where the resources of each type
-// are. One type exists always.
-func (q *request) listResourceKinds() error {
-	return q.json(http.StatusOK, map[string]any{"generic": q.base() + "/v1/resource/generic"})
-}

@@ -1,6 +1,10 @@
 package api
 
-import "millrace/api/auth"
+import (
+	"net/http"
+
+	"millrace/api/auth"
+)
 
 // routes returns every route of the API.
 func (a *API) routes() []route {
@@ -42,21 +46,41 @@ func (a *API) routes() []route {
 		{method: "GET", path: "/v1/status", handle: (*request).getStatus, rule: auth.GetStatus},
 		{method: "GET", path: "/v1/capabilities", handle: (*request).getCapabilities, open: true},
 
+		{method: "GET", path: "/v1/resource_type", handle: (*request).listResourceTypes, rule: auth.ListResourceType},
+		{method: "POST", path: "/v1/resource_type", handle: (*request).postResourceType},
+		{method: "GET", path: "/v1/resource_type/{name}", find: (*request).findType, handle: (*request).getResourceType, rule: auth.GetResourceType},
+		{method: "PATCH", path: "/v1/resource_type/{name}", find: (*request).findType, handle: (*request).patchResourceType, rule: auth.UpdateResourceType},
+		{method: "DELETE", path: "/v1/resource_type/{name}", find: (*request).findType, handle: (*request).deleteResourceType, rule: auth.DeleteResourceType},
+
 		{method: "GET", path: "/v1/resource", handle: (*request).listResourceKinds},
-		later("GET", "/v1/resource_type"), later("POST", "/v1/resource_type"),
-		later("GET", "/v1/resource_type/{name}"), later("PATCH", "/v1/resource_type/{name}"), later("DELETE", "/v1/resource_type/{name}"),
-		later("GET", "/v1/resource/{type}"), later("POST", "/v1/resource/{type}"), later("DELETE", "/v1/resource/{type}"),
-		later("GET", "/v1/resource/{type}/{id}"), later("PATCH", "/v1/resource/{type}/{id}"), later("DELETE", "/v1/resource/{type}/{id}"),
-		later("GET", "/v1/resource/{type}/{id}/history"),
-		later("GET", "/v1/resource/{type}/{id}/metric"), later("POST", "/v1/resource/{type}/{id}/metric"),
-		later("GET", "/v1/resource/{type}/{id}/metric/{name}"), later("DELETE", "/v1/resource/{type}/{id}/metric/{name}"),
-		later("GET", "/v1/resource/{type}/{id}/metric/{name}/measures"), later("POST", "/v1/resource/{type}/{id}/metric/{name}/measures"),
+		{method: "GET", path: "/v1/resource/{type}", find: (*request).findType, handle: (*request).listResources},
+		{method: "POST", path: "/v1/resource/{type}", find: (*request).findType, handle: (*request).postResource},
+		{method: "DELETE", path: "/v1/resource/{type}", find: (*request).findType, handle: (*request).deleteResources},
+		{method: "GET", path: "/v1/resource/{type}/{id}", find: (*request).findType, handle: (*request).getResource},
+		{method: "PATCH", path: "/v1/resource/{type}/{id}", find: (*request).findType, handle: (*request).patchResource},
+		{method: "DELETE", path: "/v1/resource/{type}/{id}", find: (*request).findType, handle: (*request).deleteResource},
+		{method: "GET", path: "/v1/resource/{type}/{id}/history", find: (*request).findType, handle: (*request).listHistory},
+		{method: "GET", path: "/v1/resource/{type}/{id}/metric", find: (*request).findType, handle: (*request).listNamedMetrics},
+		{method: "POST", path: "/v1/resource/{type}/{id}/metric", find: (*request).findType, handle: (*request).postNamedMetrics},
+		{method: "GET", path: "/v1/resource/{type}/{id}/metric/{name}", find: (*request).findType, handle: named((*request).getMetric)},
+		{method: "DELETE", path: "/v1/resource/{type}/{id}/metric/{name}", find: (*request).findType, handle: named((*request).deleteMetric)},
+		{method: "GET", path: "/v1/resource/{type}/{id}/metric/{name}/measures", find: (*request).findType, handle: namedTarget((*request).getMeasures)},
+		{method: "POST", path: "/v1/resource/{type}/{id}/metric/{name}/measures", find: (*request).findType, handle: namedTarget((*request).postMeasures)},
+		{method: "POST", path: "/v1/search/resource/{type}", find: (*request).findType, handle: (*request).searchResources},
+		{method: "GET", path: "/v1/search/resource/{type}", find: (*request).findType, handle: onlyPOST},
+
 		later("POST", "/v1/batch/resources/metrics/measures"),
-		later("POST", "/v1/search/resource/{type}"), later("POST", "/v1/search/metric"), later("POST", "/v1/aggregates"),
+		later("POST", "/v1/search/metric"), later("POST", "/v1/aggregates"),
 		later("GET", "/v1/aggregation/metric"), later("POST", "/v1/aggregation/metric"),
 		later("POST", "/v1/aggregation/resource/{type}/metric/{name}"),
 		later("GET", "/v1/influxdb/ping"), later("POST", "/v1/influxdb/query"), later("POST", "/v1/influxdb/write"), later("POST", "/v1/prometheus/write"),
 	}
+}
+
+// onlyPOST is the answer on a path where there is only POST, for those who must learn
+// first whether what the path names is there.
+func onlyPOST(*request) error {
+	return &failure{status: http.StatusMethodNotAllowed, description: "", allow: "POST"}
 }
 
 // later is a route of the v1 API that this release does not serve.

@@ -210,19 +210,24 @@ func timespan(into *time.Duration) check {
 
 // decode reads the request's small JSON body and checks it.
 func (q *request) decode(schema check) error {
-	if err := q.needType(typeJSON); err != nil {
-		return err
-	}
-	b, err := q.readBody(smallBody)
-	if err != nil {
-		return err
-	}
-	defer b.release()
-	v, err := parseJSON(b.data)
+	v, err := q.readJSON(typeJSON)
 	if err != nil {
 		return err
 	}
 	return schema(v)
+}
+
+// readJSON reads the request's small body, JSON of a media type.
+func (q *request) readJSON(mediaType string) (any, error) {
+	if err := q.needType(mediaType); err != nil {
+		return nil, err
+	}
+	b, err := q.readBody(smallBody)
+	if err != nil {
+		return nil, err
+	}
+	defer b.release()
+	return parseJSON(b.data)
 }
 
 // maxDepth bounds how deep a small body may be nested.

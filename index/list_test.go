@@ -82,6 +82,9 @@ func testPages(t *testing.T, open opener) {
 	x, ctx := withPolicies(t, open, Config{}), t.Context()
 	random := rand.New(rand.NewPCG(1, 2))
 	all := randomMetrics(random, 40)
+	for i := range 3 {
+		home(t, x, [16]byte{byte(i), 15: 0xff})
+	}
 	must(t, x.CreateMetrics(ctx, all))
 	hidden := metric("hidden")
 	must(t, x.CreateMetric(ctx, hidden))

@@ -1,8 +1,10 @@
 package index
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,7 +32,7 @@ type Metric struct {
 const metricsPerStatement = 512
 
 // CreateMetric adds a metric. An error that is ingest.ErrNoPolicy says that its
-// archive policy doesn't exist, ErrExists that its resource has a metric of its
+// archive policy doesn't exist, ErrNotFound that its resource doesn't, ErrExists that its resource has a metric of its
 // name (or, of KindMetric, that its id is taken).
 func (x *Index) CreateMetric(ctx context.Context, m Metric) error {
 	return x.CreateMetrics(ctx, []Metric{m})
@@ -52,8 +54,11 @@ func (x *Index) CreateMetrics(ctx context.Context, metrics []Metric) error {
 		var refused []Metric
 		err = x.writer.do(ctx, &change{
 			apply: func(ctx context.Context, s session) (err error) {
-				refused, err = insertMetrics(ctx, s, metrics)
-				return err
+				lost := findHomes(ctx, s, metrics)
+				if refused, err = insertMetrics(ctx, s, metrics); err != nil {
+					return err
+				}
+				return lost
 			},
 		})
 		if f := x.database.dialect.fault(err); f != faultUnique && f != faultForeign {
@@ -65,6 +70,31 @@ func (x *Index) CreateMetrics(ctx context.Context, metrics []Metric) error {
 		}
 	}
 	return x.failed(fmt.Sprintf("cannot create %d metrics", len(metrics)), err)
+}
+
+// findHomes finds the resources of new metrics, or says with an error that one isn't
+// there.
+func findHomes(ctx context.Context, s session, metrics []Metric) error {
+	n := naming{metrics: slices.DeleteFunc(slices.Clone(metrics), func(m Metric) bool { return m.Resource == nil })}
+	homes, err := n.resources(ctx, s)
+	if e, ok := errors.AsType[*UnknownResourcesError](err); ok {
+		return &ObjectError{KindResource, e.IDs[0].String(), ErrNotFound}
+	}
+	if err != nil {
+		return err
+	}
+	for i := range metrics {
+		m := &metrics[i]
+		if m.Resource == nil {
+			continue
+		}
+		of := homes[*m.Resource]
+		m.LabelResource, m.LabelType = cmp.Or(m.LabelResource, of.original), cmp.Or(m.LabelType, of.kind)
+		if of.ended {
+			s.effects.altered = append(s.effects.altered, m.ID) // it is remembered without that
+		}
+	}
+	return nil
 }
 
 // checkDistinct finds metrics that are in each other's way.
@@ -187,6 +217,14 @@ func scanUUID(dst *[16]byte, column []byte) error {
 	}
 	copy(dst[:], column)
 	return nil
+}
+
+// ProjectOf returns the project of the resource that a metric belongs to; "" where
+// there is none.
+func (x *Index) ProjectOf(ctx context.Context, id ingest.MetricID) (project string, err error) {
+	err = x.database.reading().rows(ctx, func(rows *sql.Rows) error { return rows.Scan(&project) },
+		`SELECT coalesce(r.project_id, '') FROM metrics m JOIN resources r ON r.id = m.resource WHERE m.id = ?`, id[:])
+	return project, x.failed("cannot find the resource of metric "+id.String(), err)
 }
 
 // inIDs returns "IN (?, …)" for the ids, and its arguments.

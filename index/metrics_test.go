@@ -17,6 +17,7 @@ import (
 func testMetrics(t *testing.T, open opener) {
 	x, ctx := withPolicies(t, open, Config{}), t.Context()
 	name, unit := "cpu.util", "%"
+	home(t, x, [16]byte{1, 2, 3})
 	whole := Metric{ID: ingest.NewMetricID(), Name: &name, Unit: &unit, Creator: "user:project", Policy: "high", Resource: &[16]byte{1, 2, 3}}
 	bare := Metric{ID: ingest.NewMetricID(), Policy: "low"}
 	must(t, x.CreateMetric(ctx, whole))
@@ -45,6 +46,7 @@ func testAllOrNothing(t *testing.T, open opener) {
 		many[i] = metric(fmt.Sprint(i))
 	}
 	resource := [16]byte{7}
+	home(t, x, resource)
 	for name, spoil := range map[string]func(m *Metric){
 		"Archive policy nowhere does not exist":             func(m *Metric) { m.Policy = "nowhere" },
 		"Metric " + many[0].ID.String() + " already exists": func(m *Metric) { m.ID = many[0].ID },
@@ -76,6 +78,8 @@ func testNamedMetrics(t *testing.T, open opener) {
 		m.Resource = &[16]byte{resource}
 		return m
 	}
+	home(t, x, [16]byte{1}, [16]byte{2}, [16]byte{3})
+	wantError(t, x.CreateMetric(ctx, in(4, "cpu")), ErrNotFound, "Resource 04000000-0000-0000-0000-000000000000 does not exist")
 	first := in(1, "cpu")
 	must(t, x.CreateMetric(ctx, first))
 	must(t, x.CreateMetrics(ctx, []Metric{in(2, "cpu"), in(1, "CPU"), metric("cpu"), metric("cpu"), in(1, ""), in(1, "")}))
@@ -168,6 +172,7 @@ func testPurge(t *testing.T, open opener) {
 func testLabels(t *testing.T, open opener) {
 	x, ctx := withPolicies(t, open, Config{}), t.Context()
 	named, bare, of, whole, gone := metric("cpu"), metric(""), metric("disk"), metric("net"), metric("gone")
+	home(t, x, [16]byte{1}, [16]byte{2}, [16]byte{3})
 	of.Resource, whole.Resource, gone.Resource = &[16]byte{1}, &[16]byte{2}, &[16]byte{3}
 	whole.LabelResource, whole.LabelType = "server 1", "instance"
 	gone.LabelType = "host"
@@ -179,7 +184,7 @@ func testLabels(t *testing.T, open opener) {
 		{Name: "gone", Resource: "03000000-0000-0000-0000-000000000000", ResourceType: "host", Known: true},
 		{},
 		{Name: "net", Resource: "server 1", ResourceType: "instance", Known: true},
-		{Name: "disk", Resource: "01000000-0000-0000-0000-000000000000", Known: true},
+		{Name: "disk", Resource: "01000000-0000-0000-0000-000000000000", ResourceType: "generic", Known: true},
 		{Known: true},
 		{Name: "cpu", Known: true},
 		{Name: "net", Resource: "server 1", ResourceType: "instance", Known: true},
@@ -199,6 +204,7 @@ func testLabels(t *testing.T, open opener) {
 // testOneWins has many create the same thing at once.
 func testOneWins(t *testing.T, open opener) {
 	x, ctx := withPolicies(t, open, Config{}), t.Context()
+	home(t, x, [16]byte{1})
 	const rivals = 16
 	for _, create := range []func() error{
 		func() error { return x.CreatePolicy(ctx, policy("p", time.Minute)) },

@@ -81,6 +81,15 @@ func openURL(t testing.TB, url string, config Config) (*Index, error) {
 	return Open(t.Context(), url, config, log, metricnoop.NewMeterProvider().Meter(""))
 }
 
+// home creates generic resources.
+func home(t *testing.T, x *Index, ids ...[16]byte) {
+	t.Helper()
+	generic := value(x.ResourceType(t.Context(), GenericType))(t)
+	for _, id := range ids {
+		must(t, second(x.CreateResource(t.Context(), generic, Resource{ID: id, Creator: "admin"}, nil)))
+	}
+}
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

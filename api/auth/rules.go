@@ -10,6 +10,7 @@ const (
 	GetStatus
 	CreateResource
 	GetResource
+	ListResource
 	UpdateResource
 	DeleteResource
 	DeleteResources
@@ -62,6 +63,7 @@ var rules = [...]ruleRow{
 	GetStatus:               {"get status", admin},
 	CreateResource:          {"create resource", anyone},
 	GetResource:             {"get resource", admin | creator | resourceOwner},
+	ListResource:            {"list resource", admin | creator | resourceOwner},
 	UpdateResource:          {"update resource", admin | service | creator},
 	DeleteResource:          {"delete resource", admin | creator},
 	DeleteResources:         {"delete resources", admin | creator},
