@@ -316,7 +316,7 @@ func lookUpEverything(t *testing.T, f *Reader) {
 		var wants []Want
 		for _, id := range metrics {
 			for _, m := range f.Methods() {
-				wants = append(wants, Want{id, time.Minute, m, ingest.MinTime, ingest.MaxTime})
+				wants = append(wants, Want{Metric: id, Granularity: time.Minute, Method: m, From: ingest.MinTime, To: ingest.MaxTime})
 			}
 		}
 		err = f.FindSealed(t.Context(), wants, func(int, []ingest.Measure) error { return nil })

@@ -9,15 +9,16 @@
 //
 //   - finds what a segment has of some metrics (FindRaw, FindState, FindSealed), with
 //     one read per row group that may have something;
-//   - scans all of it in order (ScanRaw, ScanState, ScanSealed), with one row group in
-//     memory;
+//   - scans all of it in order (ScanRaw, ScanState, ScanSealed, ScanSealedWithin), with
+//     one row group in memory and the next one on its way;
 //   - verifies it against its description (Verify).
 //
 // Scans give rows in runs; a run is valid until the next call of Next. The rows of a
 // metric (sealed: of a metric and granularity) may come in several runs, cut
 // anywhere. Finds take metrics (wants) ascending and unique and call visit in that
 // order, zero or more times for each, with rows ascending in time; what visit gets
-// is valid until it returns.
+// is valid until it returns. A long series is read a piece at a time by wants with a
+// limit: the next begins behind the last row of the one before.
 //
 // Where to read: schema.go is what columns there are, file.go how a file is put
 // together out of the pages that columns.go and dictionary.go encode, footer.go what

@@ -19,9 +19,11 @@ type hit struct {
 // A finder looks rows up in one row group after the other.
 type finder struct {
 	reader   groupReader
-	hits     []hit
-	pages    []int
+	hits     []hit // ascending by ask, then by page
+	later    []hit // hits that may not be needed
+	pages    []int // of hits, ascending and unique
 	columns  []int
+	left     []int // of each want of a sealed segment, how many rows it may still get; -1 for any number
 	measures []ingest.Measure
 	mean     derivedMean
 }
@@ -31,6 +33,7 @@ var finders = sync.Pool{New: func() any { return new(finder) }}
 
 func putFinder(d *finder) {
 	d.reader.file, d.reader.group = nil, nil
+	d.left = d.left[:0]
 	d.reader.fetched.reset()
 	for i := range d.reader.columns {
 		d.reader.columns[i].dict = nil // may be a part of a file kept whole
@@ -75,6 +78,9 @@ func (d *finder) eachHit(ctx context.Context, metric func(int) ingest.MetricID, 
 	}
 	page := -1
 	for _, h := range d.hits {
+		if d.isFull(h.ask) {
+			continue
+		}
 		if h.page != page {
 			page = h.page
 			if err := d.reader.readPage(d.columns, page); err != nil {
@@ -144,7 +150,7 @@ func (f *Reader) FindRaw(ctx context.Context, metrics []ingest.MetricID, from, t
 	for i := range f.groups {
 		g := &f.groups[i]
 		d.locate(g, len(metrics), metric, func(_, page int) bool {
-			return g.times[page][1] >= from && (g.times[page][0] < to || to == ingest.MaxTime)
+			return g.overlaps(page, from, to)
 		})
 		d.reader.open(f, i)
 		d.columns = d.all(len(f.schema))
@@ -197,29 +203,92 @@ func (f *Reader) FindState(ctx context.Context, metrics []ingest.MetricID, visit
 	return nil
 }
 
-// FindSealed visits the rows of series. A mean is derived as in a SealedScan.
+// FindSealed visits the rows of series. A mean is derived as in a SealedScan. Where
+// wants have limits, so many pages are read first as should do, of all wants together;
+// where they don't do, the rows of a want may come after those of a later one.
 func (f *Reader) FindSealed(ctx context.Context, wants []Want, visit func(i int, rows []ingest.Measure) error) error {
 	f.must(Sealed)
 	d := finders.Get().(*finder)
 	defer putFinder(d)
-	metric := func(i int) ingest.MetricID { return wants[i].Metric }
+	limited := d.setLimits(wants)
 	for i := range f.groups {
 		g := &f.groups[i]
+		metric := func(i int) ingest.MetricID { return wants[i].Metric }
 		d.locate(g, len(wants), metric, func(ask, page int) bool {
 			w := &wants[ask]
-			return f.has(w.Method) && g.times[page][1] >= w.From && g.times[page][0] < w.To &&
+			return d.left[ask] != 0 && f.has(w.Method) && g.overlaps(page, w.From, w.To) &&
 				g.spans[page][0] <= int64(w.Granularity) && g.spans[page][1] >= int64(w.Granularity)
 		})
 		d.reader.open(f, i)
-		d.columns = f.columnsFor(d.all(len(sealedKeys)), wants, d.hits)
-		err := d.eachHit(ctx, metric, func(h hit, begin, end int) error {
-			return d.visitSeries(wants[h.ask], begin, end, func(rows []ingest.Measure) error { return visit(h.ask, rows) })
-		})
-		if err != nil {
-			return err
+		for d.later = d.later[:0]; len(d.hits) > 0; d.hits, d.later = d.later, d.hits[:0] {
+			if limited {
+				d.putOff(g)
+			}
+			d.columns = f.columnsFor(d.all(len(sealedKeys)), wants, d.hits)
+			err := d.eachHit(ctx, metric, func(h hit, begin, end int) error {
+				return d.visitSeries(wants[h.ask], begin, end, func(rows []ingest.Measure) error { return d.give(h.ask, rows, visit) })
+			})
+			if err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// setLimits notes how many rows each want may get, and says whether any has a limit.
+func (d *finder) setLimits(wants []Want) (limited bool) {
+	d.left = d.left[:0]
+	for i := range wants {
+		if wants[i].Limit > 0 {
+			d.left, limited = append(d.left, wants[i].Limit), true
+		} else {
+			d.left = append(d.left, -1)
+		}
+	}
+	return limited
+}
+
+// putOff leaves as many hits of each want as its limit asks for if all rows of their
+// pages count, and puts the others off. Those of a want that is full are dropped.
+func (d *finder) putOff(g *rowGroup) {
+	ask, room := -1, 0
+	now := d.hits[:0]
+	d.pages, d.later = d.pages[:0], d.later[:0]
+	for _, h := range d.hits {
+		if h.ask != ask {
+			ask, room = h.ask, len(g.starts)
+			if left := d.left[ask]; left >= 0 {
+				room = 2 + left/int(g.starts[1]) // The first and the last may be cut.
+			}
+		}
+		switch {
+		case d.isFull(ask):
+		case room > 0:
+			now, room = append(now, h), room-1
+			d.pages = append(d.pages, h.page)
+		default:
+			d.later = append(d.later, h)
+		}
+	}
+	d.hits = now
+	slices.Sort(d.pages)
+	d.pages = slices.Compact(d.pages)
+}
+
+// isFull says whether a want has got as many rows as it may.
+func (d *finder) isFull(ask int) bool { return ask < len(d.left) && d.left[ask] == 0 }
+
+// give hands rows of a want to visit, within its limit.
+func (d *finder) give(ask int, rows []ingest.Measure, visit func(i int, rows []ingest.Measure) error) error {
+	if left := d.left[ask]; left >= 0 {
+		rows = rows[:min(left, len(rows))]
+		d.left[ask] -= len(rows)
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	return visit(ask, rows)
 }
 
 func (f *Reader) has(m ingest.Method) bool { return slices.Contains(f.asked, m) }

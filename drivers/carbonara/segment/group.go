@@ -94,38 +94,43 @@ func (f *fetched) bytes(off, n int64) ([]byte, error) {
 	return f.data[i][off-f.ranges[i].Off:][:n], nil
 }
 
-// fetch reads pages (ascending) of columns (ascending) from the source, in one
-// request, with the dictionaries that they need.
+// fetch reads pages (ascending) of columns (ascending) of the row group.
 func (r *groupReader) fetch(ctx context.Context, columns, pages []int) error {
-	r.fetched.reset()
-	if r.file.whole != nil {
+	return r.fetched.read(ctx, r.file, r.group, columns, pages)
+}
+
+// read reads pages (ascending) of columns (ascending) of a row group from the source,
+// in one request, with the dictionaries that they need.
+func (f *fetched) read(ctx context.Context, file *Reader, group *rowGroup, columns, pages []int) error {
+	f.reset()
+	if file.whole != nil {
 		return ctx.Err()
 	}
 	for _, c := range columns {
-		k := &r.group.chunks[c]
+		k := &group.chunks[c]
 		if k.absent {
 			continue
 		}
 		if k.dict > 0 {
-			r.fetched.want(k.offset, int64(k.dict))
+			f.want(k.offset, int64(k.dict))
 		}
 		for _, p := range pages {
-			r.fetched.want(k.offset+int64(k.starts[p]), int64(k.starts[p+1]-k.starts[p]))
+			f.want(k.offset+int64(k.starts[p]), int64(k.starts[p+1]-k.starts[p]))
 		}
 	}
-	data, _, err := r.file.source.ReadRanges(ctx, r.file.name, r.fetched.ranges)
+	data, _, err := file.source.ReadRanges(ctx, file.name, f.ranges)
 	if err != nil {
 		return err
 	}
-	if len(data) != len(r.fetched.ranges) {
+	if len(data) != len(f.ranges) {
 		return errShortRead
 	}
-	for i, want := range r.fetched.ranges {
+	for i, want := range f.ranges {
 		if int64(len(data[i])) != want.Len {
 			return errShortRead
 		}
 	}
-	r.fetched.data = data
+	f.data = data
 	return nil
 }
 

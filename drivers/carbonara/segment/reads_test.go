@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -61,6 +62,44 @@ func TestRequests(t *testing.T) {
 			t.Errorf("%d runs", n)
 		}
 	})
+}
+
+// A gatedSource tells of reads and lets them wait.
+type gatedSource struct {
+	Source
+	asked, gate chan bool
+}
+
+func (s gatedSource) ReadRanges(ctx context.Context, name string, ranges []Range) ([][]byte, int64, error) {
+	s.asked <- true
+	<-s.gate
+	return s.Source.ReadRanges(ctx, name, ranges)
+}
+
+// A scan reads the first row group before somebody asks for rows, and the next one
+// while the rows of this one are given out.
+func TestReadAhead(t *testing.T) {
+	run := longSeries(3 * groupRows)
+	e := NewSealedWriter([]ingest.Method{ingest.Max})
+	e.Add(run)
+	f, _ := finished(t, e)
+	gated := gatedSource{f.source, make(chan bool), make(chan bool)}
+	f.source = gated
+	scan := f.ScanSealed(t.Context())
+	rows := 0
+	for group := range 3 {
+		<-gated.asked
+		gated.gate <- true
+		for rows <= group*groupRows && scan.Next() { // up to the first page of this row group
+			rows += len(scan.Run().Times)
+		}
+	}
+	for scan.Next() {
+		rows += len(scan.Run().Times)
+	}
+	if rows != 3*groupRows || scan.Err() != nil {
+		t.Errorf("%d rows, %v", rows, scan.Err())
+	}
 }
 
 func TestConcurrentReaders(t *testing.T) {

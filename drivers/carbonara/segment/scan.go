@@ -7,26 +7,73 @@ import (
 	"millrace/ingest"
 )
 
-// A groupScan goes through all pages of a segment, one row group in memory.
+// A groupScan goes through the pages of a segment that may hold rows with
+// from ≤ time < to. It holds one row group in memory and reads the next one meanwhile;
+// the first is read as soon as the scan is made. When a scan is left before its end,
+// what is being read is forgotten.
 type groupScan struct {
-	ctx     context.Context
-	file    *Reader
-	reader  groupReader
-	group   int // the next to fetch
-	page    int // of the open row group
-	begin   int // the first row of the page that has not been given out
-	size    int // rows of the page
-	columns []int
-	pages   []int
-	failure error
+	ctx      context.Context
+	file     *Reader
+	from, to int64 // MaxTime is no end
+	reader   groupReader
+	group    int              // the one that is being read
+	ahead    chan *groupAhead // gets it; nil at the end
+	free     *groupAhead      // memory of the one before
+	page     int              // index of pages, of the open row group
+	begin    int              // the first row of the page that has not been given out
+	size     int              // rows of the page
+	columns  []int
+	pages    []int // of the open row group
+	failure  error
 }
 
-func newGroupScan(ctx context.Context, f *Reader) groupScan {
-	s := groupScan{ctx: ctx, file: f}
+// A groupAhead is a row group that is read before it is needed.
+type groupAhead struct {
+	fetched fetched
+	pages   []int
+	err     error
+}
+
+func newGroupScan(ctx context.Context, f *Reader, from, to int64) *groupScan {
+	s := &groupScan{ctx: ctx, file: f, from: from, to: to, group: -1, free: new(groupAhead)}
 	for i := range f.schema {
 		s.columns = append(s.columns, i)
 	}
+	s.readAhead()
 	return s
+}
+
+// readAhead begins to read the next row group that has pages of the scan.
+func (s *groupScan) readAhead() {
+	next := s.free
+	s.ahead, next.pages = nil, next.pages[:0]
+	for len(next.pages) == 0 {
+		if s.group++; s.group >= len(s.file.groups) {
+			return
+		}
+		g := &s.file.groups[s.group]
+		for p := range len(g.starts) - 1 {
+			if g.overlaps(p, s.from, s.to) {
+				next.pages = append(next.pages, p)
+			}
+		}
+	}
+	g := &s.file.groups[s.group]
+	s.ahead = make(chan *groupAhead, 1)
+	if s.file.whole != nil {
+		next.err = next.fetched.read(s.ctx, s.file, g, s.columns, next.pages)
+		s.ahead <- next
+		return
+	}
+	go func(ahead chan<- *groupAhead) {
+		next.err = next.fetched.read(s.ctx, s.file, g, s.columns, next.pages)
+		ahead <- next
+	}(s.ahead)
+}
+
+// overlaps says whether a page may hold rows with from ≤ time < to; MaxTime is no end.
+func (g *rowGroup) overlaps(page int, from, to int64) bool {
+	return g.times[page][1] >= from && (g.times[page][0] < to || to == ingest.MaxTime)
 }
 
 // nextPage decodes the next page of every column; false at the end or on an error.
@@ -36,16 +83,16 @@ func (s *groupScan) nextPage() bool {
 	}
 	s.page++
 	if s.reader.group == nil || s.page >= len(s.pages) {
-		if s.group == len(s.file.groups) {
+		if s.ahead == nil {
 			return false
 		}
 		if s.failure = s.nextGroup(); s.failure != nil {
 			return false
 		}
 	}
-	g := s.reader.group
-	s.begin, s.size = 0, int(g.starts[s.page+1]-g.starts[s.page])
-	if err := s.reader.readPage(s.columns, s.page); err != nil {
+	g, page := s.reader.group, s.pages[s.page]
+	s.begin, s.size = 0, int(g.starts[page+1]-g.starts[page])
+	if err := s.reader.readPage(s.columns, page); err != nil {
 		s.failure = s.file.failed(err)
 		return false
 	}
@@ -53,17 +100,17 @@ func (s *groupScan) nextPage() bool {
 	return true
 }
 
+// nextGroup takes the row group over that was read ahead, and has the next one read.
 func (s *groupScan) nextGroup() error {
+	got := <-s.ahead
+	if got.err != nil {
+		return s.file.failed(got.err)
+	}
 	s.reader.open(s.file, s.group)
-	s.group++
-	s.page = 0
-	s.pages = s.pages[:0]
-	for p := range len(s.reader.group.starts) - 1 {
-		s.pages = append(s.pages, p)
-	}
-	if err := s.reader.fetch(s.ctx, s.columns, s.pages); err != nil {
-		return s.file.failed(err)
-	}
+	s.reader.fetched, got.fetched = got.fetched, s.reader.fetched
+	s.pages, got.pages = got.pages, s.pages
+	s.page, s.free = 0, got
+	s.readAhead()
 	return nil
 }
 
@@ -88,7 +135,7 @@ func (c *runCursor) at(runs []pageRun, row int) (end int) {
 // A RawScan gives the runs of a raw segment. A metric's rows come in several runs
 // where a page ends in them.
 type RawScan struct {
-	groupScan
+	*groupScan
 	metric, policy runCursor
 	measures       []ingest.Measure // of the page
 	current        RawRun
@@ -97,7 +144,7 @@ type RawScan struct {
 // ScanRaw begins a scan of a raw segment.
 func (f *Reader) ScanRaw(ctx context.Context) *RawScan {
 	f.must(Raw)
-	return &RawScan{groupScan: newGroupScan(ctx, f)}
+	return &RawScan{groupScan: newGroupScan(ctx, f, ingest.MinTime, ingest.MaxTime)}
 }
 
 // must panics if the segment is of another kind.
@@ -129,7 +176,7 @@ func (s *RawScan) Run() RawRun { return s.current }
 
 // A StateScan gives the rows of a state segment.
 type StateScan struct {
-	groupScan
+	*groupScan
 	metric, policy runCursor
 	current        StateRow
 }
@@ -137,7 +184,7 @@ type StateScan struct {
 // ScanState begins a scan of a state segment.
 func (f *Reader) ScanState(ctx context.Context) *StateScan {
 	f.must(State)
-	return &StateScan{groupScan: newGroupScan(ctx, f)}
+	return &StateScan{groupScan: newGroupScan(ctx, f, ingest.MinTime, ingest.MaxTime)}
 }
 
 func (s *StateScan) Next() bool {
@@ -165,7 +212,7 @@ func (s *StateScan) Row() StateRow { return s.current }
 // has a sum and a count, if the segment was written with a mean. A series' rows
 // come in several runs where a page ends in them.
 type SealedScan struct {
-	groupScan
+	*groupScan
 	metric, span runCursor
 	values       [][]float64 // of the page, per asked method
 	present      [][]bool
@@ -175,9 +222,15 @@ type SealedScan struct {
 
 // ScanSealed begins a scan of a sealed segment.
 func (f *Reader) ScanSealed(ctx context.Context) *SealedScan {
+	return f.ScanSealedWithin(ctx, ingest.MinTime, ingest.MaxTime)
+}
+
+// ScanSealedWithin begins a scan of the rows of a sealed segment with
+// from ≤ time < to; MaxTime is no end. Pages without any are not read.
+func (f *Reader) ScanSealedWithin(ctx context.Context, from, to int64) *SealedScan {
 	f.must(Sealed)
 	s := &SealedScan{
-		groupScan: newGroupScan(ctx, f),
+		groupScan: newGroupScan(ctx, f, from, to),
 		values:    make([][]float64, len(f.asked)), present: make([][]bool, len(f.asked)),
 	}
 	s.current.Values = make([][]float64, len(f.asked))
@@ -186,24 +239,29 @@ func (f *Reader) ScanSealed(ctx context.Context) *SealedScan {
 }
 
 func (s *SealedScan) Next() bool {
-	if s.begin == s.size {
-		if !s.nextPage() {
-			return false
+	for {
+		if s.begin == s.size {
+			if !s.nextPage() {
+				return false
+			}
+			s.takePage()
 		}
-		s.takePage()
-	}
-	metrics, spans := &s.reader.columns[0], &s.reader.columns[1]
-	begin, end := s.begin, min(s.metric.at(metrics.runs, s.begin), s.span.at(spans.runs, s.begin))
-	s.current.Metric, s.current.Granularity = metrics.metric(s.metric.run), time.Duration(spans.span(s.span.run))
-	s.current.Times = s.reader.columns[2].ints[begin:end:end]
-	for i := range s.values {
-		s.current.Values[i], s.current.Present[i] = nil, nil
-		if s.present[i] != nil && anyOf(s.present[i][begin:end]) {
-			s.current.Values[i], s.current.Present[i] = s.values[i][begin:end:end], s.present[i][begin:end:end]
+		metrics, spans, times := &s.reader.columns[0], &s.reader.columns[1], s.reader.columns[timeAt].ints
+		run := min(s.metric.at(metrics.runs, s.begin), s.span.at(spans.runs, s.begin))
+		begin, end := narrow(times, s.begin, run, s.from, s.to)
+		if s.begin = run; begin == end {
+			continue
 		}
+		s.current.Metric, s.current.Granularity = metrics.metric(s.metric.run), time.Duration(spans.span(s.span.run))
+		s.current.Times = times[begin:end:end]
+		for i := range s.values {
+			s.current.Values[i], s.current.Present[i] = nil, nil
+			if s.present[i] != nil && anyOf(s.present[i][begin:end]) {
+				s.current.Values[i], s.current.Present[i] = s.values[i][begin:end:end], s.present[i][begin:end:end]
+			}
+		}
+		return true
 	}
-	s.begin = end
-	return true
 }
 
 func (s *SealedScan) takePage() {

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -195,7 +196,7 @@ func TestSealedMean(t *testing.T) {
 				t.Errorf("mean has a column: %t", got)
 			}
 			var found, scanned []float64
-			err := file.FindSealed(t.Context(), []Want{{run.Metric, run.Granularity, ingest.Mean, ingest.MinTime, ingest.MaxTime}},
+			err := file.FindSealed(t.Context(), []Want{everything(run, ingest.Mean)},
 				func(_ int, rows []ingest.Measure) error {
 					for _, m := range rows {
 						found = append(found, m.Value)
@@ -225,6 +226,96 @@ func TestSealedMean(t *testing.T) {
 	f("a sum and a count have a mean", rows(nil, nil, yes, []bool{true, false, true}), false, []float64{2.5, 7.5})
 }
 
+// everything asks for all rows of a series.
+func everything(run SealedRun, m ingest.Method) Want {
+	return Want{Metric: run.Metric, Granularity: run.Granularity, Method: m, From: ingest.MinTime, To: ingest.MaxTime}
+}
+
+// longSeries makes one series of rows, a second apart.
+func longSeries(rows int) SealedRun {
+	run := SealedRun{Metric: metricID(1), Granularity: time.Second, Values: make([][]float64, 1), Present: make([][]bool, 1)}
+	for i := range rows {
+		run.Times = append(run.Times, int64(i)*int64(time.Second))
+		run.Values[0], run.Present[0] = append(run.Values[0], float64(i)), append(run.Present[0], true)
+	}
+	return run
+}
+
+// A long series is read a piece at a time: what a piece costs doesn't depend on how
+// long the series is.
+func TestLongSeries(t *testing.T) {
+	const rows, piece = 3*groupRows + 5000, 10_000
+	run := longSeries(rows)
+	e := NewSealedWriter([]ingest.Method{ingest.Max})
+	e.Add(run)
+	f, _ := finished(t, e)
+	source := f.source.(*object)
+	want := everything(run, ingest.Max)
+	want.Limit = piece
+	pieces := 0
+	for next := 0; next < rows; pieces++ {
+		source.reads.Store(0)
+		source.bytes.Store(0)
+		begin := next
+		err := f.FindSealed(t.Context(), []Want{want}, func(_ int, got []ingest.Measure) error {
+			for _, m := range got {
+				if m != (ingest.Measure{Time: run.Times[next], Value: run.Values[0][next]}) {
+					return fmt.Errorf("row %d is %v", next, m)
+				}
+				next++
+			}
+			return nil
+		})
+		if err != nil || next-begin != min(piece, rows-begin) {
+			t.Fatal(err, begin, next)
+		}
+		// A piece lies in two row groups at most; in each the first page and the last may be
+		// read for a few rows, and a gap between two columns.
+		most := f.size*(piece+2*2*2048)/rows + 2*joinGap
+		if reads, bytes := source.reads.Load(), source.bytes.Load(); reads > 2 || bytes > most {
+			t.Errorf("%d rows from %d on: %d reads of %d bytes of %d", piece, begin, reads, bytes, f.size)
+		}
+		want.From = run.Times[next-1] + 1
+	}
+	if pieces != (rows+piece-1)/piece {
+		t.Errorf("%d pieces", pieces)
+	}
+}
+
+// A scan of a part of the time reads only pages that may have some of it.
+func TestScanWithin(t *testing.T) {
+	run := longSeries(3 * groupRows)
+	e := NewSealedWriter([]ingest.Method{ingest.Max})
+	e.Add(run)
+	f, _ := finished(t, e)
+	source := f.source.(*object)
+	check := func(first, last int, reads int64) {
+		t.Helper()
+		source.reads.Store(0)
+		source.bytes.Store(0)
+		var got []SealedRun
+		scan := f.ScanSealedWithin(t.Context(), run.Times[first], run.Times[last])
+		for scan.Next() {
+			got = append(got, cloneSealed(scan.Run()))
+		}
+		_, rest := run.Cut(first)
+		want, _ := rest.Cut(last - first)
+		methods := f.Methods()
+		if !slices.Equal(cells([]SealedRun{want}, methods), cells(got, methods)) || scan.Err() != nil {
+			t.Errorf("from %d to %d: %d rows, %v", first, last, rowsOfRuns(got), scan.Err())
+		}
+		most := f.size*int64(last-first+2*2*2048)/int64(len(run.Times)) + reads*joinGap
+		if source.reads.Load() != reads || source.bytes.Load() > most {
+			t.Errorf("from %d to %d: %d reads of %d bytes", first, last, source.reads.Load(), source.bytes.Load())
+		}
+	}
+	check(0, len(run.Times)-1, 3)
+	check(5, 5, 1)
+	check(5, 6, 1)
+	check(groupRows+5000, groupRows+5001, 1)
+	check(groupRows-10, groupRows+10, 2)
+}
+
 func TestSealedFind(t *testing.T) {
 	methods := append(defaultMethods(), ingest.Percentile(95))
 	for _, most := range []int{3, 40, 2000} {
@@ -236,18 +327,18 @@ func TestSealedFind(t *testing.T) {
 			e.Add(run)
 		}
 		f, d := finished(t, e)
-		for range 15 {
-			checkFindSealed(t, f, d, runs, methods, rng)
+		for i := range 30 {
+			checkFindSealed(t, f, d, runs, methods, rng, i%2 == 1)
 		}
 	}
 }
 
-func checkFindSealed(t *testing.T, f *Reader, d Info, runs []SealedRun, methods []ingest.Method, rng *rand.Rand) {
+func checkFindSealed(t *testing.T, f *Reader, d Info, runs []SealedRun, methods []ingest.Method, rng *rand.Rand, limits bool) {
 	t.Helper()
 	var wants []Want
 	for range 1 + rng.IntN(10) {
 		run := runs[rng.IntN(len(runs))]
-		want := Want{run.Metric, run.Granularity, methods[rng.IntN(len(methods))], ingest.MinTime, ingest.MaxTime}
+		want := everything(run, methods[rng.IntN(len(methods))])
 		switch rng.IntN(6) {
 		case 0:
 			want.Metric = metricID(-1)
@@ -259,6 +350,9 @@ func checkFindSealed(t *testing.T, f *Reader, d Info, runs []SealedRun, methods 
 			want.From = d.MinTime + rng.Int64N(d.MaxTime-d.MinTime+1)
 			want.To = want.From + rng.Int64N(d.MaxTime-want.From+1)
 		}
+		if limits && rng.IntN(3) > 0 {
+			want.Limit = 1 + rng.IntN(3000)
+		}
 		wants = append(wants, want)
 	}
 	slices.SortFunc(wants, compareWants)
@@ -269,7 +363,7 @@ func checkFindSealed(t *testing.T, f *Reader, d Info, runs []SealedRun, methods 
 	}
 	last := 0
 	err := f.FindSealed(t.Context(), wants, func(i int, rows []ingest.Measure) error {
-		if i < last {
+		if i < last && !limits {
 			t.Errorf("want %d after %d", i, last)
 		}
 		last, got[i] = i, append(got[i], rows...)
@@ -294,6 +388,11 @@ func compareWants(a, b Want) int {
 }
 
 func rowsOfWant(w Want, runs []SealedRun, methods []ingest.Method) (rows []ingest.Measure) {
+	defer func() {
+		if w.Limit > 0 {
+			rows = rows[:min(len(rows), w.Limit)]
+		}
+	}()
 	method := slices.Index(methods, w.Method)
 	for _, run := range runs {
 		if method < 0 || run.Metric != w.Metric || run.Granularity != w.Granularity || run.Present[method] == nil {

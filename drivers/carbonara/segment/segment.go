@@ -118,5 +118,6 @@ type Want struct {
 	Metric      ingest.MetricID
 	Granularity time.Duration
 	Method      ingest.Method
-	From, To    int64 // From ≤ time < To
+	From, To    int64 // From ≤ time < To; MaxTime is no end
+	Limit       int   // how many rows at most, the earliest of them; 0: all
 }

@@ -10,6 +10,7 @@ import (
 type object struct {
 	data  []byte
 	reads atomic.Int64
+	bytes atomic.Int64 // read
 	fail  error
 }
 
@@ -28,6 +29,7 @@ func (s *object) ReadRanges(ctx context.Context, name string, ranges []Range) ([
 	for _, r := range ranges {
 		begin := min(r.Off, size)
 		data = append(data, s.data[begin:min(begin+r.Len, size)])
+		s.bytes.Add(int64(len(data[len(data)-1])))
 	}
 	return data, size, nil
 }

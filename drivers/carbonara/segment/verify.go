@@ -62,7 +62,7 @@ func (k rowKey) after(b rowKey) bool {
 
 // checkRows reads all rows and describes them.
 func (f *Reader) checkRows(ctx context.Context) (Info, error) {
-	scan := newGroupScan(ctx, f)
+	scan := newGroupScan(ctx, f, ingest.MinTime, ingest.MaxTime)
 	var seen description
 	var last rowKey
 	var metric, span runCursor
@@ -88,7 +88,7 @@ func (f *Reader) checkRows(ctx context.Context) (Info, error) {
 			seen.see(key.metric, 1, at, at)
 			seen.Coarsest = max(seen.Coarsest, time.Duration(key.span))
 		}
-		if err := bounds.compare(scan.reader.group, scan.page); err != nil {
+		if err := bounds.compare(scan.reader.group, scan.pages[scan.page]); err != nil {
 			return Info{}, err
 		}
 	}
