@@ -83,3 +83,117 @@ func TestFollow(t *testing.T) {
 		<-done
 	})
 }
+
+// hints are what the owners of sacks tell.
+type hints struct {
+	mu    sync.Mutex
+	at    Position
+	asked int
+}
+
+func (h *hints) Hints(_ context.Context, dst []Offset) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.asked++
+	copy(dst, h.at)
+	return nil
+}
+
+// A wait costs hints, one nudge in the log, and one look at the back-end when the
+// owner has said that it has come that far.
+func TestFollowByHints(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newMemoryLog(2)
+		p := NewProgress(2, log)
+		backend, told := &watermarks{at: make(Position, 2)}, &hints{at: make(Position, 2)}
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		follower := NewFollower(p, backend, told, log, FollowConfig{}, slog.New(slog.DiscardHandler))
+		done := make(chan struct{})
+		go func() { follower.Run(ctx); close(done) }()
+		synctest.Wait()
+		idle := backend.asked
+		time.Sleep(time.Minute)
+		if n := backend.asked - idle; n > 13 || told.asked > 0 {
+			t.Errorf("in a minute with nobody waiting the back-end was asked %d times, and for hints %d times", n, told.asked)
+		}
+
+		at := log.put(0, Delivery{Record: Record{Kind: RecordMeasures, AcceptedAt: time.Now()}})
+		asked, began := backend.asked, time.Now()
+		for range 5 { // those who come meanwhile are served by the same nudge
+			go func() { _ = p.Wait(ctx, Position{at, 0}) }()
+		}
+		go func() { // the owner flushes after 300 ms
+			time.Sleep(300 * time.Millisecond)
+			end, _ := log.End(ctx)
+			backend.set(0, end[0], nil)
+			told.mu.Lock()
+			defer told.mu.Unlock()
+			told.at[0] = end[0]
+		}()
+		if err := p.Wait(ctx, Position{at, 0}); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took < 300*time.Millisecond || took > 350*time.Millisecond {
+			t.Errorf("the wait ended after %s, want soon after the flush", took)
+		}
+		nudges := 0
+		for _, d := range log.sacks[0] {
+			if d.Record.Kind == RecordNudge {
+				nudges++
+			}
+		}
+		if n := backend.asked - asked; nudges != 1 || n > 2 {
+			t.Errorf("%d nudges were written, and the back-end was asked %d times; want one, and two at the most", nudges, n)
+		}
+
+		// Without a hint the back-end is asked once a second.
+		at = log.put(1, Delivery{Record: Record{Kind: RecordMeasures, AcceptedAt: time.Now()}})
+		asked, began = backend.asked, time.Now()
+		go func() { time.Sleep(2500 * time.Millisecond); backend.set(1, at, nil) }()
+		if err := p.Wait(ctx, Position{0, at}); err != nil || time.Since(began) > 4*time.Second {
+			t.Errorf("waited for %s: %v", time.Since(began), err)
+		}
+		if n := backend.asked - asked; n > 6 {
+			t.Errorf("the back-end was asked %d times", n)
+		}
+		stop()
+		<-done
+	})
+}
+
+// What waits in a sack of somebody else has the age that the log tells.
+func TestFollowAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := agedLog{newMemoryLog(1)}
+		p := NewProgress(1, log)
+		follower := NewFollower(p, &watermarks{at: make(Position, 1)}, nil, nil, FollowConfig{}, slog.New(slog.DiscardHandler))
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { follower.Run(ctx); close(done) }()
+		time.Sleep(3 * time.Hour) // idle
+		log.put(0, Delivery{Record: Record{Kind: RecordMeasures, AcceptedAt: time.Now()}})
+		time.Sleep(time.Minute)
+		if age := p.AgeOf(0); age < 55*time.Second || age > time.Minute {
+			t.Errorf("a sack that was idle for hours is %s behind", age)
+		}
+		stop()
+		<-done
+	})
+}
+
+// An agedLog knows when the first waiting record was accepted.
+type agedLog struct{ *memoryLog }
+
+func (l agedLog) Backlog(ctx context.Context, sack Sack, from Offset) (Backlog, error) {
+	b, err := l.memoryLog.Backlog(ctx, sack, from)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, d := range l.sacks[sack] {
+		if d.Offset >= from {
+			b.Oldest = d.Record.AcceptedAt
+			break
+		}
+	}
+	return b, err
+}

@@ -226,6 +226,7 @@ type bench struct {
 	driver   *fakeDriver
 	letters  *fakeLetters
 	progress *Progress
+	assigner Assigner
 	config   WorkerConfig
 	stop     func() // and wait until Run has returned
 }
@@ -237,6 +238,7 @@ func onBench(t *testing.T, config WorkerConfig, test func(t *testing.T, b *bench
 		b := &bench{t: t, log: newMemoryLog(2), driver: &fakeDriver{sacks: make(map[Sack]*fakeSack)}, config: config}
 		b.letters = &fakeLetters{driver: b.driver, letters: make(map[string]DeadLetter), at: make(map[string]Offset)}
 		b.progress = NewProgress(2, b.log)
+		b.assigner = Everything(2)
 		test(t, b)
 	})
 }
@@ -317,7 +319,7 @@ func (s *brokenSource) mend() {
 
 func newTestWorker(t *testing.T, source Source, b *bench) *Worker {
 	t.Helper()
-	w, err := NewWorker(source, b.driver, b.letters, Everything(2), b.progress, b.config, slog.New(slog.DiscardHandler), metricnoop.Meter{}, tracenoop.Tracer{})
+	w, err := NewWorker(source, b.driver, b.letters, b.assigner, b.progress, b.config, slog.New(slog.DiscardHandler), metricnoop.Meter{}, tracenoop.Tracer{})
 	if err != nil {
 		t.Fatal(err)
 	}
