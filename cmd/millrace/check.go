@@ -3,13 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel/metric/noop"
 
 	"millrace/disk"
 	"millrace/drivers/carbonara"
-	"millrace/drivers/carbonara/filestore"
 	"millrace/queue/disklog"
 )
 
@@ -57,7 +58,7 @@ func checkLog(cmd *cobra.Command, c *config) error {
 }
 
 func checkStorage(cmd *cobra.Command, c *config) error {
-	store, err := filestore.Open(disk.OS{}, filepath.Join(c.DataDir, "storage"), filestore.Config{})
+	store, err := openStore(cmd.Context(), c, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)), noop.NewMeterProvider().Meter(""))
 	if err != nil {
 		return fmt.Errorf("the storage: %w", err)
 	}

@@ -57,7 +57,7 @@ type ingestConfig struct {
 }
 
 type workerConfig struct {
-	FlushInterval time.Duration `name:"flush_interval" default:"1s" help:"longest that a record waits for its flush"`
+	FlushInterval time.Duration `name:"flush_interval" help:"longest that a record waits for its flush; 0: 10s, on S3 60s"`
 	FlushBytes    size          `name:"flush_bytes" default:"16MiB" help:"bytes of a sack that are flushed sooner"`
 	Maintainers   int           `name:"maintainers" default:"1" help:"sacks that are merged and sealed at the same time"`
 }
@@ -67,11 +67,6 @@ type queueConfig struct {
 	Retain      time.Duration `name:"retain" help:"how long the log keeps what has been applied"`
 	MaxBytes    size          `name:"max_bytes" help:"how large the log may grow; 0: as the disk allows"`
 	SkipMissing bool          `name:"skip_missing" help:"start without what the log lacks, once, instead of refusing to"`
-}
-
-type storageConfig struct {
-	Driver     string `name:"driver" default:"file" oneof:"file" help:"where segments are kept"`
-	CacheBytes size   `name:"cache_bytes" default:"64MiB" help:"memory for the footers of segments"`
 }
 
 type indexConfig struct {

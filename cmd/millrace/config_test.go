@@ -157,13 +157,15 @@ func TestConfigErrors(t *testing.T) {
 	f("ingest: {max_in_flight: 0}", nil, "ingest.max_in_flight must be positive")
 	f("ingest: {min_room: 0}", nil, "ingest.min_room must be positive")
 	f("ingest: {project_quota: -1}", nil, "ingest.project_quota must not be negative")
-	f("worker: {flush_interval: 0}", nil, "worker.flush_interval must be positive")
+	f("worker: {flush_interval: -1s}", nil, "worker.flush_interval must not be negative")
+	f("storage: {driver: s3, s3: {access_key: a}}", nil, "storage.s3.bucket must not be empty", "belong together")
+	f("storage: {driver: redis}", nil, "storage.redis.url must not be empty")
+	f("storage: {driver: tape}", nil, `storage.driver "tape" is not known`)
 	f("worker: {flush_bytes: 0}", nil, "worker.flush_bytes must be positive")
 	f("worker: {maintainers: 0}", nil, "worker.maintainers must be at least 1")
 	f("queue: {driver: kafka}", nil, `queue.driver "kafka" is not known: want disklog`)
 	f("queue: {retain: -1s}", nil, "queue.retain must not be negative")
 	f("queue: {max_bytes: 1MiB}", nil, "queue.max_bytes (1.0MiB) must be more than ingest.min_room (64MiB)")
-	f("storage: {driver: s3}", nil, `storage.driver "s3" is not known: want file`)
 	f("storage: {cache_bytes: 0}", nil, "storage.cache_bytes must be positive")
 	f("index: {url: postgres://x}", nil, "index.url must start with sqlite:")
 	f("index: {cache_metrics: 0}", nil, "index.cache_metrics must be at least 1")
@@ -186,7 +188,7 @@ func TestConfigStrangeVariables(t *testing.T) {
 
 // Nothing that prints a configuration prints its secrets.
 func TestConfigSecrets(t *testing.T) {
-	c, _, err := loadConfig(t, "telemetry: {otlp_headers: {authorization: hunter2}}")
+	c, _, err := loadConfig(t, "telemetry: {otlp_headers: {authorization: hunter2}}\nstorage: {s3: {secret_key: hunter2}, redis: {url: 'redis://:hunter2@h'}}")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,6 +253,7 @@ func TestServeHelp(t *testing.T) {
 	for _, key := range []string{
 		"data_dir", "sacks", "api.listen", "api.prefix", "api.auth", "api.insecure", "api.max_limit", "api.cors_allowed_origins",
 		"api.trust_proxy_headers", "ingest.max_future", "queue.driver", "queue.retain", "storage.driver", "index.url",
+		"storage.s3.endpoint", "storage.s3.bucket", "storage.s3.prefix", "storage.s3.region", "storage.redis.url", "storage.redis.prefix",
 	} {
 		if !slices.ContainsFunc(all, func(s setting) bool { return s.key == key }) {
 			t.Errorf("there is no setting %s", key)

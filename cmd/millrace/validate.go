@@ -27,7 +27,7 @@ func (c *config) validate() error {
 	v.check(c.Ingest.MinRoom > 0, "ingest.min_room must be positive")
 	v.check(c.Ingest.ProjectQuota >= 0, "ingest.project_quota must not be negative; 0 is no quota")
 
-	v.positive("worker.flush_interval", c.Worker.FlushInterval)
+	v.check(c.Worker.FlushInterval >= 0, "worker.flush_interval must not be negative; 0 is as the storage likes it")
 	v.check(c.Worker.FlushBytes > 0, "worker.flush_bytes must be positive")
 	v.check(c.Worker.Maintainers >= 1, "worker.maintainers must be at least 1, not %d", c.Worker.Maintainers)
 
@@ -36,7 +36,7 @@ func (c *config) validate() error {
 		"queue.max_bytes (%s) must be more than ingest.min_room (%s), which the log keeps free: else nothing is accepted",
 		c.Queue.MaxBytes, c.Ingest.MinRoom)
 
-	v.check(c.Storage.CacheBytes > 0, "storage.cache_bytes must be positive")
+	v.storage(&c.Storage)
 	v.check(strings.HasPrefix(c.Index.URL, "sqlite:"), "index.url must start with sqlite:")
 	v.check(c.Index.CacheMetrics >= 1, "index.cache_metrics must be at least 1, not %d", c.Index.CacheMetrics)
 

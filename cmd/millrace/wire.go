@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +14,6 @@ import (
 	"millrace/api"
 	"millrace/disk"
 	"millrace/drivers/carbonara"
-	"millrace/drivers/carbonara/filestore"
 	"millrace/index"
 	"millrace/ingest"
 	"millrace/queue/deadletter"
@@ -31,6 +31,8 @@ type parts struct {
 	api      *api.API
 	retain   time.Duration // how long a deleted metric is remembered
 	metrics  net.Listener  // of telemetry.metrics_listen; nil: none
+
+	flushInterval time.Duration // the longest wait of a record for its flush
 
 	closers []io.Closer // in the order of opening
 }
@@ -70,7 +72,7 @@ func build(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (_ *p
 		log.Error("went on without damaged dead letters", "err", damage)
 	}
 	p.closers = append(p.closers, p.letters)
-	if err := p.openDriver(ctx, c, t); err != nil {
+	if err := p.openDriver(ctx, c, log, t); err != nil {
 		return nil, err
 	}
 	p.progress = ingest.NewProgress(c.Sacks, p.log)
@@ -83,7 +85,7 @@ func build(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (_ *p
 		MaxAge: c.Ingest.MaxAge, ProjectQuota: c.Ingest.ProjectQuota,
 	})
 	p.worker, err = ingest.NewWorker(p.log, p.driver, p.letters, ingest.Everything(c.Sacks), p.progress, ingest.WorkerConfig{
-		FlushInterval: c.Worker.FlushInterval, FlushBytes: int64(c.Worker.FlushBytes),
+		FlushInterval: p.flushInterval, FlushBytes: int64(c.Worker.FlushBytes),
 		MaxFuture: maxFuture, Maintainers: int64(c.Worker.Maintainers),
 	}, log, t.meter, t.tracer)
 	if err != nil {
@@ -135,27 +137,24 @@ func openQueue(c *config, log *slog.Logger, t *telemetry) (queueLog, error) {
 }
 
 // openDriver opens the back-end that the settings choose.
-func (p *parts) openDriver(ctx context.Context, c *config, t *telemetry) error {
-	switch c.Storage.Driver {
-	case "file":
-		store, err := filestore.Open(disk.OS{}, filepath.Join(c.DataDir, "storage"), filestore.Config{})
-		if err != nil {
-			return err
-		}
-		p.closers = append(p.closers, store)
-		observed, err := observeStore(store, t.meter)
-		if err != nil {
-			return err
-		}
-		d, err := carbonara.New(ctx, observed, p.index, c.Sacks, carbonara.Config{CacheBytes: int64(c.Storage.CacheBytes)})
-		if err != nil {
-			return err
-		}
-		p.driver = d
-		p.closers = append(p.closers, d)
-		return observeCarbonara(t.meter, d)
+func (p *parts) openDriver(ctx context.Context, c *config, log *slog.Logger, t *telemetry) error {
+	store, err := openStore(ctx, c, log, t.meter)
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("there is no storage driver %q", c.Storage.Driver)
+	p.closers = append(p.closers, store)
+	p.flushInterval = cmp.Or(c.Worker.FlushInterval, store.Traits().FlushInterval)
+	observed, err := observeStore(store, t.meter)
+	if err != nil {
+		return err
+	}
+	d, err := carbonara.New(ctx, observed, p.index, c.Sacks, carbonara.Config{CacheBytes: int64(c.Storage.CacheBytes)})
+	if err != nil {
+		return err
+	}
+	p.driver = d
+	p.closers = append(p.closers, d)
+	return observeCarbonara(t.meter, d)
 }
 
 // close closes everything in the reverse order of opening.

@@ -23,7 +23,7 @@ type Config struct {
 	// sentinel_username and sentinel_password may be added. Other parameters are those of
 	// go-redis (dial_timeout, read_timeout, pool_size, …).
 	URL string
-	// Prefix begins every key ("millrace:"). It has no braces.
+	// Prefix, and a colon, begin every key ("millrace"). It has no braces.
 	Prefix string
 	// CAFile has the certificates, in PEM, that the server's is held against; empty: the
 	// system's.
@@ -54,7 +54,7 @@ const (
 )
 
 func (c Config) checked() (Config, error) {
-	c.Prefix = cmp.Or(c.Prefix, "millrace:")
+	c.Prefix = cmp.Or(c.Prefix, "millrace") + ":"
 	if strings.ContainsAny(c.Prefix, "{}") {
 		return c, fmt.Errorf("redis: the prefix %q has braces, which decide where a cluster puts a key", c.Prefix)
 	}

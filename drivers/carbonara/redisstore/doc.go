@@ -3,9 +3,9 @@
 //
 // # Keys
 //
-//	PREFIX{sack/3}/01J….parquet   an object: a string
-//	PREFIX{sack/3}~index          a hash: name → size, time of the change in ms, and version of a swapped one
-//	PREFIX{sack/3}~confirmed      written before WAIT, see below
+//	PREFIX:{sack/3}/01J….parquet   an object: a string
+//	PREFIX:{sack/3}~index          a hash: name → size, time of the change in ms, and version of a swapped one
+//	PREFIX:{sack/3}~confirmed      written before WAIT, see below
 //
 // What is in braces, the first two elements of a name, decides the slot in a cluster: a
 // sack is in one, so that one script can change its manifest, look at its segments and

@@ -70,9 +70,9 @@ func TestStore(t *testing.T) {
 			prefix := ""
 			storetest.Run(t, func(t *testing.T) carbonara.Store {
 				opened++
-				prefix = fmt.Sprintf("store-%s-%d:", name, opened)
+				prefix = fmt.Sprintf("store-%s-%d", name, opened)
 				return open(t, redisstore.Config{URL: p.url, Prefix: prefix})
-			}, storetest.GoesBack(func(t *testing.T, _ carbonara.Store) (back func()) { return p.mark(t, prefix) }))
+			}, storetest.GoesBack(func(t *testing.T, _ carbonara.Store) (back func()) { return p.mark(t, prefix+":") }))
 		})
 	}
 }
@@ -130,7 +130,7 @@ func TestProbe(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := start(t)
-			s := open(t, redisstore.Config{URL: p.url, Prefix: "probe:"})
+			s := open(t, redisstore.Config{URL: p.url, Prefix: "probe"})
 			if err := s.Probe(t.Context()); err != nil {
 				t.Fatal(err)
 			}
