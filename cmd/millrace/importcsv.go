@@ -56,12 +56,12 @@ func (t target) String() string {
 	return "metric " + t.metric + " of resource " + t.resource
 }
 
-// A csvRow is one row, or what is wrong with it.
+// A csvRow is one row, or why it is refused.
 type csvRow struct {
 	line    int
 	target  target
 	measure ingest.Measure
-	bad     error
+	refusal error // why it is none
 }
 
 // A hopelessError says that nothing in a file can be read, and what was expected.
@@ -143,7 +143,7 @@ func (f *csvFile) header(line string) error {
 	row, err := f.text.row(f.separator, nil)
 	if best < 0 {
 		f.separator = candidates[0]
-		return nil // its first row is bad, as will be told
+		return nil // its first row is refused, as will be told
 	}
 	if err != nil {
 		return err
@@ -239,7 +239,7 @@ func (f *csvFile) progress(into *fileImport) {
 }
 
 // next returns the next row; io.EOF at the end, and before a line that is not
-// finished. A row that makes no sense is returned with bad set, and reading can go on.
+// finished. A row that makes no sense is returned with its refusal, and reading can go on.
 func (f *csvFile) next() (csvRow, error) {
 	for {
 		text, err := f.text.row(f.separator, f.cells)
@@ -251,7 +251,7 @@ func (f *csvFile) next() (csvRow, error) {
 		case errors.Is(err, io.EOF):
 			return row, io.EOF
 		case errors.Is(err, errLongLine):
-			row.bad = err
+			row.refusal = err
 			if err := f.text.skipLine(); err != nil { // it has no end, or can't be read
 				f.unfinished = errors.Is(err, errUnfinished)
 				return row, errors.Join(err, io.EOF)
@@ -266,7 +266,7 @@ func (f *csvFile) next() (csvRow, error) {
 			f.cells = text.cells
 			err = f.parse(text.cells, &row)
 		}
-		if row.bad = err; err != nil { // were its end far below, what is between may be rows
+		if row.refusal = err; err != nil { // were its end far below, what is between may be rows
 			f.text.take(text.first)
 		} else {
 			f.text.take(text.all)

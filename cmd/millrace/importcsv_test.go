@@ -40,8 +40,8 @@ func readCSV(t *testing.T, text string, options csvOptions) (rows []string, f *c
 			return rows, f, nil
 		case err != nil:
 			return rows, f, err
-		case row.bad != nil:
-			rows = append(rows, fmt.Sprintf("%d: %v", row.line, row.bad))
+		case row.refusal != nil:
+			rows = append(rows, fmt.Sprintf("%d: %v", row.line, row.refusal))
 		default:
 			rows = append(rows, fmt.Sprintf("%d: %s %v %v", row.line, row.target.metric, float64(row.measure.Time)/1e9, row.measure.Value))
 		}
@@ -252,7 +252,7 @@ func TestCSVMemory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if row.bad == nil {
+		if row.refusal == nil {
 			good++
 		} else {
 			bad++
@@ -265,6 +265,30 @@ func TestCSVMemory(t *testing.T) {
 	runtime.GC()
 	if runtime.ReadMemStats(&stats); stats.HeapAlloc > 32<<20 {
 		t.Errorf("%d MiB are in use", stats.HeapAlloc>>20)
+	}
+}
+
+func BenchmarkCSV(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "f.csv")
+	text := strings.Repeat("2014-03-01T00:00:01,host-a,21.5\n", 100_000)
+	if err := os.WriteFile(path, []byte("timestamp,host,value\n"+text), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	options := csvDefaults()
+	options.metric = "host"
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		f, err := openCSV(path, "f", options, time.Now())
+		if err != nil {
+			b.Fatal(err)
+		}
+		for err == nil {
+			_, err = f.next()
+		}
+		if f.close(); !errors.Is(err, io.EOF) {
+			b.Fatal(err)
+		}
 	}
 }
 

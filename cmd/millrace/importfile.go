@@ -72,7 +72,7 @@ func (im *importer) readFile(ctx context.Context, f importFile, before int64) er
 // row adds a row to the batch, and sends that when it is full.
 func (r *fileRun) row(ctx context.Context, row csvRow) error {
 	switch {
-	case row.bad == nil:
+	case row.refusal == nil:
 		r.hopeful = true
 		r.tell()
 		if r.add(row); r.filled >= r.options.batch {
@@ -93,7 +93,7 @@ func (r *fileRun) row(ctx context.Context, row csvRow) error {
 // tell complains about the rows that were refused and not yet told.
 func (r *fileRun) tell() {
 	for _, row := range r.held {
-		r.complain("%s:%d: %v", r.rows.path, row.line, row.bad)
+		r.complain("%s:%d: %v", r.rows.path, row.line, row.refusal)
 	}
 	r.refused += int64(len(r.held))
 	r.held = r.held[:0]
@@ -102,7 +102,7 @@ func (r *fileRun) tell() {
 // hopeless is the error of a file of which no row makes sense.
 func (r *fileRun) hopeless(which string) error {
 	first := r.held[0]
-	reason := fmt.Sprintf("%v. None of the %s%d rows makes sense: %s", first.bad, which, len(r.held), r.rows.expected())
+	reason := fmt.Sprintf("%v. None of the %s%d rows makes sense: %s", first.refusal, which, len(r.held), r.rows.expected())
 	return &hopelessError{path: r.rows.path, line: first.line, reason: reason}
 }
 

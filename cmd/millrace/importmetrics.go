@@ -24,7 +24,7 @@ const importClients = 8
 func (s *sender) prepare(ctx context.Context, targets []target) error {
 	var missing []target
 	for _, t := range targets {
-		if _, known := s.state.Metrics[t.metric]; !known && s.bad[t] == nil {
+		if _, known := s.state.Metrics[t.metric]; !known && s.refusals[t] == nil {
 			missing = append(missing, t)
 		}
 	}
@@ -68,11 +68,11 @@ func (s *sender) createAll(ctx context.Context, targets []target) error {
 	if err := s.state.save(); err != nil {
 		return err
 	}
-	ids, bad := make([]string, len(names)), make([]error, len(names))
+	ids, refusals := make([]string, len(names)), make([]error, len(names))
 	err := each(ctx, len(names), func(ctx context.Context, i int) (err error) {
 		ids[i], err = s.create(ctx, names[i], slices.Contains(doubtful, names[i]))
-		if isBadName(err) {
-			bad[i], err = err, nil
+		if isNameRefusal(err) {
+			refusals[i], err = err, nil
 		}
 		return err
 	})
@@ -80,8 +80,8 @@ func (s *sender) createAll(ctx context.Context, targets []target) error {
 		switch {
 		case ids[i] != "":
 			s.state.Metrics[t.metric] = ids[i]
-		case bad[i] != nil:
-			s.bad[t] = bad[i]
+		case refusals[i] != nil:
+			s.refusals[t] = refusals[i]
 		}
 	}
 	if err == nil {
@@ -90,9 +90,9 @@ func (s *sender) createAll(ctx context.Context, targets []target) error {
 	return errors.Join(err, s.state.save())
 }
 
-// isBadName says whether the server refuses one name. That there is no archive policy
+// isNameRefusal says whether the server refuses one name. That there is no archive policy
 // for it is for the operator to mend, and ends an import.
-func isBadName(err error) bool {
+func isNameRefusal(err error) bool {
 	refusal, ok := errors.AsType[*apiError](err)
 	return ok && refusal.status == http.StatusBadRequest &&
 		!strings.HasPrefix(refusal.description, "No archive policy") &&

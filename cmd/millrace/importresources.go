@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 )
 
 // An importResource is a resource that an import writes metrics of.
@@ -31,34 +29,60 @@ func (t target) ofResource() target {
 // metrics are created by the batch that brings measures.
 func (s *sender) prepareResources(ctx context.Context, targets []target) error {
 	fresh := make(map[target][]target) // by resource
+	var order []target
 	for _, t := range targets {
-		if r := t.ofResource(); s.resources[r] == nil && s.bad[t] == nil {
-			fresh[r] = append(fresh[r], t)
+		r := t.ofResource()
+		if s.resources[r] != nil || s.refusals[t] != nil {
+			continue
 		}
+		if fresh[r] == nil {
+			order = append(order, r)
+		}
+		fresh[r] = append(fresh[r], t)
 	}
-	list := slices.Collect(maps.Keys(fresh))
-	found, bad := make([]*importResource, len(list)), make([]error, len(list))
+	for len(order) > 0 { // should rows give a resource several types, the first row's is it
+		var now, then []target
+		seen := make(map[string]bool)
+		for _, r := range order {
+			if seen[r.resource] {
+				then = append(then, r)
+			} else {
+				now = append(now, r)
+			}
+			seen[r.resource] = true
+		}
+		if err := s.findResources(ctx, now, fresh); err != nil {
+			return err
+		}
+		order = then
+	}
+	return s.startCounting(ctx, targets)
+}
+
+// findResources finds or creates resources. Those that the server refuses are
+// remembered with the reason, for each of their metrics.
+func (s *sender) findResources(ctx context.Context, list []target, metrics map[target][]target) error {
+	found, refusals := make([]*importResource, len(list)), make([]error, len(list))
 	err := each(ctx, len(list), func(ctx context.Context, i int) (err error) {
 		found[i], err = s.resource(ctx, list[i])
-		if isBadName(err) || isStatus(err, http.StatusNotFound) { // the id, or the type
-			bad[i], err = err, nil
+		if isNameRefusal(err) || isStatus(err, http.StatusNotFound) { // the id, or the type
+			refusals[i], err = err, nil
 		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	for i, t := range list {
-		if found[i] != nil {
-			s.resources[t] = found[i]
+	for i, r := range list {
+		if refusals[i] == nil {
+			s.resources[r] = found[i]
+			continue
 		}
-		for _, of := range fresh[t] {
-			if bad[i] != nil {
-				s.bad[of] = bad[i]
-			}
+		for _, t := range metrics[r] {
+			s.refusals[t] = refusals[i]
 		}
 	}
-	return s.startCounting(ctx, targets)
+	return nil
 }
 
 // startCounting asks how many measures have been late so far of metrics that this run

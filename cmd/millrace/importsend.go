@@ -29,7 +29,7 @@ type sender struct {
 	filled  int
 
 	resources map[target]*importResource // of this run, by targets without a metric
-	bad       map[target]error           // why the server refuses a name
+	refusals  map[target]error           // of names, by the server
 	late      map[string]uint64          // of each metric of this run, by id: how many were late when it began
 	positions map[target]string          // the position of its last batch
 	shown     int                        // complaints printed
@@ -38,7 +38,7 @@ type sender struct {
 func newSender(c *client, o importOptions, state *importState, errOut io.Writer) sender {
 	return sender{
 		client: c, options: o, state: state, errOut: errOut,
-		entries: make(map[target][]ingest.Measure), resources: make(map[target]*importResource), bad: make(map[target]error),
+		entries: make(map[target][]ingest.Measure), resources: make(map[target]*importResource), refusals: make(map[target]error),
 		late: make(map[string]uint64), positions: make(map[target]string),
 	}
 }
@@ -66,7 +66,7 @@ func (s *sender) send(ctx context.Context) (accepted, refused int64, err error) 
 	if err != nil {
 		return 0, 0, err
 	}
-	refused = s.dropBad()
+	refused = s.dropRefused()
 	if len(s.order) > 0 {
 		var doc ingestDoc
 		if err := s.post(ctx, &doc); err != nil {
@@ -79,10 +79,10 @@ func (s *sender) send(ctx context.Context) (accepted, refused int64, err error) 
 	return accepted, refused, nil
 }
 
-// dropBad takes the measures out of the batch whose names the server refuses.
-func (s *sender) dropBad() (refused int64) {
+// dropRefused takes the measures out of the batch whose names the server refuses.
+func (s *sender) dropRefused() (refused int64) {
 	s.order = slices.DeleteFunc(s.order, func(t target) bool {
-		err := s.bad[t]
+		err := s.refusals[t]
 		if err != nil {
 			s.complain("%v: %d rows refused: %v", t, len(s.entries[t]), err)
 			refused += int64(len(s.entries[t]))

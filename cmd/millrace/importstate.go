@@ -25,7 +25,7 @@ type importState struct {
 
 // fileImport is how far one file has been imported.
 type fileImport struct {
-	Bytes    int64  `json:"bytes"`  // acknowledged or found bad, from the start
+	Bytes    int64  `json:"bytes"`  // acknowledged or refused, from the start
 	SHA256   string `json:"sha256"` // of those bytes: another file of this name is not taken for it
 	Accepted int64  `json:"accepted"`
 	Refused  int64  `json:"refused"`
