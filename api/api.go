@@ -69,6 +69,9 @@ type Config struct {
 	Prefix            string            // path below which everything is mounted, "/gnocchi"; none
 	MaxLimit          int               // largest page, and the default one; 1000
 	MaxBody           int64             // bytes of a request body, decompressed; 64 MiB
+	MaxReads          int               // reads being computed at one time; four for each processor
+	MaxReadBytes      int64             // bytes of rows of all reads in memory at one time; 256 MiB
+	MaxPoints         int               // values that a question across metrics may hold in memory; 2^24
 	MaxBodies         int64             // bytes of all bodies being read at one time; 256 MiB
 	DefaultMethods    *ingest.MethodSet // of archive policies that name none; ingest.DefaultMethods
 	AllowedOrigins    []string          // CORS; "*" is any; none
@@ -84,6 +87,9 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxLimit, 1000)
 	setDefault(&c.MaxBody, 64<<20)
 	setDefault(&c.MaxBodies, max(256<<20, c.MaxBody))
+	setDefault(&c.MaxReads, defaultReads())
+	setDefault(&c.MaxReadBytes, 256<<20)
+	setDefault(&c.MaxPoints, 1<<24)
 	setDefault(&c.WaitCap, 4*time.Second)
 	setDefault(&c.Timeout, 5*time.Second)
 	setDefault(&c.ReadyLag, 5*time.Minute)
@@ -137,8 +143,9 @@ type API struct {
 	now     func() time.Time
 
 	bodies  atomic.Int64 // bytes of bodies in memory
-	buffers sync.Pool    // of *[]byte
-	scans   sync.Pool    // of *scan
+	reading *reading
+	buffers sync.Pool // of *[]byte
+	scans   sync.Pool // of *scan
 }
 
 // New returns an API.
@@ -152,6 +159,7 @@ func New(deps Deps, config Config, log *slog.Logger, meter metric.Meter, tracer 
 	if a.auth == nil {
 		a.auth = auth.Basic{}
 	}
+	a.reading = newReading(a.config.MaxReads)
 	a.late, _ = deps.Driver.(ingest.LateReader)
 	var err error
 	if a.metrics, err = newAPIMetrics(meter); err != nil {

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"net/http"
 	"net/url"
 	"time"
 
@@ -54,6 +53,11 @@ func (q *request) getMeasures() error {
 	if err := q.permit(auth.GetMeasures); err != nil {
 		return err
 	}
+	return q.measures()
+}
+
+// measures answers with the measures of the request's metric.
+func (q *request) measures() error {
 	policy, err := q.index.Policy(q.ctx, q.target.policy)
 	if err != nil {
 		return err
@@ -62,19 +66,10 @@ func (q *request) getMeasures() error {
 	if err != nil {
 		return err
 	}
-	if err := q.awaitPosition(); err != nil {
+	if err := q.settle(sel.refresh, q.target.id); err != nil {
 		return err
 	}
-	if sel.refresh {
-		if err := q.refresh(q.target.id); err != nil {
-			return err
-		}
-	}
-	series, err := q.read(sel, policy)
-	if err != nil {
-		return err
-	}
-	return q.rows(sel, series)
+	return q.send(sel, policy)
 }
 
 // selection reads the parameters, in the order in which the v1 API finds fault
@@ -133,68 +128,81 @@ func (q *request) method(values url.Values, policy *ingest.ArchivePolicy) (inges
 	return m, nil
 }
 
-// read asks the driver for every granularity at once.
-func (q *request) read(sel selection, policy *ingest.ArchivePolicy) ([][]ingest.Measure, error) {
-	from, to := sel.resample.bounds(sel.start, sel.stop)
-	queries := make([]ingest.Query, len(sel.granularities))
-	for i, g := range sel.granularities {
-		queries[i] = ingest.Query{Metric: q.target.id, Policy: policy, Granularity: g, Method: sel.method, From: from, To: to}
+// send answers with the rows of a selection.
+func (q *request) send(sel selection, policy *ingest.ArchivePolicy) error {
+	s := q.share()
+	defer s.end()
+	out := q.stream()
+	defer out.close()
+	out.pause = s.leave
+	out.text("[")
+	if err := sel.each(s, policy, func(rows []ingest.Measure, column string) { out.rows(rows, column) }); err != nil {
+		return out.broken(err)
 	}
-	series := make([][]ingest.Measure, len(queries))
-	if err := q.readSeries(queries, series); err != nil {
-		if !ingest.IsPermanent(err) && failureOf(err) == nil {
-			q.log.Error("cannot read measures", "metric", q.target.id.String(), "err", err)
-			return nil, unavailable("Measures can't be read at this moment. Please try again.")
-		}
-		return nil, err
-	}
-	for i, rows := range series {
-		series[i] = sel.resample.apply(rows, sel.method, sel.start, sel.stop)
-	}
-	return series, nil
+	out.text("]")
+	return out.end()
 }
 
-// Sizes of the pieces in which rows are written: an answer that fits into one
-// piece has a Content-Length, a longer one is streamed.
-const (
-	rowsPiece = 4096
-	sendBytes = 256 << 10
-)
-
-// rows answers with series as [timestamp, granularity, value] rows.
-func (q *request) rows(sel selection, series [][]ingest.Measure) error {
-	slot, _ := q.buffers.Get().(*[]byte)
-	if slot == nil {
-		slot = new([]byte)
+// each gives use the rows of a selection, coarsest first: short series are read
+// at once, long ones one after another and some rows at a time.
+func (sel *selection) each(s *share, policy *ingest.ArchivePolicy, use func(rows []ingest.Measure, column string)) error {
+	from, to := sel.resample.bounds(sel.start, sel.stop)
+	queries := make([]ingest.Query, len(sel.granularities))
+	expected := 0
+	for i, g := range sel.granularities {
+		queries[i] = ingest.Query{Metric: s.q.target.id, Policy: policy, Granularity: g, Method: sel.method, From: from, To: to}
+		expected += expectedRows(policy, g, from, to)
 	}
-	buf := append((*slot)[:0], '[')
-	defer func() {
-		*slot = buf[:0]
-		q.buffers.Put(slot)
-	}()
-	q.w.Header()["Content-Type"] = []string{typeJSON}
-	for i, rows := range series {
-		granularity := sel.resample.column(sel.granularities[i])
-		for len(rows) > 0 {
-			n := min(len(rows), rowsPiece)
-			buf = gnocchi.AppendRows(buf, rows[:n], granularity)
-			rows = rows[n:]
-			if len(buf) < sendBytes {
-				continue
-			}
-			q.status = http.StatusOK
-			last := len(buf) - 1 // stays: AppendRows looks at it
-			if _, err := q.w.Write(buf[:last]); err != nil {
-				return nil // nobody listens
-			}
-			buf[0] = buf[last]
-			buf = buf[:1]
+	if expected <= pieceRows {
+		series := make([][]ingest.Measure, len(queries))
+		if err := s.hold(expected); err != nil {
+			return err
+		}
+		if err := s.fetch(queries, series); err != nil {
+			return err
+		}
+		for i, rows := range series {
+			use(sel.resample.apply(rows, sel.method, sel.start, sel.stop), sel.resample.column(sel.granularities[i]))
+		}
+		return nil
+	}
+	for i, query := range queries {
+		column := sel.resample.column(sel.granularities[i])
+		if err := s.resampled(query, sel, func(rows []ingest.Measure) { use(rows, column) }); err != nil {
+			return err
 		}
 	}
-	buf = append(buf, ']')
-	if q.status == 0 {
-		return q.bytes(http.StatusOK, typeJSON, buf)
-	}
-	q.w.Write(buf)
 	return nil
+}
+
+// resampled gives use the rows of a query, some at a time, resampled if that is
+// selected. Rows of a bucket that may go on are kept for the next time.
+func (s *share) resampled(query ingest.Query, sel *selection, use func(rows []ingest.Measure)) error {
+	if sel.resample == (resample{}) {
+		return s.pieces(query, func(rows []ingest.Measure) error {
+			use(rows)
+			return nil
+		})
+	}
+	var open []ingest.Measure
+	held := 0
+	err := s.pieces(query, func(rows []ingest.Measure) error {
+		open = append(open, rows...)
+		whole := sel.resample.whole(open)
+		use(sel.resample.apply(open[:whole], sel.method, sel.start, sel.stop))
+		open = append(open[:0], open[whole:]...)
+		if len(open) > s.q.config.MaxPoints {
+			return s.q.tooManyPoints()
+		}
+		if n := len(open); n > held {
+			more := n - held
+			held = n
+			return s.hold(more)
+		}
+		return nil
+	})
+	if err == nil {
+		use(sel.resample.apply(open, sel.method, sel.start, sel.stop))
+	}
+	return err
 }

@@ -17,6 +17,7 @@ type apiMetrics struct {
 	batches, measures  metric.Int64Counter
 	refused, leftOut   metric.Int64Counter
 	waits              metric.Int64Counter
+	refusedReads       metric.Int64Counter
 	reasons            [reasons]metric.MeasurementOption
 	unmatched          route
 	applied, abandoned metric.MeasurementOption
@@ -51,6 +52,7 @@ func newAPIMetrics(meter metric.Meter) (*apiMetrics, error) {
 	counter(&m.measures, "millrace.accepted.measures", "{measure}", "measures that are in the log")
 	counter(&m.refused, "millrace.refused.batches", "{batch}", "batches that were refused, by reason")
 	counter(&m.leftOut, "millrace.refused.measures", "{measure}", "measures left out of batches that were accepted, by reason")
+	counter(&m.refusedReads, "millrace.refused.reads", "{read}", "reads that got no slot or no memory in time")
 	counter(&m.waits, "millrace.waits", "{wait}", "waits for measures to be applied, by outcome")
 	var err error
 	m.duration, err = meter.Float64Histogram("http.server.request.duration", metric.WithUnit("s"), metric.WithDescription("time from a request's header to its answer"),

@@ -16,9 +16,9 @@ const catchUpWait = 2 * time.Second
 const headerLag = "Millrace-Lag"
 
 // readSeries answers queries from the driver, all at one position: at least the one
-// that the request has waited for. The answer's Millrace-Position says which.
+// that the request has waited for. The answer's Millrace-Position says which: where it
+// takes several reads, the earliest of each sack.
 func (q *request) readSeries(queries []ingest.Query, series [][]ingest.Measure) error {
-	q.catchUp(queries)
 	shown, err := q.driver.Read(q.ctx, queries, series, q.at)
 	switch {
 	case errors.Is(err, ingest.ErrBehind):
@@ -26,7 +26,19 @@ func (q *request) readSeries(queries []ingest.Query, series [][]ingest.Measure) 
 	case err != nil:
 		return err
 	}
-	if t, ok := showing(shown); ok {
+	if q.status != 0 { // the header has been sent
+		return nil
+	}
+	if q.shown == nil {
+		q.shown = shown
+	} else {
+		for s, at := range shown {
+			if at > 0 && (q.shown[s] == 0 || at < q.shown[s]) {
+				q.shown[s] = at
+			}
+		}
+	}
+	if t, ok := showing(q.shown); ok {
 		q.w.Header().Set(headerPosition, t.String())
 	}
 	return nil

@@ -33,7 +33,8 @@ type request struct {
 	who    auth.Identity
 	status int // what was answered; 0: nothing yet
 
-	at ingest.Position // what the request has waited for; nil: nothing
+	at    ingest.Position // what the request has waited for; nil: nothing
+	shown ingest.Position // what its reads have shown; nil: none yet
 
 	target target     // set by findMetric and findTarget
 	rule   index.Rule // set by findRule

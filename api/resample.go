@@ -60,6 +60,18 @@ func (r resample) apply(rows []ingest.Measure, m ingest.Method, start, stop int6
 	return rows
 }
 
+// whole returns how many rows belong to buckets that later rows can't belong to.
+func (r resample) whole(rows []ingest.Measure) int {
+	if len(rows) == 0 {
+		return 0
+	}
+	last := rows[len(rows)-1].Time
+	if r.calendar != 0 {
+		return aggregate.Search(rows, r.calendar.Floor(last))
+	}
+	return aggregate.Search(rows, ingest.Floor(last, r.every))
+}
+
 // column is what the granularity column of rows says, as JSON.
 func (r resample) column(granularity time.Duration) string {
 	switch {

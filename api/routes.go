@@ -36,6 +36,11 @@ func (a *API) routes() []route {
 		{method: "POST", path: "/v1/metric/{id}/measures", find: (*request).findTarget, handle: (*request).postMeasures},
 		{method: "POST", path: "/v1/batch/metrics/measures", handle: (*request).postBatch},
 
+		{method: "POST", path: "/v1/search/metric", handle: (*request).searchMetrics},
+		{method: "POST", path: "/v1/aggregates", handle: (*request).postAggregates},
+		{method: "GET", path: "/v1/aggregation/metric", handle: (*request).getAggregation},
+		{method: "POST", path: "/v1/aggregation/metric", handle: (*request).postAggregation},
+
 		{method: "GET", path: "/v1/ingest/{token}", handle: (*request).getIngest},
 		{method: "GET", path: "/v1/dead-letters", handle: (*request).listLetters, rule: auth.ManageDeadLetters},
 		{method: "DELETE", path: "/v1/dead-letters", handle: (*request).purgeLetters, rule: auth.ManageDeadLetters},
@@ -70,8 +75,6 @@ func (a *API) routes() []route {
 		{method: "GET", path: "/v1/search/resource/{type}", find: (*request).findType, handle: onlyPOST},
 
 		later("POST", "/v1/batch/resources/metrics/measures"),
-		later("POST", "/v1/search/metric"), later("POST", "/v1/aggregates"),
-		later("GET", "/v1/aggregation/metric"), later("POST", "/v1/aggregation/metric"),
 		later("POST", "/v1/aggregation/resource/{type}/metric/{name}"),
 		later("GET", "/v1/influxdb/ping"), later("POST", "/v1/influxdb/query"), later("POST", "/v1/influxdb/write"), later("POST", "/v1/prometheus/write"),
 	}

@@ -106,19 +106,24 @@ func (q *request) awaitPosition() error {
 	return nil
 }
 
-// refresh waits until everything that was accepted before for a metric has been
-// applied. The metric's own sack is all that it waits for.
-func (q *request) refresh(id ingest.MetricID) error {
+// refresh waits until everything that was accepted before for some metrics has been
+// applied. The metrics' own sacks are all that it waits for.
+func (q *request) refresh(ids ...ingest.MetricID) error {
+	if len(ids) == 0 {
+		return nil
+	}
 	end, err := q.ender.End(q.ctx)
 	if err != nil {
 		q.log.Error("cannot tell where the log ends", "err", err)
-		return unavailable("Unable to refresh metric: " + id.String() + ". Please try again.")
+		return unavailable("Unable to refresh metric: " + ids[0].String() + ". Please try again.")
 	}
 	position := make(ingest.Position, q.sacks)
-	sack := ingest.SackOf(id, q.sacks)
-	position[sack] = end[sack]
+	for _, id := range ids {
+		sack := ingest.SackOf(id, q.sacks)
+		position[sack] = end[sack]
+	}
 	if !q.await(position, q.config.WaitCap) {
-		return q.lagging("Unable to refresh metric: "+id.String()+". Please try again.", position)
+		return q.lagging("Unable to refresh metric: "+ids[0].String()+". Please try again.", position)
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 
 // conformanceFiles are those of Gnocchi's functional tests that this release is
 // held to.
-const conformanceFiles = "archive,archive-rule,async,base,batch-measures,create-metric-with-resource-id,cors,healthcheck,http-proxy-to-wsgi,metric,metric-granularity,metric-timestamp-format,pagination,resource,resource-type,search"
+const conformanceFiles = "aggregates-with-metric-ids,archive,archive-rule,async,base,batch-measures,create-metric-with-resource-id,cors,healthcheck,http-proxy-to-wsgi,metric,metric-derived,metric-granularity,metric-timestamp-format,pagination,resource,resource-type,search"
 
 // notServed are the tests among them of what this release doesn't serve: batches
 // by resource, and aggregation across metrics. They get 501.
@@ -30,13 +30,6 @@ var notServed = []string{
 	"batch-measures_push_measurements_to_unknown_named_metrics_and_resource_with_create_metrics_with_non_uuid_resource_id",
 	"batch-measures_push_measurements_to_unknown_named_metrics_and_resource_with_create_metrics_with_uuid_resource_id",
 	"batch-measures_push_measurements_to_unknown_named_metrics_and_resource_with_create_metrics_with_uuid_resource_id_where_resources_is_several_times_listed",
-	"metric_aggregate_measure_unknown_metric",
-	"metric_get_absolute_measurements_from_metric",
-	"metric_get_measure_unknown_aggregates",
-	"metric_get_measurements_from_metric_and_invalid_operations",
-	"metric_get_measurements_from_metric_and_resample_and_negative",
-	"metric_get_measurements_from_metric_and_two_operations",
-	"metric_rolling-mean",
 }
 
 // Gnocchi's own functional tests pass against a server of ours.

@@ -68,6 +68,9 @@ func (v *validator) oneOf(key, value string, known []string) {
 
 func (v *validator) api(c *apiConfig) {
 	v.check(c.MaxLimit >= 1, "api.max_limit must be at least 1, not %d", c.MaxLimit)
+	v.check(c.MaxReads >= 0, "api.max_reads must not be negative")
+	v.check(c.MaxReadBytes > 0, "api.max_read_bytes must be positive")
+	v.check(c.MaxPoints >= 1, "api.max_points must be at least 1, not %d", c.MaxPoints)
 	v.check(c.MaxBody > 0, "api.max_body must be positive")
 	v.positive("api.wait_cap", c.WaitCap)
 	v.positive("api.timeout", c.Timeout)

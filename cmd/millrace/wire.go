@@ -104,6 +104,7 @@ func build(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (_ *p
 		Auth: who, Policies: policies,
 	}, api.Config{
 		Prefix: c.API.Prefix, MaxLimit: c.API.MaxLimit, MaxBody: int64(c.API.MaxBody),
+		MaxReads: c.API.MaxReads, MaxReadBytes: int64(c.API.MaxReadBytes), MaxPoints: c.API.MaxPoints,
 		AllowedOrigins: c.API.CORSAllowedOrigins, TrustProxyHeaders: c.API.TrustProxyHeaders,
 		WaitCap: c.API.WaitCap, Timeout: c.API.Timeout, ReadyLag: c.API.ReadyLag,
 	}, log, t.meter, t.tracer)

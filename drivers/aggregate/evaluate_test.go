@@ -79,12 +79,16 @@ func TestEvaluate(t *testing.T) {
 	f(binary(t, "-", a, a), []float64{0, 0, 0, 0})
 	f(Across{OfSum, []Operation{binary(t, "-", binary(t, "+", a, Number(1)), ab)}}, []float64{-7, -16, -25, -34})
 
-	resampled := f(Resampled{ingest.Mean, 2 * time.Second, ab}, []float64{1.5, 3.5}, []float64{15, 35})
+	resampled := f(Resampled{Method: ingest.Mean, Every: 2 * time.Second, Of: ab}, []float64{1.5, 3.5}, []float64{15, 35})
 	if diff := cmp.Diff([]int64{0, 2e9}, resampled.Times); diff != "" || resampled.Granularity != 2*time.Second {
 		t.Errorf("granularity %v\n%s", resampled.Granularity, diff)
 	}
-	f(Resampled{ingest.Sum.OfRate(), 2 * time.Second, b}, []float64{10, 20})
-	f(Resampled{ingest.Std, 2 * time.Second, a}, []float64{math.Sqrt(.5), math.Sqrt(.5)})
+	f(Resampled{Method: ingest.Sum.OfRate(), Every: 2 * time.Second, Of: b}, []float64{10, 20})
+	byYear := f(Resampled{Method: ingest.Sum, Calendar: Year, Of: a}, []float64{10})
+	if byYear.Granularity != 0 || byYear.Times[0] != 0 {
+		t.Errorf("by year: %v at %v", byYear.Granularity, byYear.Times)
+	}
+	f(Resampled{Method: ingest.Std, Every: 2 * time.Second, Of: a}, []float64{math.Sqrt(.5), math.Sqrt(.5)})
 }
 
 // What an operation computes in place is never what another one reads.
@@ -110,7 +114,7 @@ func TestEvaluateProblems(t *testing.T) {
 		}
 	}
 	f(Rolling{OfMean, 5, a}, WindowTooLong, "Rolling window '5' is greater than serie length '4'")
-	f(binary(t, "+", Resampled{ingest.Mean, time.Minute, a}, b), NotAligned, "Can't compute timeseries with different granularity 60.0 <> 1.0")
+	f(binary(t, "+", Resampled{Method: ingest.Mean, Every: time.Minute, Of: a}, b), NotAligned, "Can't compute timeseries with different granularity 60.0 <> 1.0")
 	f(binary(t, "+", a, Rolling{OfMean, 2, a}), NotAligned, "Can't compute timeseries with different timestamps: 4 <> 3 of granularity 1.0")
 	f(Across{OfSum, []Operation{a, Change{false, a}}}, NotAligned, "Can't compute timeseries with different timestamps: 4 <> 3 of granularity 1.0")
 	f(binary(t, "+", ab, Metrics{a[0], b[0], c[0]}), DifferentSize, "Can't compute timeseries of 2 series with one of 3")
@@ -135,7 +139,7 @@ func TestEvaluateLimits(t *testing.T) {
 	f(sum, Limits{1000, 7}, true)
 	f(Rolling{OfSum, 2, a}, Limits{1000, 5}, true)
 	f(unary(t, "neg", a), Limits{12 + 3, 1000}, false)
-	f(Resampled{ingest.Mean, time.Minute, a}, Limits{12 + 19, 1000}, false)
+	f(Resampled{Method: ingest.Mean, Every: time.Minute, Of: a}, Limits{12 + 19, 1000}, false)
 	f(Rolling{OfSum, 2, Rolling{OfSum, 1, a}}, Limits{12 + 4 + 2, 1000}, false)
 
 	// Room is given back: however long a chain, it holds one table more than there is.
@@ -252,7 +256,7 @@ func TestAggregated(t *testing.T) {
 	f(binary(t, "+", Number(1), Number(1)), false)
 	f(binary(t, "+", b, unary(t, "neg", a)), true, b[0], a[0])
 	f(Across{OfSum, []Operation{a}}, true, a[0])
-	f(Change{false, Rolling{OfSum, 1, Resampled{ingest.Mean, 1, Across{OfSum, []Operation{a}}}}}, true, a[0])
+	f(Change{false, Rolling{OfSum, 1, Resampled{Method: ingest.Mean, Every: 1, Of: Across{OfSum, []Operation{a}}}}}, true, a[0])
 }
 
 // A dashboard's usual question: 100 metrics, a day of minutes.

@@ -128,5 +128,8 @@ func (o Resampled) resampled(times []int64, values []float64) []ingest.Measure {
 	for i, t := range times {
 		rows[i] = ingest.Measure{Time: t, Value: values[i]}
 	}
+	if o.Calendar != 0 {
+		return ResampleCalendar(nil, rows, o.Calendar, o.Method)
+	}
 	return Series(nil, rows, o.Every, o.Method, ingest.MinTime, ingest.MaxTime)
 }

@@ -41,11 +41,13 @@ type Rolling struct {
 }
 
 // Resampled aggregates every column into longer buckets, as [Series] does with
-// measures: a "rate:" method is one of the differences between rows.
+// measures: a "rate:" method is one of the differences between rows. Into calendar
+// groups it is as [ResampleCalendar], and the result has no granularity.
 type Resampled struct {
-	Method ingest.Method
-	Every  time.Duration // > 0
-	Of     Operation
+	Method   ingest.Method
+	Every    time.Duration // > 0, unless there is a Calendar
+	Calendar Calendar      // 0: none
+	Of       Operation
 }
 
 // Change is the difference to the row before: the first row goes. Per second it is

@@ -1,0 +1,348 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"millrace/api/auth"
+	"millrace/api/gnocchi"
+	"millrace/drivers/aggregate"
+	"millrace/index"
+	"millrace/ingest"
+)
+
+// This file is what everything that reads several metrics has in common: which
+// series, of which granularities, within which memory.
+
+// A column is one series of a question.
+type column struct {
+	ref    aggregate.Reference // as the operations have it
+	metric ingest.MetricID
+	policy *ingest.ArchivePolicy
+	method ingest.Method
+	path   []string // the keys under which the answer has the series when it stands alone
+}
+
+// A question is a computation over several series.
+type question struct {
+	across
+	tree          aggregate.Operation
+	columns       []column
+	granularities []time.Duration // coarsest first
+}
+
+// across are the parameters of a question.
+type across struct {
+	start, stop       int64
+	hasStart, hasStop bool
+	granularity       time.Duration // 0: all that the series have in common
+	fill              aggregate.Fill
+	overlap           float64 // percent that is needed where nothing is filled; < 0: filled
+	resample          resample
+	emptyOverlaps     bool // no data at all is no lack of overlap
+}
+
+const mustBeFill = "Must be a float, 'dropna', 'null', 'ffill', 'bfill', 'full_ffill' or 'full_bfill'"
+
+// across reads the parameters. Without fill and needed_overlap absent is meant.
+func (q *request) across(values url.Values, absent aggregate.Fill, overlap float64) (a across, err error) {
+	a.hasStart, a.hasStop = values.Has("start"), values.Has("stop")
+	if a.start, err = q.instant(values, "start", ingest.MinTime); err != nil {
+		return a, err
+	}
+	if a.stop, err = q.instant(values, "stop", ingest.MaxTime); err != nil {
+		return a, err
+	}
+	text, given, err := scalar(values, "granularity")
+	if err != nil {
+		return a, err
+	}
+	if given {
+		if a.granularity, err = gnocchi.ParseTimespan(text); err != nil {
+			return a, badArgument("granularity", err.Error())
+		}
+	}
+	a.fill, a.overlap = absent, overlap
+	if text, given, err = scalar(values, "needed_overlap"); err != nil {
+		return a, err
+	}
+	if given {
+		needed, ok := gnocchi.ParseFloat(text)
+		if !ok || needed != needed {
+			return a, badArgument("needed_overlap", "Must be a number")
+		}
+		a.fill, a.overlap = aggregate.Fill{}, max(needed, 0)
+	}
+	if text, given, err = scalar(values, "fill"); err != nil || !given {
+		return a, err
+	}
+	fill, ok := aggregate.ParseFill(text)
+	if !ok {
+		number, isNumber := gnocchi.ParseFloat(text)
+		if !isNumber {
+			return a, badArgument("fill", mustBeFill)
+		}
+		fill = aggregate.Fill{Kind: aggregate.FillNumber, Number: number}
+	}
+	a.fill, a.overlap = fill, -1
+	return a, nil
+}
+
+// lookup finds metrics. missing are the indexes of those that don't exist.
+func (q *request) lookup(ids []ingest.MetricID) (infos []index.MetricInfo, missing []int, err error) {
+	entries := make([]ingest.Entry, len(ids))
+	for i, id := range ids {
+		entries[i].Metric = id
+	}
+	infos = make([]index.MetricInfo, len(ids))
+	missing, err = q.index.Lookup(q.ctx, entries, infos)
+	return infos, missing, err
+}
+
+// permitAll asks whether the caller may do something to all metrics.
+func (q *request) permitAll(r auth.Rule, infos []index.MetricInfo) error {
+	permit := q.who.Permit(r)
+	for i := range infos {
+		if !permit.For(infos[i].Creator, "") {
+			return forbidden()
+		}
+	}
+	return nil
+}
+
+// policies finds archive policies, each once.
+type policies struct {
+	index *index.Index
+	found map[string]*ingest.ArchivePolicy
+}
+
+func (p *policies) get(ctx context.Context, name string) (*ingest.ArchivePolicy, error) {
+	if policy := p.found[name]; policy != nil {
+		return policy, nil
+	}
+	policy, err := p.index.Policy(ctx, name)
+	if err == nil {
+		if p.found == nil {
+			p.found = map[string]*ingest.ArchivePolicy{}
+		}
+		p.found[name] = policy
+	}
+	return policy, err
+}
+
+// notAggregable is the answer to a question that can't be computed.
+func notAggregable(reason string, detail any) error {
+	return badRequest(cause{cause: "Metrics cannot be aggregated", reason: reason, detail: detail})
+}
+
+// references are the columns' references, each once.
+func references(columns []column) []any {
+	seen := map[aggregate.Reference]bool{}
+	list := []any{}
+	for _, c := range columns {
+		if !seen[c.ref] {
+			seen[c.ref] = true
+			list = append(list, []any{c.ref.Metric, c.ref.Method})
+		}
+	}
+	return list
+}
+
+// granularitiesOf finds the granularities at which a question can be put.
+func (asked *question) granularitiesOf() error {
+	if asked.granularity != 0 {
+		var missing []any
+		for _, c := range asked.columns {
+			if _, ok := c.policy.Find(asked.granularity); !ok {
+				missing = append(missing, []any{c.ref.Metric, c.ref.Method, asked.granularity.Seconds()})
+			}
+		}
+		if missing != nil {
+			return notAggregable("Granularities are missing", missing)
+		}
+		asked.granularities = []time.Duration{asked.granularity}
+		return nil
+	}
+	all := make([]*ingest.ArchivePolicy, len(asked.columns))
+	for i, c := range asked.columns {
+		all[i] = c.policy
+	}
+	if asked.granularities = aggregate.Common(all); len(asked.granularities) == 0 {
+		return notAggregable("No granularity match", references(asked.columns))
+	}
+	return nil
+}
+
+// maxSteps bounds what one question computes: a second or two.
+const maxSteps = 1 << 30
+
+// compute answers a question with one table for each granularity. What the tables
+// hold stays counted in s.
+func (asked *question) compute(s *share) ([]*aggregate.Table, error) {
+	defer s.leave()
+	refs := make([]aggregate.Reference, len(asked.columns))
+	for i, c := range asked.columns {
+		refs[i] = c.ref
+	}
+	limits := aggregate.Limits{Values: 2 * s.q.config.MaxPoints, Steps: maxSteps}
+	tables := make([]*aggregate.Table, 0, len(asked.granularities))
+	left := s.q.config.MaxPoints
+	for _, g := range asked.granularities {
+		before := s.bytes
+		table, err := asked.gather(s, g, left)
+		if err != nil {
+			return nil, err
+		}
+		if asked.overlap >= 0 && !(asked.emptyOverlaps && len(table.Times) == 0) {
+			err = table.Overlap(asked.overlap, asked.hasStart, asked.hasStop)
+		} else if asked.overlap < 0 {
+			table.Fill(asked.fill)
+		}
+		if err == nil {
+			table, err = aggregate.Evaluate(asked.tree, table, refs, limits)
+		}
+		if err != nil {
+			return nil, s.q.explain(err, asked)
+		}
+		kept := len(table.Times) * len(table.Columns)
+		left -= kept
+		if err := s.hold(kept - int((s.bytes-before)/bytesPerRow)); err != nil {
+			return nil, err
+		}
+		tables = append(tables, table)
+	}
+	return tables, nil
+}
+
+// explain makes an answer of why a question can't be computed.
+func (q *request) explain(err error, asked *question) error {
+	if limit, ok := errors.AsType[*aggregate.LimitError](err); ok {
+		if limit.Steps {
+			return notAggregable("This takes too many steps to compute: "+lessWork+", or a shorter rolling window", nil)
+		}
+		return q.tooManyPoints()
+	}
+	if problem, ok := errors.AsType[*aggregate.UnaggregableError](err); ok {
+		return notAggregable(problem.Reason, references(asked.columns))
+	}
+	return err
+}
+
+// rowsPerFetch is about how many rows are asked of the driver at one time.
+const rowsPerFetch = 1 << 18
+
+// gather reads the series of one granularity, several at a time, of at most so many
+// points in all.
+func (asked *question) gather(s *share, g time.Duration, most int) (*aggregate.Table, error) {
+	from, to := asked.resample.bounds(asked.start, asked.stop)
+	var all aggregate.Gather
+	queries, dst := []ingest.Query{}, [][]ingest.Measure{}
+	expected := 0
+	for i, c := range asked.columns {
+		queries = append(queries, ingest.Query{Metric: c.metric, Policy: c.policy, Granularity: g, Method: c.method, From: from, To: to})
+		expected += expectedRows(c.policy, g, from, to)
+		if expected < rowsPerFetch && i+1 < len(asked.columns) {
+			continue
+		}
+		dst = append(dst[:0], make([][]ingest.Measure, len(queries))...)
+		if err := s.fetch(queries, dst); err != nil {
+			return nil, err
+		}
+		before := all.Points()
+		for _, rows := range dst {
+			all.Add(rows)
+		}
+		if all.Points() > most {
+			return nil, s.q.tooManyPoints()
+		}
+		if err := s.hold(all.Points() - before); err != nil {
+			return nil, err
+		}
+		queries, expected = queries[:0], 0
+	}
+	table, err := all.Table(g, most)
+	if err != nil {
+		return nil, s.q.explain(err, asked)
+	}
+	return table, nil
+}
+
+// expectedRows is how many rows a read may bring.
+func expectedRows(policy *ingest.ArchivePolicy, g time.Duration, from, to int64) int {
+	n := int64(rowsPerFetch)
+	if d, ok := policy.Find(g); ok && d.Points > 0 {
+		n = min(n, d.Points)
+	}
+	if from > ingest.MinTime && to < ingest.MaxTime && to > from {
+		n = min(n, int64(uint64(to-from)/uint64(g))+1)
+	}
+	return int(n)
+}
+
+// cutRows returns the rows of a table's column that were asked for.
+func (asked *question) cutRows(t *aggregate.Table, column int) []ingest.Measure {
+	rows := t.Rows(column, asked.overlap < 0 && asked.fill.Finite())
+	switch r := asked.resample; {
+	case r.calendar != 0:
+		return aggregate.RangeCalendar(rows, r.calendar, asked.start, asked.stop)
+	case r.every != 0:
+		return aggregate.Range(rows, r.every, asked.start, asked.stop)
+	}
+	return rows
+}
+
+// writeList writes the rows of the only column of every table, as a list.
+func (asked *question) writeList(out *stream, tables []*aggregate.Table) {
+	out.text("[")
+	for _, t := range tables {
+		out.rows(asked.cutRows(t, 0), asked.resample.column(t.Granularity))
+	}
+	out.text("]")
+}
+
+// writeMeasures writes what /v1/aggregates has under "measures": the only series, or
+// each under its path.
+func (asked *question) writeMeasures(out *stream, tables []*aggregate.Table) {
+	if aggregate.Aggregated(asked.tree) {
+		out.text(`{"aggregated": `)
+		asked.writeList(out, tables)
+		out.text("}")
+		return
+	}
+	order := make([]int, len(asked.columns))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return slices.Compare(asked.columns[a].path, asked.columns[b].path) })
+	order = slices.CompactFunc(order, func(a, b int) bool { return slices.Equal(asked.columns[a].path, asked.columns[b].path) })
+	var open []string
+	out.text("{")
+	for n, i := range order {
+		path := asked.columns[i].path
+		same := 0
+		for same < len(open) && open[same] == path[same] {
+			same++
+		}
+		if n > 0 {
+			out.text(strings.Repeat("}", len(open)-1-same) + ", ")
+		}
+		for k := same; k < len(path); k++ {
+			out.value(path[k])
+			out.text(": ")
+			if k+1 < len(path) {
+				out.text("{")
+			}
+		}
+		open = path
+		out.text("[")
+		for _, t := range tables {
+			out.rows(asked.cutRows(t, i), asked.resample.column(t.Granularity))
+		}
+		out.text("]")
+	}
+	out.text(strings.Repeat("}", max(len(open), 1)))
+}

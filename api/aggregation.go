@@ -1,0 +1,160 @@
+package api
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"millrace/api/auth"
+	"millrace/drivers/aggregate"
+	"millrace/ingest"
+)
+
+// getAggregation answers GET /v1/aggregation/metric?metric=ID&metric=ID…
+func (q *request) getAggregation() error {
+	values := q.r.URL.Query()
+	var ids []ingest.MetricID
+	for i, text := range values["metric"] {
+		id, err := ingest.ParseMetricID(text)
+		if err != nil {
+			return badRequest("Invalid input: not a valid value @ data[" + strconv.Itoa(i) + "]")
+		}
+		ids = append(ids, id)
+	}
+	return q.aggregation(values, ids)
+}
+
+// postAggregation answers POST /v1/aggregation/metric with a list of ids.
+func (q *request) postAggregation() error {
+	var ids []ingest.MetricID
+	err := q.decode(list(0, func(v any) error {
+		text, _ := v.(string)
+		id, err := ingest.ParseMetricID(text)
+		if err != nil {
+			return wrong("not a valid value")
+		}
+		ids = append(ids, id)
+		return nil
+	}))
+	if err != nil {
+		return err
+	}
+	return q.aggregation(q.r.URL.Query(), ids)
+}
+
+// aggregation combines metrics, of which one alone is read as it is.
+func (q *request) aggregation(values url.Values, ids []ingest.MetricID) error {
+	ids = distinct(ids)
+	infos, missing, err := q.lookup(ids)
+	if err != nil {
+		return err
+	}
+	if len(missing) > 0 {
+		return noMetric(ids[missing[0]].String())
+	}
+	parameters, err := q.across(values, aggregate.Fill{}, 100)
+	if err != nil {
+		return err
+	}
+	if err := q.permitAll(auth.GetMetric, infos); err != nil {
+		return err
+	}
+	if len(ids) == 1 {
+		q.target = target{id: ids[0], policy: infos[0].Policy, creator: infos[0].Creator}
+		return q.measures()
+	}
+	asked := question{across: parameters}
+	find := policies{index: q.index}
+	for i, id := range ids {
+		policy, err := find.get(q.ctx, infos[i].Policy)
+		if err != nil {
+			return err
+		}
+		asked.columns = append(asked.columns, column{metric: id, policy: policy, ref: aggregate.Reference{Metric: id.String()}})
+	}
+	refresh, err := asked.legacy(values)
+	if err != nil {
+		return err
+	}
+	if len(ids) == 0 {
+		return q.json(http.StatusOK, []any{})
+	}
+	if err := asked.legacyGranularities(); err != nil {
+		return err
+	}
+	if err := q.settle(refresh, ids...); err != nil {
+		return err
+	}
+	s := q.share()
+	defer s.end()
+	asked.emptyOverlaps = true
+	tables, err := asked.compute(s)
+	if err != nil {
+		return err
+	}
+	out := q.stream()
+	defer out.close()
+	asked.writeList(out, tables)
+	return out.end()
+}
+
+// legacy reads what the old endpoints have for operations: the stored method, by
+// which rows may be resampled, and the function that then makes one series of all.
+func (asked *question) legacy(values url.Values) (refresh bool, err error) {
+	if asked.resample, err = parseResample(values); err != nil {
+		return false, err
+	}
+	name, given, err := scalar(values, "aggregation")
+	if err != nil {
+		return false, err
+	}
+	if !given {
+		name = "mean"
+	}
+	m, known := ingest.ParseMethod(name)
+	var metrics aggregate.Metrics
+	for i := range asked.columns {
+		c := &asked.columns[i]
+		if !known || !c.policy.Methods.Has(m) {
+			return false, noSeries(c, name, c.policy.Definitions[0].Granularity)
+		}
+		c.ref.Method, c.method = name, m
+		metrics = append(metrics, c.ref)
+	}
+	again, given, err := scalar(values, "reaggregation")
+	if err != nil {
+		return false, err
+	}
+	if !given {
+		again = m.Base().String() // rates are not derived again
+	}
+	f, ok := aggregate.ParseFunction(again)
+	if !ok {
+		return false, badArgument("reaggregation", "'"+again+"' can't combine metrics: one of mean, median, std, min, max, sum, var, count, or rate: and one of these")
+	}
+	asked.tree = metrics
+	if r := asked.resample; r != (resample{}) {
+		asked.tree = aggregate.Resampled{Method: m.Base(), Every: r.every, Calendar: r.calendar, Of: metrics}
+	}
+	asked.tree = aggregate.Across{Function: f, Of: []aggregate.Operation{asked.tree}}
+	return flag(values, "refresh", false)
+}
+
+// noSeries is the answer to a question for a series that a metric doesn't keep.
+func noSeries(c *column, method string, g time.Duration) error {
+	return notFound("Aggregation method '" + method + "' at granularity '" + ingest.FormatSeconds(g) + "' for metric " +
+		c.metric.String() + " does not exist")
+}
+
+// legacyGranularities is granularitiesOf with the old endpoints' answer.
+func (asked *question) legacyGranularities() error {
+	if asked.granularity != 0 {
+		for i := range asked.columns {
+			if _, ok := asked.columns[i].policy.Find(asked.granularity); !ok {
+				return noSeries(&asked.columns[i], asked.columns[i].ref.Method, asked.granularity)
+			}
+		}
+	}
+	return asked.granularitiesOf()
+}
