@@ -37,14 +37,14 @@ var imports = map[string][]string{
 
 	"index": {"ingest"},
 
-	"intake": {"ingest"},
+	"intake": {"ingest", "index"},
 
 	"api":            {"ingest", "index", "intake", "drivers/aggregate", "api/auth", "api/gnocchi", "api/operations"},
 	"api/auth":       {"ingest"},
 	"api/gnocchi":    {"ingest"},
-	"api/influx":     {"ingest", "intake"},
+	"api/influx":     {"ingest", "index", "intake"},
 	"api/operations": {"ingest", "drivers/aggregate"},
-	"api/prometheus": {"ingest", "intake"},
+	"api/prometheus": {"ingest", "index", "intake"},
 
 	"golden":      {}, // tests only
 	"testservers": {},

@@ -43,6 +43,7 @@ func runIndex(t *testing.T, fresh func(t *testing.T) opener) {
 		{"revival", testRevival},
 		{"associations", testAssociations},
 		{"metrics by name", testCreateNamed},
+		{"resources and metrics on the way", testEnsureNamed},
 		{"search", testSearch},
 		{"resource pages", testResourcePages},
 		{"resources of another process", testResourcesOfAnother},

@@ -9,23 +9,30 @@ import (
 var ErrForbidden = errors.New("Access was denied") //lint:ignore ST1005 a reason that clients read
 
 // An UnknownMetricsError says that metrics don't exist and are not to be created.
-type UnknownMetricsError struct{ Keys []Key }
+type UnknownMetricsError struct{ Metrics []int } // indexes in Batch.Series, one of each metric
 
 func (e *UnknownMetricsError) Error() string {
-	if len(e.Keys) == 1 {
-		return "Metric " + e.Keys[0].Name + " does not exist"
-	}
-	return fmt.Sprintf("%d metrics do not exist", len(e.Keys))
+	return fmt.Sprintf("%d metrics do not exist", len(e.Metrics))
 }
+
+// A NoRuleError says that no archive policy rule matches the name of a metric that is
+// to be created, and nobody has named an archive policy.
+type NoRuleError struct{ Name string }
+
+func (e *NoRuleError) Error() string {
+	return "No archive policy name specified and no archive policy rule found matching the metric name " + e.Name
+}
+
+// A missingError is why a series of a lenient batch is left out.
+type missingError struct{ reason string }
+
+func (e *missingError) Error() string { return e.reason }
 
 // An UnknownResourcesError says that resources of metrics that are to be created
 // don't exist.
 type UnknownResourcesError struct{ Resources []Resource } // distinct, in the order of the batch
 
 func (e *UnknownResourcesError) Error() string {
-	if len(e.Resources) == 1 {
-		return "Resource " + e.Resources[0].Original + " does not exist"
-	}
 	return fmt.Sprintf("%d resources do not exist", len(e.Resources))
 }
 

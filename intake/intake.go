@@ -12,19 +12,21 @@ package intake
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 	"unicode/utf8"
 
+	"millrace/index"
 	"millrace/ingest"
 )
 
 // A Resource is what metrics belong to.
 type Resource struct {
-	ID         [16]byte    // see ResourceID
-	Original   string      // its id as the client wrote it
-	Type       string      // what it has to be a resource of; "": of any type
-	Attributes []Attribute // of its type, for one that is created
+	ID         index.ResourceID // see ResourceID
+	Original   string           // its id as the client wrote it
+	Type       string           // what it has to be a resource of; "": of any type
+	Attributes []Attribute      // of its type, for one that is created
 }
 
 // An Attribute is the value of an attribute that is a text.
@@ -34,7 +36,7 @@ type Attribute struct{ Name, Value string }
 // they count as one, in order.
 type Series struct {
 	Resource int    // index in Batch.Resources
-	Name     string // the metric's
+	Name     []byte // the metric's
 	Policy   string // archive policy of a metric that is created; "": as the rules say
 	Unit     string // of a metric that is created; "": none
 	Measures []ingest.Measure
@@ -71,6 +73,9 @@ const (
 	Strict                  // refused
 )
 
+// Created counts what was created for a batch.
+type Created struct{ Resources, Metrics int }
+
 // A Result is what became of a batch that was accepted.
 type Result struct {
 	Ticket  ingest.Ticket // Refused counts all measures left out
@@ -96,25 +101,26 @@ type Acceptor interface {
 
 // An Intake takes batches in. Its methods may be called concurrently.
 type Intake struct {
-	index    Index
+	index    *index.Index
 	acceptor Acceptor
+	log      *slog.Logger
 	works    sync.Pool // of *work
 }
 
-// New returns an Intake that finds and creates metrics in index.
-func New(index Index, acceptor Acceptor) *Intake {
-	return &Intake{index: index, acceptor: acceptor, works: sync.Pool{New: func() any { return new(work) }}}
+// New returns an Intake that finds and creates metrics in an index.
+func New(x *index.Index, acceptor Acceptor, log *slog.Logger) *Intake {
+	return &Intake{index: x, acceptor: acceptor, log: log, works: sync.Pool{New: func() any { return new(work) }}}
 }
 
 // Accept puts a batch into the log and returns when it is durable. The batch is the
 // caller's again when it returns; what was left out may be missing from it.
 //
-// [UnknownMetricsError], [UnknownResourcesError], [NameError], [ConflictError] and
-// [ErrForbidden] blame the batch; so do [ingest.BadMeasureError], which counts in
-// b.Series, and what [Index.Policy] says. With them, and with [ingest.RefusedError],
-// nothing has been created or written. [CreatedError] says that resources and metrics
-// have been created, but not what became of the measures; its cause, or an error
-// alone, is as [ingest.Acceptor.Accept] says.
+// UnknownMetricsError, UnknownResourcesError, NameError, NoRuleError, ConflictError
+// and ErrForbidden blame the batch; so do ingest.BadMeasureError, which counts in
+// b.Series, and ingest.ErrNoPolicy. With them, and with ingest.RefusedError, nothing
+// has been created or written. CreatedError says that resources and metrics have been
+// created, but not what became of the measures; its cause, or an error alone, is as
+// ingest.Acceptor and the index have it.
 func (t *Intake) Accept(ctx context.Context, who *Caller, b *Batch, handling Handling) (*Result, error) {
 	w := t.works.Get().(*work)
 	defer func() {
@@ -123,10 +129,11 @@ func (t *Intake) Accept(ctx context.Context, who *Caller, b *Batch, handling Han
 	}()
 	w.Intake, w.who, w.batch, w.lenient = t, who, b, handling == Lenient
 	w.result = new(Result)
-	if err := w.find(ctx); err != nil {
+	missing, err := w.find(ctx)
+	if err != nil {
 		return nil, err
 	}
-	if err := w.plan(ctx); err != nil {
+	if err := w.plan(ctx, missing); err != nil {
 		return nil, err
 	}
 	admission, refusals, err := t.acceptor.Admit(&w.entries, handling == Strict)
@@ -144,11 +151,16 @@ func (t *Intake) Accept(ctx context.Context, who *Caller, b *Batch, handling Han
 	if err := w.create(ctx); err != nil {
 		return nil, err
 	}
-	refused := w.result.Ticket.Refused
+	newest, refused := w.newest(), w.result.Ticket.Refused
 	w.result.Ticket, err = admission.Append(ctx)
 	w.result.Ticket.Refused = refused
 	if err != nil {
 		return nil, w.created(err)
+	}
+	if len(newest) > 0 {
+		if err := t.index.Revive(ctx, newest); err != nil { // what is accepted is accepted
+			t.log.Warn("cannot revive resources that have ended", "err", err)
+		}
 	}
 	return w.result, nil
 }

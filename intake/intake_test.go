@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -11,89 +12,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
 
+	"millrace/index"
 	"millrace/ingest"
 )
-
-// A memoryIndex knows what it is told. Rules are prefixes of names.
-type memoryIndex struct {
-	mu        sync.Mutex
-	metrics   map[Key]Metric
-	resources map[[16]byte]ResourceInfo
-	rules     map[string]string
-	fail      error
-	before    func() // called by Create, before anything
-}
-
-func newIndex() *memoryIndex {
-	return &memoryIndex{metrics: map[Key]Metric{}, resources: map[[16]byte]ResourceInfo{}, rules: map[string]string{"cpu": "low"}}
-}
-
-func (x *memoryIndex) FindMetrics(_ context.Context, keys []Key, metrics []Metric) error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for i, k := range keys {
-		metrics[i] = x.metrics[k]
-	}
-	return x.fail
-}
-
-func (x *memoryIndex) FindResources(_ context.Context, ids [][16]byte, resources []ResourceInfo) error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for i, id := range ids {
-		resources[i] = x.resources[id]
-	}
-	return x.fail
-}
-
-var errNoRule = errors.New("no rule")
-
-func (x *memoryIndex) Policy(_ context.Context, name, wanted string) (string, error) {
-	if wanted != "" {
-		return wanted, nil
-	}
-	for prefix, policy := range x.rules {
-		if strings.HasPrefix(name, prefix) {
-			return policy, nil
-		}
-	}
-	return "", errNoRule
-}
-
-func (x *memoryIndex) Create(_ context.Context, creator string, resources []Resource, metrics []NewMetric) (c Created, err error) {
-	if x.before != nil {
-		x.before()
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.fail != nil {
-		return c, x.fail
-	}
-	for i := range resources {
-		r := &resources[i]
-		if there := x.resources[r.ID]; there.Found && there.Type != r.Type {
-			return c, &ConflictError{*r}
-		}
-	}
-	for i := range resources {
-		if r := &resources[i]; !x.resources[r.ID].Found {
-			x.resources[r.ID] = ResourceInfo{Type: strings.Clone(r.Type), Creator: creator, Found: true}
-			c.Resources++
-		}
-	}
-	for i := range metrics {
-		m := &metrics[i]
-		k := Key{m.Key.Resource, strings.Clone(m.Key.Name)}
-		if there := x.metrics[k]; there.Found {
-			m.ID, m.Policy, m.Creator = there.ID, there.Policy, there.Creator
-			continue
-		}
-		x.metrics[k] = Metric{m.ID, m.Policy, m.Creator, true}
-		c.Metrics++
-	}
-	return c, nil
-}
 
 // A memoryLog keeps what it is given.
 type memoryLog struct {
@@ -139,17 +62,79 @@ func (l *memoryLog) values() map[ingest.MetricID][]float64 {
 	return all
 }
 
-// A desk is an Intake with all that it stands on.
+// A desk is an Intake with all that it stands on: an index with the archive policy
+// low, a rule that gives it to metrics called cpu…, and the resource type host.
 type desk struct {
 	*Intake
-	index *memoryIndex
+	index *index.Index
 	log   *memoryLog
 }
 
-func newDesk(config ingest.AcceptConfig) *desk {
-	d := &desk{index: newIndex(), log: new(memoryLog)}
-	d.Intake = New(d.index, ingest.NewAcceptor(d.log, nil, 4, config))
+func newDesk(t testing.TB, config ingest.AcceptConfig) *desk {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	x, err := index.Open(context.Background(), "sqlite::memory:", index.Config{}, log, metricnoop.NewMeterProvider().Meter(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { x.Close() })
+	ctx := context.Background()
+	_, err = x.CreateDefaults(ctx)
+	for _, err := range []error{
+		err, x.DeleteRule(ctx, "default"), x.CreateRule(ctx, index.Rule{Name: "cpu", Pattern: "cpu*", Policy: "low"}),
+		x.CreateResourceType(ctx, &index.ResourceType{Name: "host", Attributes: []index.Attribute{{Name: "rack", Type: index.AttributeString, MaxLength: 9}}}),
+		x.CreateResourceType(ctx, &index.ResourceType{Name: "disk"}),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := &desk{index: x, log: new(memoryLog)}
+	d.Intake = New(x, ingest.NewAcceptor(d.log, nil, 4, config), log)
 	return d
+}
+
+// make makes a resource of type host and metrics in it.
+func (d *desk) make(t testing.TB, n byte, creator string, metrics ...string) {
+	t.Helper()
+	r := home(n, "host")
+	list := []index.Metric{}
+	for _, name := range metrics {
+		resource := [16]byte(r.ID)
+		list = append(list, index.Metric{ID: ingest.NewMetricID(), Name: &name, Creator: creator, Policy: "low", Resource: &resource})
+	}
+	if _, err := d.index.EnsureNamed(t.Context(), []index.Resource{{ID: r.ID, Type: "host", Original: r.Original, Creator: creator}}, list); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// metric finds a metric by resource and name.
+func (d *desk) metric(t testing.TB, n byte, name string) (ingest.MetricID, index.MetricInfo) {
+	t.Helper()
+	refs, entries, infos := []index.MetricRef{{Resource: id(n), Name: []byte(name)}}, make([]ingest.Entry, 1), make([]index.MetricInfo, 1)
+	if _, err := d.index.LookupNamed(context.Background(), refs, entries, infos); err != nil {
+		t.Fatal(err)
+	}
+	return entries[0].Metric, infos[0]
+}
+
+// counts counts metrics, and resources of type host or disk.
+func (d *desk) counts(t testing.TB) (metrics, resources int) {
+	t.Helper()
+	c, err := d.index.Counts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range byte(20) {
+		infos := make([]index.ResourceInfo, 1)
+		if err := d.index.LookupResources(t.Context(), []index.ResourceID{id(n)}, infos); err != nil {
+			t.Fatal(err)
+		}
+		if infos[0].Found {
+			resources++
+		}
+	}
+	return int(c.Metrics), resources
 }
 
 func always(string, string) bool { return true }
@@ -160,7 +145,7 @@ func caller(name string) *Caller {
 	return &Caller{Creator: name, Account: name, PostMeasures: own, CreateMetric: always, CreateResource: always, UpdateResource: own}
 }
 
-func id(n byte) [16]byte { return [16]byte{15: n} }
+func id(n byte) index.ResourceID { return index.ResourceID{15: n} }
 
 // home is a resource.
 func home(n byte, kind string) Resource {
@@ -169,7 +154,7 @@ func home(n byte, kind string) Resource {
 
 // series makes a series of measures with the values given, from 1970.
 func series(resource int, name string, values ...float64) Series {
-	s := Series{Resource: resource, Name: name}
+	s := Series{Resource: resource, Name: []byte(name)}
 	for i, v := range values {
 		s.Measures = append(s.Measures, ingest.Measure{Time: int64(i), Value: v})
 	}
@@ -177,7 +162,7 @@ func series(resource int, name string, values ...float64) Series {
 }
 
 func TestCreatesOnTheWay(t *testing.T) {
-	d := newDesk(ingest.AcceptConfig{})
+	d := newDesk(t, ingest.AcceptConfig{})
 	batch := func() *Batch {
 		return &Batch{
 			Resources: []Resource{home(1, "host"), home(2, "host")}, CreateResources: true,
@@ -193,11 +178,11 @@ func TestCreatesOnTheWay(t *testing.T) {
 	}
 	f := func(resource byte, name string, want ...float64) {
 		t.Helper()
-		m := d.index.metrics[Key{id(resource), name}]
-		if m.Policy != "low" || m.Creator != "a" {
-			t.Errorf("metric %+v", m)
+		m, info := d.metric(t, resource, name)
+		if info.Policy != "low" || info.Creator != "a" {
+			t.Errorf("metric %+v", info)
 		}
-		if diff := cmp.Diff(want, d.log.values()[m.ID]); diff != "" {
+		if diff := cmp.Diff(want, d.log.values()[m]); diff != "" {
 			t.Errorf("%s of resource %d (-want +got): %s", name, resource, diff)
 		}
 	}
@@ -211,19 +196,18 @@ func TestCreatesOnTheWay(t *testing.T) {
 		t.Errorf("again: %+v, %v", again, err)
 	}
 	f(1, "cpu.user", 1, 2, 5, 1, 2, 5)
-	if len(d.index.metrics) != 4 || len(d.index.resources) != 2 {
-		t.Errorf("%d metrics of %d resources", len(d.index.metrics), len(d.index.resources))
+	if metrics, resources := d.counts(t); metrics != 4 || resources != 2 {
+		t.Errorf("%d metrics of %d resources", metrics, resources)
 	}
 }
 
 // What refuses a batch leaves neither measures nor metrics behind.
 func TestRefusals(t *testing.T) {
-	far := Series{Name: "cpu", Measures: []ingest.Measure{{Time: 1, Value: 1}, {Time: time.Now().Add(time.Hour).UnixNano(), Value: 2}}}
+	far := Series{Name: []byte("cpu"), Measures: []ingest.Measure{{Time: 1, Value: 1}, {Time: time.Now().Add(time.Hour).UnixNano(), Value: 2}}}
 	f := func(name string, b *Batch, handling Handling, check func(err error) bool, prepare ...func(d *desk, who *Caller)) {
 		t.Run(name, func(t *testing.T) {
-			d := newDesk(ingest.AcceptConfig{})
-			d.index.resources[id(1)] = ResourceInfo{Type: "host", Creator: "a", Found: true}
-			d.index.metrics[Key{id(1), "old"}] = Metric{ingest.MetricID{1}, "low", "a", true}
+			d := newDesk(t, ingest.AcceptConfig{})
+			d.make(t, 1, "a", "old")
 			who := caller("a")
 			for _, p := range prepare {
 				p(d, who)
@@ -231,8 +215,8 @@ func TestRefusals(t *testing.T) {
 			if got, err := d.Accept(t.Context(), who, b, handling); !check(err) {
 				t.Errorf("%+v, %v", got, err)
 			}
-			if len(d.log.records) != 0 || len(d.index.metrics) != 1 || len(d.index.resources) != 1 {
-				t.Errorf("left behind: %d records, %d metrics, %d resources", len(d.log.records), len(d.index.metrics), len(d.index.resources))
+			if metrics, resources := d.counts(t); len(d.log.records) != 0 || metrics != 1 || resources != 1 {
+				t.Errorf("left behind: %d records, %d metrics, %d resources", len(d.log.records), metrics, resources)
 			}
 		})
 	}
@@ -240,21 +224,28 @@ func TestRefusals(t *testing.T) {
 	one := []Resource{home(1, "")}
 	f("unknown metrics", &Batch{Resources: one, Series: []Series{series(0, "old", 1), series(0, "new", 1), series(0, "new", 2)}}, Default, func(err error) bool {
 		e, ok := errors.AsType[*UnknownMetricsError](err)
-		return ok && slices.Equal(e.Keys, []Key{{id(1), "new"}})
+		return ok && slices.Equal(e.Metrics, []int{1})
 	})
 	f("unknown resources", &Batch{CreateMetrics: true, Resources: []Resource{home(1, ""), home(2, ""), home(3, "")},
 		Series: []Series{series(1, "cpu", 1), series(1, "cpu.b", 1), series(0, "old", 1)}}, Default, func(err error) bool {
 		e, ok := errors.AsType[*UnknownResourcesError](err)
 		return ok && len(e.Resources) == 1 && e.Resources[0].Original == "host2"
 	})
-	f("no rule", &Batch{CreateMetrics: true, Resources: one, Series: []Series{series(0, "cpu", 1), series(0, "disk", 1)}}, Default, is(errNoRule))
+	f("no rule", &Batch{CreateMetrics: true, Resources: one, Series: []Series{series(0, "cpu", 1), series(0, "disk", 1)}}, Default, func(err error) bool {
+		e, ok := errors.AsType[*NoRuleError](err)
+		return ok && e.Name == "disk"
+	})
+	f("no such policy", &Batch{CreateMetrics: true, Resources: one, Series: []Series{series(0, "cpu", 1), {Name: []byte("x"), Policy: "none"}}}, Default, is(ingest.ErrNoPolicy))
 	f("slash", &Batch{CreateMetrics: true, Resources: one, Series: []Series{series(0, "cpu", 1), series(0, "cpu/x", 1)}}, Default, func(err error) bool {
 		e, ok := errors.AsType[*NameError](err)
 		return ok && e.Series == 1 && e.Name == "cpu/x"
 	})
 	f("NUL", &Batch{CreateMetrics: true, Resources: one, Series: []Series{series(0, "cpu\x00", 1)}}, Default, func(err error) bool {
-		_, ok := errors.AsType[*NameError](err)
+		_, ok := errors.AsType[*index.InvalidError](err)
 		return ok
+	})
+	f("no text", &Batch{CreateMetrics: true, Resources: one, Series: []Series{series(0, "cpu\xff", 1)}}, Default, func(err error) bool {
+		return failureOfBatch(err)
 	})
 	f("another type", &Batch{CreateResources: true, Resources: []Resource{home(1, "disk")}, Series: []Series{series(0, "old", 1)}}, Default, func(err error) bool {
 		_, ok := errors.AsType[*ConflictError](err)
@@ -269,13 +260,19 @@ func TestRefusals(t *testing.T) {
 		e, ok := errors.AsType[*ingest.BadMeasureError](err)
 		return ok && e.Entry == 1 && e.Measure == 1
 	})
-	f("index is down", &Batch{Resources: one, Series: []Series{series(0, "old", 1)}}, Default, is(context.DeadlineExceeded), func(d *desk, _ *Caller) { d.index.fail = context.DeadlineExceeded })
 	f("log is full", &Batch{CreateMetrics: true, Resources: one, Series: []Series{series(0, "cpu", 1)}}, Default, func(err error) bool {
 		_, ok := errors.AsType[*ingest.RefusedError](err)
 		return ok
 	}, func(d *desk, _ *Caller) {
 		d.acceptor = ingest.NewAcceptor(&fullLog{}, nil, 4, ingest.AcceptConfig{})
 	})
+}
+
+// failureOfBatch says whether an error blames a batch.
+func failureOfBatch(err error) bool {
+	_, invalid := errors.AsType[*index.InvalidError](err)
+	_, name := errors.AsType[*NameError](err)
+	return invalid || name
 }
 
 // A fullLog has no room.
@@ -285,13 +282,12 @@ func (*fullLog) Room() (used, free int64) { return 1 << 30, 0 }
 
 // A lenient batch loses what is bad of it, and says which.
 func TestLenient(t *testing.T) {
-	d := newDesk(ingest.AcceptConfig{})
-	d.index.resources[id(1)] = ResourceInfo{Creator: "a", Found: true}
-	d.index.metrics[Key{id(1), "theirs"}] = Metric{ingest.MetricID{1}, "low", "b", true}
+	d := newDesk(t, ingest.AcceptConfig{})
+	d.make(t, 1, "b", "theirs")
 	far := time.Now().Add(time.Hour).UnixNano()
 	b := &Batch{CreateMetrics: true, Resources: []Resource{home(1, ""), home(2, "")}, Series: []Series{
 		series(0, "cpu", 1), series(0, "theirs", 1, 2), series(1, "cpu", 3), series(0, "disk", 4), series(0, "cpu/x", 5),
-		{Name: "cpu", Measures: []ingest.Measure{{Time: 9, Value: 6}, {Time: far, Value: 7}}},
+		{Name: []byte("cpu"), Measures: []ingest.Measure{{Time: 9, Value: 6}, {Time: far, Value: 7}}},
 	}}
 	got, err := d.Accept(t.Context(), caller("a"), b, Lenient)
 	if err != nil {
@@ -305,18 +301,19 @@ func TestLenient(t *testing.T) {
 		reason, _, _ := strings.Cut(r.Reason, " 20") // of a time
 		rejects = append(rejects, fmt.Sprintf("%d %d %s", r.Series, r.Measure, reason))
 	}
-	want := []string{"2 -1 Resource host2 does not exist", "3 -1 no rule", "4 -1 '/' is not supported in metric name", "1 -1 Access was denied", "5 1 timestamp"}
+	want := []string{"2 -1 Resource host2 does not exist", "3 -1 No archive policy name specified and no archive policy rule found matching the metric name disk", "4 -1 '/' is not supported in metric name", "1 -1 Access was denied", "5 1 timestamp"}
 	if diff := cmp.Diff(want, rejects); diff != "" {
 		t.Errorf("rejects (-want +got): %s", diff)
 	}
-	if diff := cmp.Diff([]float64{1, 6}, d.log.values()[d.index.metrics[Key{id(1), "cpu"}].ID]); diff != "" {
+	m, _ := d.metric(t, 1, "cpu")
+	if diff := cmp.Diff([]float64{1, 6}, d.log.values()[m]); diff != "" {
 		t.Error(diff)
 	}
 }
 
 // When the log fails after metrics have been created, the answer says so.
 func TestCreatedAndFailed(t *testing.T) {
-	d := newDesk(ingest.AcceptConfig{})
+	d := newDesk(t, ingest.AcceptConfig{})
 	d.log.fail = ingest.ErrUnavailable
 	b := &Batch{CreateResources: true, Resources: []Resource{home(1, "host")}, Series: []Series{series(0, "cpu", 1)}}
 	_, err := d.Accept(t.Context(), caller("a"), b, Default)
@@ -332,13 +329,14 @@ func TestCreatedAndFailed(t *testing.T) {
 
 // First writes at once create one metric and lose nothing.
 func TestConcurrentFirstWrites(t *testing.T) {
-	d := newDesk(ingest.AcceptConfig{})
+	d := newDesk(t, ingest.AcceptConfig{})
 	const n = 8
 	var barrier, running sync.WaitGroup
 	barrier.Add(n)
-	d.index.before = func() { barrier.Done(); barrier.Wait() } // all have seen that it doesn't exist
 	for i := range n {
 		running.Go(func() {
+			barrier.Done()
+			barrier.Wait()
 			b := &Batch{CreateResources: true, Resources: []Resource{home(1, "host")}, Series: []Series{series(0, "cpu", float64(i))}}
 			if _, err := d.Accept(t.Context(), caller("a"), b, Default); err != nil {
 				t.Error(err)
@@ -347,15 +345,52 @@ func TestConcurrentFirstWrites(t *testing.T) {
 	}
 	running.Wait()
 	values := d.log.values()
-	got := values[d.index.metrics[Key{id(1), "cpu"}].ID]
+	m, _ := d.metric(t, 1, "cpu")
+	got := values[m]
 	slices.Sort(got)
 	if len(values) != 1 || !slices.Equal(got, []float64{0, 1, 2, 3, 4, 5, 6, 7}) {
 		t.Errorf("the log has %v", values)
 	}
 }
 
+// An index that can't be asked refuses a batch, and blames nobody.
+func TestIndexIsClosed(t *testing.T) {
+	d := newDesk(t, ingest.AcceptConfig{})
+	d.index.Close()
+	_, err := d.Accept(t.Context(), caller("a"), &Batch{Resources: []Resource{home(1, "")}, Series: []Series{series(0, "cpu", 1)}}, Default)
+	if !errors.Is(err, index.ErrClosed) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Measures at or after the end of a resource take the end away.
+func TestRevival(t *testing.T) {
+	d := newDesk(t, ingest.AcceptConfig{})
+	d.make(t, 1, "a", "cpu")
+	host, err := d.index.ResourceType(t.Context(), "host")
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := int64(2_000_000) // 2 ms
+	if _, err := d.index.UpdateResource(t.Context(), host, id(1), func(r *index.Resource) error { r.Ended = &end; return nil }, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		at    int64
+		ended bool
+	}{{end - 1, true}, {end, false}, {end - 1, false}} {
+		b := &Batch{Resources: []Resource{home(1, "")}, Series: []Series{{Name: []byte("cpu"), Measures: []ingest.Measure{{Time: step.at, Value: 1}}}}}
+		if _, err := d.Accept(t.Context(), caller("a"), b, Default); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := d.index.Resource(t.Context(), host, id(1)); err != nil || (r.Ended != nil) != step.ended {
+			t.Errorf("after a measure at %d: ended %v, %v", step.at, r.Ended, err)
+		}
+	}
+}
+
 func BenchmarkAccept(b *testing.B) {
-	d := newDesk(ingest.AcceptConfig{})
+	d := newDesk(b, ingest.AcceptConfig{})
 	d.acceptor = ingest.NewAcceptor(discardLog{}, nil, 16, ingest.AcceptConfig{})
 	batch := &Batch{CreateResources: true}
 	for r := range 10 {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"millrace/index"
 	"millrace/ingest"
 )
 
@@ -19,20 +20,20 @@ const maxResourceID = 289
 // ResourceID maps a resource id to a UUID, the same id of two callers to two: a
 // UUID to itself, any other text to the version 5 UUID (RFC 9562) of the text, a
 // NUL and the caller's creator string.
-func ResourceID(text, creator string) ([16]byte, error) {
+func ResourceID(text, creator string) (index.ResourceID, error) {
 	if strings.Contains(text, "/") {
-		return [16]byte{}, errors.New("'/' is not supported in resource id")
+		return index.ResourceID{}, errors.New("'/' is not supported in resource id")
 	}
 	if id, err := ingest.ParseMetricID(text); err == nil {
 		return id, nil
 	}
 	if utf8.RuneCountInString(text) > maxResourceID {
-		return [16]byte{}, errors.New("transformable resource id >289 max allowed characters")
+		return index.ResourceID{}, errors.New("transformable resource id >289 max allowed characters")
 	}
 	h := sha1.New()
 	h.Write(resourceNamespace[:])
 	h.Write([]byte(text + "\x00" + creator))
-	id := [16]byte(h.Sum(nil)[:16])
+	id := index.ResourceID(h.Sum(nil)[:16])
 	id[6] = id[6]&0x0f | 0x50
 	id[8] = id[8]&0x3f | 0x80
 	return id, nil

@@ -2,8 +2,11 @@ package intake
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 
+	"millrace/index"
 	"millrace/ingest"
 )
 
@@ -15,37 +18,32 @@ type work struct {
 	lenient bool
 	result  *Result
 
-	keys      []Key    // per series
-	metrics   []Metric // per series
-	ids       [][16]byte
-	resources []ResourceInfo // per resource; those that nobody asked about are zero
-	missing   []int          // series whose metric is to be created
-	newOf     map[Key]int    // index in new
-	new       []NewMetric
-	newHomes  []Resource
-	entries   ingest.Batch
-	series    []int // per entry: its series
+	refs      []index.MetricRef  // per series
+	infos     []index.MetricInfo // per series
+	entries   ingest.Batch       // per series; later of those that have measures
+	series    []int              // per entry, when it is later: its series
+	resources []index.ResourceInfo
+	newOf     map[string]int // index in new, by key
+	newAt     []int          // per series: index in new, -1: it isn't new
+	new       []index.Metric
+	newHomes  []index.Resource
+	ended     bool // a metric's resource has ended
 }
 
 // keptSeries bounds the memory that a work keeps.
 const keptSeries = 1 << 16
 
 func (w *work) reset() {
-	if cap(w.keys) > keptSeries {
+	if cap(w.refs) > keptSeries {
 		*w = work{}
 		return
 	}
-	clear(w.keys) // they point into the batch
-	clear(w.metrics)
-	clear(w.resources)
-	clear(w.new)
-	clear(w.newHomes)
-	clear(w.newOf)
+	clear(w.refs) // they point into the batch
+	clear(w.infos)
 	clear(w.entries.Entries)
 	*w = work{
-		keys: w.keys[:0], metrics: w.metrics[:0], ids: w.ids[:0], resources: w.resources[:0], missing: w.missing[:0],
-		newOf: w.newOf, new: w.new[:0], newHomes: w.newHomes[:0],
-		entries: ingest.Batch{Entries: w.entries.Entries[:0]}, series: w.series[:0],
+		refs: w.refs[:0], infos: w.infos[:0], entries: ingest.Batch{Entries: w.entries.Entries[:0]}, series: w.series[:0],
+		newAt: w.newAt[:0],
 	}
 }
 
@@ -63,70 +61,72 @@ func (w *work) leaveOut(series int, err error) error {
 	}
 	w.reject(Reject{series, -1, err.Error()}, len(w.batch.Series[series].Measures))
 	w.batch.Series[series].Measures = nil
-	w.metrics[series] = Metric{}
 	return nil
 }
 
 // find finds out about the metrics, and about the resources that matter: all where
-// they may have to be created, else those of metrics that don't exist.
-func (w *work) find(ctx context.Context) error {
-	series := w.batch.Series
-	w.keys = slices.Grow(w.keys, len(series))
-	for i := range series {
-		w.keys = append(w.keys, Key{w.batch.Resources[series[i].Resource].ID, series[i].Name})
+// they may have to be created, else those of metrics that don't exist. It returns the
+// series that have no metric.
+func (w *work) find(ctx context.Context) (missing []int, err error) {
+	n := len(w.batch.Series)
+	w.refs = slices.Grow(w.refs, n)
+	for i := range w.batch.Series {
+		s := &w.batch.Series[i]
+		w.refs = append(w.refs, index.MetricRef{Resource: w.batch.Resources[s.Resource].ID, Name: s.Name})
 	}
-	w.metrics = slices.Grow(w.metrics, len(series))[:len(series)]
-	clear(w.metrics)
-	if err := w.index.FindMetrics(ctx, w.keys, w.metrics); err != nil {
-		return err
+	w.infos = slices.Grow(w.infos, n)[:n]
+	w.entries.Entries = slices.Grow(w.entries.Entries, n)[:n]
+	missing, err = w.index.LookupNamed(ctx, w.refs, w.entries.Entries, w.infos)
+	if err != nil {
+		return nil, err
 	}
-	for i := range w.metrics {
-		if !w.metrics[i].Found {
-			w.missing = append(w.missing, i)
-		}
+	if len(missing) > 0 && !w.batch.CreateMetrics && !w.batch.CreateResources && !w.lenient {
+		return nil, w.unknownMetrics(missing)
 	}
-	if len(w.missing) > 0 && !w.batch.CreateMetrics && !w.batch.CreateResources && !w.lenient {
-		return w.unknownMetrics()
-	}
-	return w.findResources(ctx)
+	return missing, w.findResources(ctx, missing)
 }
 
 // unknownMetrics names what is missing, each once.
-func (w *work) unknownMetrics() error {
-	seen := make(map[Key]bool, len(w.missing))
+func (w *work) unknownMetrics(missing []int) error {
+	seen := make(map[string]bool, len(missing))
 	e := &UnknownMetricsError{}
-	for _, i := range w.missing {
-		if k := w.keys[i]; !seen[k] {
-			seen[k] = true
-			e.Keys = append(e.Keys, k)
+	for _, i := range missing {
+		if key := w.key(i); !seen[key] {
+			seen[key] = true
+			e.Metrics = append(e.Metrics, i)
 		}
 	}
 	return e
 }
 
-func (w *work) findResources(ctx context.Context) error {
+// key is a series' resource and name as one text.
+func (w *work) key(series int) string {
+	r := &w.refs[series]
+	return string(r.Resource[:]) + string(r.Name)
+}
+
+func (w *work) findResources(ctx context.Context, missing []int) error {
 	all := w.batch.CreateResources
-	if !all && (len(w.missing) == 0 || !w.batch.CreateMetrics) {
+	if !all && (len(missing) == 0 || !w.batch.CreateMetrics) {
 		return nil
 	}
-	n := len(w.batch.Resources)
-	wanted := make([]bool, n)
-	for _, i := range w.missing {
+	wanted := make([]bool, len(w.batch.Resources))
+	for _, i := range missing {
 		wanted[w.batch.Series[i].Resource] = true
 	}
 	var places []int
-	for i := range n {
+	var ids []index.ResourceID
+	for i := range w.batch.Resources {
 		if all || wanted[i] {
 			places = append(places, i)
-			w.ids = append(w.ids, w.batch.Resources[i].ID)
+			ids = append(ids, w.batch.Resources[i].ID)
 		}
 	}
-	found := make([]ResourceInfo, len(places))
-	if err := w.index.FindResources(ctx, w.ids, found); err != nil {
+	found := make([]index.ResourceInfo, len(ids))
+	if err := w.index.LookupResources(ctx, ids, found); err != nil {
 		return err
 	}
-	w.resources = slices.Grow(w.resources, n)[:n]
-	clear(w.resources)
+	w.resources = make([]index.ResourceInfo, len(w.batch.Resources))
 	var unknown []Resource
 	for j, i := range places {
 		w.resources[i] = found[j]
@@ -138,7 +138,7 @@ func (w *work) findResources(ctx context.Context) error {
 			if !w.who.CreateResource("", "") {
 				return ErrForbidden
 			}
-			w.newHomes = append(w.newHomes, *r)
+			w.newHomes = append(w.newHomes, w.newHome(r))
 		case r.Type != "" && found[j].Type != r.Type:
 			return &ConflictError{*r}
 		case all && !w.who.UpdateResource(found[j].Creator, found[j].Project):
@@ -151,90 +151,158 @@ func (w *work) findResources(ctx context.Context) error {
 	return nil
 }
 
+func (w *work) newHome(r *Resource) index.Resource {
+	home := index.Resource{ID: r.ID, Type: r.Type, Original: r.Original, Creator: w.who.Creator}
+	if len(r.Attributes) > 0 {
+		home.Attributes = make(map[string]any, len(r.Attributes))
+	}
+	for _, a := range r.Attributes {
+		home.Attributes[a.Name] = a.Value
+	}
+	return home
+}
+
 // plan decides what is created and makes the entries for the log.
-func (w *work) plan(ctx context.Context) error {
-	for _, i := range w.missing {
+func (w *work) plan(ctx context.Context, missing []int) error {
+	if len(missing) > 0 {
+		w.newOf = make(map[string]int, len(missing))
+		w.newAt = slices.Grow(w.newAt, len(w.infos))
+		for range w.infos {
+			w.newAt = append(w.newAt, -1)
+		}
+	}
+	for _, i := range missing {
 		if err := w.planMetric(ctx, i); err != nil {
 			return err
 		}
 	}
 	w.entries.Project, w.entries.Trace = w.who.Account, w.who.Trace
+	kept := 0
 	for i := range w.batch.Series {
-		s, m := &w.batch.Series[i], &w.metrics[i]
-		if m.Found && !w.who.PostMeasures(m.Creator, w.project(s.Resource)) {
+		s, info := &w.batch.Series[i], &w.infos[i]
+		if info.Found && !w.who.PostMeasures(info.Creator, w.project(s.Resource)) {
 			if err := w.leaveOut(i, ErrForbidden); err != nil {
 				return err
 			}
 		}
-		if len(s.Measures) > 0 {
-			w.entries.Entries = append(w.entries.Entries, ingest.Entry{Metric: m.ID, Policy: m.Policy, Measures: s.Measures})
-			w.series = append(w.series, i)
+		if len(s.Measures) == 0 {
+			continue
 		}
+		w.ended = w.ended || info.Ended
+		w.entries.Entries[kept] = ingest.Entry{Metric: w.entries.Entries[i].Metric, Policy: info.Policy, Measures: s.Measures}
+		w.series = append(w.series, i)
+		kept++
 	}
+	w.entries.Entries = w.entries.Entries[:kept]
 	return nil
 }
 
 // project is whose a resource is, as far as anybody has asked.
 func (w *work) project(resource int) string {
-	if resource < len(w.resources) {
-		return w.resources[resource].Project
+	if w.resources == nil {
+		return ""
 	}
-	return ""
+	return w.resources[resource].Project
 }
 
 // planMetric plans the metric of a series that has none.
 func (w *work) planMetric(ctx context.Context, i int) error {
-	s, key := &w.batch.Series[i], w.keys[i]
-	if at, again := w.newOf[key]; again {
-		w.metrics[i] = w.new[at].metric()
-		return nil
+	s, key := &w.batch.Series[i], w.key(i)
+	at, again := w.newOf[key]
+	if !again {
+		m, err := w.newMetric(ctx, i, s)
+		if errors.Is(err, errLeftOut) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		at = len(w.new)
+		w.new = append(w.new, m)
+		w.newOf[key] = at
 	}
-	switch r := &w.batch.Resources[s.Resource]; {
-	case !w.batch.CreateMetrics && !w.batch.CreateResources:
-		return w.leaveOut(i, &UnknownMetricsError{[]Key{key}})
-	case !w.batch.CreateResources && !w.resources[s.Resource].Found:
-		return w.leaveOut(i, &UnknownResourcesError{[]Resource{*r}})
-	case !w.who.CreateMetric(w.who.Creator, ""):
-		return w.leaveOut(i, ErrForbidden)
-	}
-	if reason := checkName(s.Name); reason != "" {
-		return w.leaveOut(i, &NameError{i, s.Name, reason})
-	}
-	policy, err := w.index.Policy(ctx, s.Name, s.Policy)
-	if err != nil {
-		return w.leaveOut(i, err)
-	}
-	if w.newOf == nil {
-		w.newOf = make(map[Key]int)
-	}
-	w.newOf[key] = len(w.new)
-	w.new = append(w.new, NewMetric{ID: ingest.NewMetricID(), Key: key, Policy: policy, Unit: s.Unit, Creator: w.who.Creator})
-	w.metrics[i] = w.new[len(w.new)-1].metric()
+	w.newAt[i] = at
+	w.entries.Entries[i].Metric = w.new[at].ID
+	w.infos[i] = index.MetricInfo{Policy: w.new[at].Policy, Creator: w.new[at].Creator, Found: true}
 	return nil
 }
 
-func (m *NewMetric) metric() Metric {
-	return Metric{ID: m.ID, Policy: m.Policy, Creator: m.Creator, Found: true}
+// errLeftOut says that a series has been left out.
+var errLeftOut = errors.New("left out")
+
+// newMetric makes the metric of a series that is to be created.
+func (w *work) newMetric(ctx context.Context, i int, s *Series) (m index.Metric, err error) {
+	out := func(err error) (index.Metric, error) {
+		if err := w.leaveOut(i, err); err != nil {
+			return m, err
+		}
+		return m, errLeftOut
+	}
+	r := &w.batch.Resources[s.Resource]
+	switch {
+	case !w.batch.CreateMetrics && !w.batch.CreateResources:
+		return out(&missingError{"Metric " + string(s.Name) + " does not exist"})
+	case !w.batch.CreateResources && !w.resources[s.Resource].Found:
+		return out(&missingError{"Resource " + r.Original + " does not exist"})
+	case !w.who.CreateMetric(w.who.Creator, ""):
+		return out(ErrForbidden)
+	}
+	name := string(s.Name)
+	if reason := checkName(name); reason != "" {
+		return out(&NameError{i, name, reason})
+	}
+	policy, err := w.policy(ctx, name, s.Policy)
+	if err != nil {
+		return out(err)
+	}
+	resource := [16]byte(r.ID)
+	m = index.Metric{ID: ingest.NewMetricID(), Name: &name, Creator: w.who.Creator, Policy: policy, Resource: &resource}
+	if s.Unit != "" {
+		unit := strings.Clone(s.Unit)
+		m.Unit = &unit
+	}
+	return m, nil
+}
+
+// policy is the archive policy of a new metric.
+func (w *work) policy(ctx context.Context, name, wanted string) (string, error) {
+	if wanted == "" {
+		rule, found, err := w.index.MatchRule(ctx, name)
+		if err == nil && !found {
+			err = &NoRuleError{name}
+		}
+		return rule.Policy, err
+	}
+	p, err := w.index.Policy(ctx, wanted)
+	if err != nil {
+		return "", err
+	}
+	return p.Name, nil
 }
 
 // create creates what is missing, and puts what somebody else has created meanwhile
 // into the entries.
-func (w *work) create(ctx context.Context) error {
+func (w *work) create(ctx context.Context) (err error) {
 	if len(w.new) == 0 && len(w.newHomes) == 0 {
 		return nil
 	}
-	var err error
-	w.result.Created, err = w.index.Create(ctx, w.who.Creator, w.newHomes, w.new)
+	made, err := w.index.EnsureNamed(ctx, w.newHomes, w.new)
+	if e, ok := errors.AsType[*index.ObjectError](err); ok && e.Kind == index.KindResource && e.Err == index.ErrExists {
+		return w.conflict(e.Name)
+	}
+	if e, ok := errors.AsType[*index.UnknownResourcesError](err); ok {
+		return w.vanished(e)
+	}
 	if err != nil {
 		return err
 	}
+	w.result.Created = Created(made)
 	for at, i := range w.series {
-		n, isNew := w.newOf[w.keys[i]]
-		if !isNew {
+		if len(w.newAt) == 0 || w.newAt[i] < 0 {
 			continue
 		}
-		m := &w.new[n]
-		if m.Creator != w.who.Creator && !w.who.PostMeasures(m.Creator, w.project(w.batch.Series[i].Resource)) {
+		m := &w.new[w.newAt[i]]
+		if !w.who.PostMeasures(m.Creator, w.project(w.batch.Series[i].Resource)) {
 			return w.created(ErrForbidden)
 		}
 		e := &w.entries.Entries[at]
@@ -243,10 +311,50 @@ func (w *work) create(ctx context.Context) error {
 	return nil
 }
 
+// conflict finds the resource that somebody has created meanwhile, of another type.
+func (w *work) conflict(id string) error {
+	for i := range w.batch.Resources {
+		if r := &w.batch.Resources[i]; r.ID.String() == id {
+			return &ConflictError{*r}
+		}
+	}
+	return &ConflictError{Resource{Original: id}}
+}
+
+// vanished lists the resources that somebody has deleted meanwhile.
+func (w *work) vanished(e *index.UnknownResourcesError) error {
+	var unknown []Resource
+	for i := range w.batch.Resources {
+		if r := &w.batch.Resources[i]; slices.Contains(e.IDs, r.ID) {
+			unknown = append(unknown, *r)
+		}
+	}
+	return &UnknownResourcesError{unknown}
+}
+
 // created adds to an error what was created before it.
 func (w *work) created(err error) error {
 	if w.result.Created == (Created{}) {
 		return err
 	}
 	return &CreatedError{w.result.Created, err}
+}
+
+// newest returns the newest measures of metrics whose resource has ended; nil when
+// there are none. It has to be asked before the batch is appended.
+func (w *work) newest() map[ingest.MetricID]int64 {
+	if !w.ended {
+		return nil
+	}
+	newest := make(map[ingest.MetricID]int64)
+	for at, i := range w.series {
+		if !w.infos[i].Ended {
+			continue
+		}
+		e := &w.entries.Entries[at]
+		for _, m := range e.Measures {
+			newest[e.Metric] = max(newest[e.Metric], m.Time)
+		}
+	}
+	return newest
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/influxdata/line-protocol/v2/lineprotocol"
 
+	"millrace/index"
 	"millrace/ingest"
 	"millrace/intake"
 )
@@ -35,7 +36,7 @@ type Parser struct {
 	options  Options
 	into     *intake.Batch
 	places   map[string]int // of resources in the batch, by the tag's value
-	byID     map[[16]byte]int
+	byID     map[index.ResourceID]int
 	last     string           // the tag's value in the line before
 	lastAt   int              // its place; -1: none yet
 	measures []ingest.Measure // one per series
@@ -78,7 +79,7 @@ func (p *Parser) reset(options Options, into *intake.Batch) {
 	}
 	p.options, p.into = options, into
 	if p.places == nil {
-		p.places, p.byID = make(map[string]int), make(map[[16]byte]int)
+		p.places, p.byID = make(map[string]int), make(map[index.ResourceID]int)
 	}
 	clear(p.places)
 	clear(p.byID)
@@ -88,10 +89,10 @@ func (p *Parser) reset(options Options, into *intake.Batch) {
 
 // finish gives the series their names and measures, which lie in one piece each.
 func (p *Parser) finish() {
-	names, from := string(p.names), 0
+	from := 0
 	for i := range p.into.Series {
 		s := &p.into.Series[i]
-		s.Name, from = names[from:p.ends[i]], p.ends[i]
+		s.Name, from = p.names[from:p.ends[i]:p.ends[i]], p.ends[i]
 		s.Measures = p.measures[i : i+1 : i+1]
 	}
 	p.into = nil

@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"millrace/ingest"
 	"millrace/intake"
 )
 
@@ -20,7 +19,7 @@ func parsed(b *intake.Batch) []string {
 	lines := []string{}
 	for _, s := range b.Series {
 		for _, m := range s.Measures {
-			lines = append(lines, fmt.Sprint(b.Resources[s.Resource].Original, " ", s.Name, " ", m.Time, " ", m.Value))
+			lines = append(lines, fmt.Sprint(b.Resources[s.Resource].Original, " ", string(s.Name), " ", m.Time, " ", m.Value))
 		}
 	}
 	return lines
@@ -80,7 +79,7 @@ func TestParseResources(t *testing.T) {
 	if err := p.Parse([]byte(body), options, &b); err != nil {
 		t.Fatal(err)
 	}
-	if len(b.Resources) != 1 || ingest.MetricID(b.Resources[0].ID).String() != "b4d568e4-7af1-5aec-ac3f-9c09fa3685a9" || b.Resources[0].Type != "db" {
+	if len(b.Resources) != 1 || b.Resources[0].ID.String() != "b4d568e4-7af1-5aec-ac3f-9c09fa3685a9" || b.Resources[0].Type != "db" {
 		t.Errorf("resources: %+v", b.Resources)
 	}
 }
@@ -113,6 +112,7 @@ func TestParseErrors(t *testing.T) {
 	f(5, "before 1970", "# x\nm,host=h s=\"a\nb\",v=1 1\n\nm,host=h v=1 -1\nm,host=h v=1")
 	f(1, "out of range", "m,host=h v=1 9223372036854775808")
 	f(2, "'/' is not supported in resource id", "m,host=h v=1\nm,host=a/b v=1")
+	f(1, "invalid utf-8", "m,host=a\xff v=1")
 	f(2, ">289", "m,host=h v=1\nm,host="+strings.Repeat("x", 290)+" v=1")
 }
 
@@ -137,7 +137,7 @@ func FuzzParse(f *testing.F) {
 			if s.Resource < 0 || s.Resource >= len(b.Resources) || len(s.Measures) != 1 || s.Measures[0].Time < 0 || math.IsNaN(s.Measures[0].Value) {
 				t.Errorf("%q: %+v", body, s)
 			}
-			if !strings.Contains(s.Name, ".") || strings.Contains(s.Name, "/") {
+			if !strings.Contains(string(s.Name), ".") || strings.Contains(string(s.Name), "/") {
 				t.Errorf("%q: name %q", body, s.Name)
 			}
 		}

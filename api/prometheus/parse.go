@@ -21,6 +21,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"millrace/index"
 	"millrace/ingest"
 	"millrace/intake"
 )
@@ -54,7 +55,7 @@ type Parser struct {
 	creator   string
 	into      *intake.Batch
 	homes     map[home]int // places of resources in the batch
-	byID      map[[16]byte]int
+	byID      map[index.ResourceID]int
 	places    map[metric]int // places of series in the batch
 	measures  []ingest.Measure
 	spans     []span // of the measures, per series in the batch
@@ -76,7 +77,8 @@ type label struct{ name, value []byte }
 
 // Parse appends what a request, decompressed, says to a batch, which has to be
 // empty. creator is who sends it: see intake.ResourceID. An *Error names the first
-// series that can't be taken. What is in the batch is valid until the next Parse.
+// series that can't be taken. What is in the batch points into body, and is valid
+// until the next Parse.
 func (p *Parser) Parse(body []byte, creator string, into *intake.Batch) error {
 	p.reset(creator, into)
 	for n := 0; len(body) > 0; {
@@ -117,7 +119,7 @@ func malformed(size int) error {
 func (p *Parser) reset(creator string, into *intake.Batch) {
 	p.creator, p.into = creator, into
 	if p.homes == nil {
-		p.homes, p.byID, p.places = make(map[home]int), make(map[[16]byte]int), make(map[metric]int)
+		p.homes, p.byID, p.places = make(map[home]int), make(map[index.ResourceID]int), make(map[metric]int)
 	}
 	clear(p.homes)
 	clear(p.byID)
@@ -278,9 +280,12 @@ func (p *Parser) place(samples span) error {
 		p.spans[i] = samples
 		return nil
 	}
-	name := string(p.name)
-	p.places[metric{at, name}] = len(p.into.Series)
-	p.into.Series = append(p.into.Series, intake.Series{Resource: at, Name: strings.ReplaceAll(name, "/", "_")})
+	p.places[metric{at, string(p.name)}] = len(p.into.Series)
+	name := p.name
+	if bytes.IndexByte(name, '/') >= 0 {
+		name = bytes.ReplaceAll(name, []byte("/"), []byte("_"))
+	}
+	p.into.Series = append(p.into.Series, intake.Series{Resource: at, Name: name})
 	p.spans = append(p.spans, samples)
 	return nil
 }

@@ -58,7 +58,7 @@ func parsed(b *intake.Batch) []string {
 	lines := []string{}
 	for _, s := range b.Series {
 		for _, m := range s.Measures {
-			lines = append(lines, fmt.Sprint(b.Resources[s.Resource].Original, " ", s.Name, " ", m.Time, " ", m.Value))
+			lines = append(lines, fmt.Sprint(b.Resources[s.Resource].Original, " ", string(s.Name), " ", m.Time, " ", m.Value))
 		}
 	}
 	return lines
@@ -171,7 +171,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		for _, s := range b.Series {
-			if s.Resource < 0 || s.Resource >= len(b.Resources) || s.Name == "" || strings.Contains(s.Name, "/") {
+			if s.Resource < 0 || s.Resource >= len(b.Resources) || len(s.Name) == 0 || strings.Contains(string(s.Name), "/") {
 				t.Errorf("%+v", s)
 			}
 			for _, m := range s.Measures {
