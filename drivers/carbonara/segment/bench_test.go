@@ -102,9 +102,18 @@ func defaultMethods() []ingest.Method {
 }
 
 func BenchmarkEncodeRaw(b *testing.B) {
-	f := func(name string, metrics, points int) {
+	// jitter moves each measure by less than a second, in steps of jitter.
+	f := func(name string, metrics, points int, jitter time.Duration) {
 		b.Run(name, func(b *testing.B) {
 			runs := budgetRuns(metrics, points)
+			rng := rand.New(rand.NewPCG(2, 2))
+			for i := range runs {
+				for j := range runs[i].Measures {
+					if jitter > 0 {
+						runs[i].Measures[j].Time += rng.Int64N(int64(time.Second/jitter)) * int64(jitter)
+					}
+				}
+			}
 			e := NewRawWriter()
 			var bytes int64
 			b.ReportAllocs()
@@ -123,11 +132,16 @@ func BenchmarkEncodeRaw(b *testing.B) {
 			b.ReportMetric(float64(bytes)/rows, "B/row")
 		})
 	}
-	f("625x1", 625, 1)
-	f("625x4", 625, 4)
-	f("10000x1", 10_000, 1)
-	f("10000x60", 10_000, 60)
-	f("10000x100", 10_000, 100)
+	f("625x1", 625, 1, 0)
+	f("625x1/microseconds", 625, 1, time.Microsecond)
+	f("625x1/nanoseconds", 625, 1, time.Nanosecond)
+	f("65x1/microseconds", 65, 1, time.Microsecond)
+	f("625x4", 625, 4, 0)
+	f("10000x1", 10_000, 1, 0)
+	f("10000x60", 10_000, 60, 0)
+	f("10000x100", 10_000, 100, 0)
+	f("10000x100/microseconds", 10_000, 100, time.Microsecond)
+	f("10000x100/nanoseconds", 10_000, 100, time.Nanosecond)
 }
 
 func BenchmarkEncodeSealed(b *testing.B) {

@@ -36,17 +36,22 @@ type dictWriter[K comparable] struct {
 }
 
 func newMetricWriter(z *pageCompressor) *dictWriter[ingest.MetricID] {
-	return &dictWriter[ingest.MetricID]{z: z, column: metricColumn, appendPlain: func(dst []byte, id ingest.MetricID) []byte {
-		return append(dst, id[:]...)
-	}}
+	return &dictWriter[ingest.MetricID]{
+		z: z, column: metricColumn,
+		appendPlain: func(dst []byte, id ingest.MetricID) []byte { return append(dst, id[:]...) },
+	}
 }
 
 func newPolicyWriter(z *pageCompressor) *dictWriter[string] {
-	return &dictWriter[string]{z: z, column: policyColumn, known: make(map[string]uint32), appendPlain: plain.AppendByteArrayString}
+	return &dictWriter[string]{
+		z: z, column: policyColumn, known: make(map[string]uint32), appendPlain: plain.AppendByteArrayString,
+	}
 }
 
 func newSpanWriter(z *pageCompressor) *dictWriter[int64] {
-	return &dictWriter[int64]{z: z, column: granularityColumn, known: make(map[int64]uint32), appendPlain: plain.AppendInt64}
+	return &dictWriter[int64]{
+		z: z, column: granularityColumn, known: make(map[int64]uint32), appendPlain: plain.AppendInt64,
+	}
 }
 
 func (w *dictWriter[K]) append(key K, rows int) {

@@ -69,7 +69,8 @@ func (d *finder) locate(g *rowGroup, n int, metric func(int) ingest.MetricID, wa
 
 // eachHit fetches the pages, decodes each once, and calls do with the rows of the
 // hit's metric in its page.
-func (d *finder) eachHit(ctx context.Context, metric func(int) ingest.MetricID, do func(h hit, begin, end int) error) error {
+func (d *finder) eachHit(ctx context.Context, metric func(int) ingest.MetricID,
+	do func(h hit, begin, end int) error) error {
 	if len(d.hits) == 0 {
 		return nil
 	}
@@ -103,7 +104,8 @@ func (d *finder) eachHit(ctx context.Context, metric func(int) ingest.MetricID, 
 func (c *columnReader) rowsOf(id ingest.MetricID) (begin, end int) {
 	if c.plain {
 		begin = sort.Search(c.entries, func(i int) bool { return CompareMetrics(c.entry(i), id) >= 0 })
-		return begin, begin + sort.Search(c.entries-begin, func(i int) bool { return CompareMetrics(c.entry(begin+i), id) > 0 })
+		rows := sort.Search(c.entries-begin, func(i int) bool { return CompareMetrics(c.entry(begin+i), id) > 0 })
+		return begin, begin + rows
 	}
 	run := sort.Search(len(c.runs), func(i int) bool { return CompareMetrics(c.metric(i), id) >= 0 })
 	if run == len(c.runs) || c.metric(run) != id {
@@ -179,7 +181,8 @@ func (f *Reader) FindRaw(ctx context.Context, metrics []ingest.MetricID, from, t
 }
 
 // FindState visits the rows of metrics.
-func (f *Reader) FindState(ctx context.Context, metrics []ingest.MetricID, visit func(i int, row StateRow) error) error {
+func (f *Reader) FindState(ctx context.Context, metrics []ingest.MetricID,
+	visit func(i int, row StateRow) error) error {
 	f.must(State)
 	d := finders.Get().(*finder)
 	defer putFinder(d)
@@ -226,7 +229,9 @@ func (f *Reader) FindSealed(ctx context.Context, wants []Want, visit func(i int,
 			}
 			d.columns = f.columnsFor(d.all(len(sealedKeys)), wants, d.hits)
 			err := d.eachHit(ctx, metric, func(h hit, begin, end int) error {
-				return d.visitSeries(wants[h.ask], begin, end, func(rows []ingest.Measure) error { return d.give(h.ask, rows, visit) })
+				return d.visitSeries(wants[h.ask], begin, end, func(rows []ingest.Measure) error {
+					return d.give(h.ask, rows, visit)
+				})
 			})
 			if err != nil {
 				return err

@@ -68,7 +68,8 @@ func (f *footerWriter) append(dst []byte, k Kind, schema []column, kept []int, g
 	return dst, sealTail(dst[index:], footer-int(index))
 }
 
-func rowGroupOf(g writtenGroup, ordinal int, columns []column, kept []int, sorting []format.SortingColumn) format.RowGroup {
+func rowGroupOf(g writtenGroup, ordinal int, columns []column, kept []int,
+	sorting []format.SortingColumn) format.RowGroup {
 	rg := format.RowGroup{
 		NumRows: int64(g.rows), SortingColumns: sorting, Ordinal: int16(ordinal),
 		Columns: make([]format.ColumnChunk, len(columns)),

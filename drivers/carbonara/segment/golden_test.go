@@ -13,8 +13,8 @@ import (
 	"millrace/ingest"
 )
 
-// The segments in testdata are of format version 1 and must stay readable; as long
-// as the version is 1, the same rows make the same bytes. With
+// The segments in testdata are of format version 2 and must stay readable; as long
+// as the version is 2, the same rows make the same bytes. With
 // MILLRACE_UPDATE_GOLDEN set they are written anew.
 func TestGolden(t *testing.T) {
 	a, b := ingest.MetricID{0: 0x0a, 6: 0x40, 8: 0x80, 15: 1}, ingest.MetricID{0: 0xb0, 6: 0x40, 8: 0x80, 15: 2}
@@ -61,8 +61,10 @@ func TestGolden(t *testing.T) {
 	sealeds := []SealedRun{
 		{a, time.Minute, []int64{at(0), at(1)}, [][]float64{{2, 5}, {4, 5}, {3, 5}, {2, 1}, {0, 4}},
 			[][]bool{yes, yes, yes, yes, {false, true}}},
-		{a, time.Hour, []int64{at(0)}, [][]float64{{3}, {9}, {5}, {3}, nil}, [][]bool{yes[:1], yes[:1], yes[:1], yes[:1], nil}},
-		{b, time.Minute, []int64{at(0)}, [][]float64{nil, nil, {math.Inf(-1)}, nil, {-1.5}}, [][]bool{nil, nil, yes[:1], nil, yes[:1]}},
+		{a, time.Hour, []int64{at(0)}, [][]float64{{3}, {9}, {5}, {3}, nil},
+			[][]bool{yes[:1], yes[:1], yes[:1], yes[:1], nil}},
+		{b, time.Minute, []int64{at(0)}, [][]float64{nil, nil, {math.Inf(-1)}, nil, {-1.5}},
+			[][]bool{nil, nil, yes[:1], nil, yes[:1]}},
 	}
 	sealed := NewSealedWriter(methods)
 	for _, run := range sealeds {

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/parquet-go/parquet-go"
@@ -104,7 +105,8 @@ func TestLibraryReadsSealed(t *testing.T) {
 		for row, at := range run.Times {
 			r := rows[i]
 			i++
-			if ingest.MetricID(r[0].ByteArray()) != run.Metric || r[1].Int64() != int64(run.Granularity) || 1000*r[2].Int64() != at {
+			id, granularity := ingest.MetricID(r[0].ByteArray()), time.Duration(r[1].Int64())
+			if id != run.Metric || granularity != run.Granularity || 1000*r[2].Int64() != at {
 				t.Fatalf("row %d is %v", i, r)
 			}
 			for m := range methods {

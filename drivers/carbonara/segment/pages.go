@@ -25,8 +25,12 @@ type pageHeader struct {
 
 // Headers of a page header's fields: their type, and the distance from the number
 // of the field before.
+// https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 const (
-	intField        = thriftI32 | 1<<4
+	thriftStop      = 0
+	thriftInt       = 5
+	thriftStruct    = 12
+	intField        = thriftInt | 1<<4
 	dataField       = thriftStruct | 1<<4 // field 5
 	dictionaryField = thriftStruct | 3<<4 // field 7
 )
@@ -162,7 +166,8 @@ var zstdDecoders = sync.Pool{New: func() any {
 // openPage checks a page of a chunk and returns its payload, which is a part of
 // page when the chunk isn't compressed, and else lies in buf. want is what the
 // header must say; its sizes and sum are not looked at.
-func openPage(page []byte, want pageHeader, codec format.CompressionCodec, maxSize int, buf []byte) (payload, newBuf []byte, err error) {
+func openPage(page []byte, want pageHeader, codec format.CompressionCodec, maxSize int, buf []byte) (
+	payload, newBuf []byte, err error) {
 	h, payload, err := parsePageHeader(page)
 	if err != nil {
 		return nil, buf, err

@@ -34,7 +34,8 @@ func TestPageHeader(t *testing.T) {
 		}
 	}
 	f(pageHeader{format.DataPage, 1, 2, 3, 4, format.ByteStreamSplit}, "15001502150415061c15081512150615060000")
-	f(pageHeader{format.DataPage, 1 << 30, 0, 1 << 31, 0, format.Plain}, "1500158080808008150015ffffffff0f1c15001500150615060000")
+	f(pageHeader{format.DataPage, 1 << 30, 0, 1 << 31, 0, format.Plain},
+		"1500158080808008150015ffffffff0f1c15001500150615060000")
 	f(pageHeader{format.DictionaryPage, 300, 300, 0, 18, format.Plain}, "150415d80415d80415003c152415000000")
 }
 
@@ -90,43 +91,10 @@ func ends(runs []rowRun) (list []pageRun) {
 	return list
 }
 
-func TestSkipThrift(t *testing.T) {
-	f := func(src, rest string) {
-		t.Helper()
-		b, err := hex.DecodeString(src)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := skipThrift(b, 3)
-		if (err != nil) != (rest == "error") || err == nil && hex.EncodeToString(got) != rest {
-			t.Errorf("%s: got %x, %v, want %s", src, got, err, rest)
-		}
-	}
-	f("00ff", "ff")                   // nothing
-	f("15021100ff", "ff")             // an int, true
-	f("180361626300ff", "ff")         // "abc"
-	f("1c1c0000"+"00ff", "ff")        // structures
-	f("1c1c1c000000"+"00ff", "error") // too deep
-	f("1935020406"+"00ff", "ff")      // three ints
-	f("19f503020406"+"00ff", "ff")    // with a long length
-	f("19110100ff", "ff")             // a list of bools
-	f("0502"+"0400ff", "ff")          // a field with its number
-	f("17000102030405060700ff", "ff")
-	f("", "error")
-	f("15", "error")
-	f("1502", "error")
-	f("1804616263", "error")                   // cut short
-	f("19f5ffffffff0702040600ff", "error")     // more ints than bytes
-	f("192c000000ff", "error")                 // structures shorter than any in a footer
-	f("1b00ff", "error")                       // a map
-	f("15ffffffffffffffffffffff0100", "error") // a varint that is too long
-}
-
 func FuzzPage(f *testing.F) {
 	f.Add(uint8(columnPolicy), uint8(format.RLEDictionary), uint16(8), []byte{1, 3, 0x55})
 	f.Add(uint8(columnTime), uint8(format.DeltaBinaryPacked), uint16(1), []byte{0x80, 1, 4, 1, 2})
 	f.Add(uint8(columnDouble), uint8(format.Plain), uint16(2), []byte{2, 0, 0, 0, 3, 1, 0, 1, 2, 3, 4, 5, 6, 7})
-	f.Add(uint8(columnDouble), uint8(format.ByteStreamSplit), uint16(1), []byte{2, 0, 0, 0, 2, 1, 0, 1, 2, 3, 4, 5, 6, 7})
 	f.Add(uint8(columnMetric), uint8(format.Plain), uint16(1), make([]byte, 16))
 	f.Fuzz(func(t *testing.T, kind, encoding uint8, rows uint16, payload []byte) {
 		if rows == 0 {

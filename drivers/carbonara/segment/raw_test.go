@@ -87,7 +87,8 @@ func metricIDs(n int) []ingest.MetricID {
 
 // oddValues are those that comparisons and conversions could spoil.
 var oddValues = []float64{
-	0, math.Copysign(0, -1), math.NaN(), math.Float64frombits(0xfff8dead_beef0001), math.Float64frombits(0x7ff00000_00000001),
+	0, math.Copysign(0, -1), math.NaN(), math.Float64frombits(0xfff8dead_beef0001),
+	math.Float64frombits(0x7ff00000_00000001),
 	math.Inf(1), math.Inf(-1), math.MaxFloat64, math.SmallestNonzeroFloat64, 1. / 3,
 }
 
@@ -222,7 +223,9 @@ func checkFindRaw(t *testing.T, f *Reader, runs []RawRun, rng *rand.Rand, from, 
 	slices.SortFunc(metrics, CompareMetrics)
 	metrics = slices.Compact(metrics)
 	for _, id := range metrics {
-		i, ok := slices.BinarySearchFunc(runs, id, func(r RawRun, id ingest.MetricID) int { return CompareMetrics(r.Metric, id) })
+		i, ok := slices.BinarySearchFunc(runs, id, func(r RawRun, id ingest.MetricID) int {
+			return CompareMetrics(r.Metric, id)
+		})
 		if !ok {
 			continue
 		}

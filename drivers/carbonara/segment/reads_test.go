@@ -10,6 +10,8 @@ import (
 	"millrace/ingest"
 )
 
+func visitNothing(int, []ingest.Measure, string) error { return nil }
+
 // Requests are what S3 charges for, and what a lookup waits for.
 func TestRequests(t *testing.T) {
 	rng := rand.New(rand.NewPCG(13, 13))
@@ -30,7 +32,7 @@ func TestRequests(t *testing.T) {
 	}
 	find := func(metrics ...ingest.MetricID) {
 		t.Helper()
-		err := f.FindRaw(t.Context(), metrics, ingest.MinTime, ingest.MaxTime, func(int, []ingest.Measure, string) error { return nil })
+		err := f.FindRaw(t.Context(), metrics, ingest.MinTime, ingest.MaxTime, visitNothing)
 		if err != nil {
 			t.Error(err)
 		}
@@ -46,7 +48,7 @@ func TestRequests(t *testing.T) {
 	expect("find one in each of two row groups", 2, func() { find(runs[0].Metric, inner) })
 	expect("find nothing", 0, func() { find(ingest.MetricID{0: 0xff}) })
 	expect("find at another time", 0, func() {
-		err := f.FindRaw(t.Context(), []ingest.MetricID{inner}, -2, -1, func(int, []ingest.Measure, string) error { return nil })
+		err := f.FindRaw(t.Context(), []ingest.MetricID{inner}, -2, -1, visitNothing)
 		if err != nil {
 			t.Error(err)
 		}

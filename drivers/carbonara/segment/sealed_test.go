@@ -165,7 +165,8 @@ func TestSealedRoundTrip(t *testing.T) {
 	f("large", some, asTheyAre, 160, 500)
 	f("no methods", nil, asTheyAre, 5, 5)
 	f("mean without a count", []ingest.Method{ingest.Mean, ingest.Sum}, asTheyAre, 20, 50)
-	f("means that are quotients", defaultMethods(), func(runs []SealedRun) { divideMeans(runs, defaultMethods()) }, 40, 500)
+	divide := func(runs []SealedRun) { divideMeans(runs, defaultMethods()) }
+	f("means that are quotients", defaultMethods(), divide, 40, 500)
 	f("a method that comes late", some, func(runs []SealedRun) {
 		for _, run := range runs[:len(runs)-1] {
 			run.Values[2], run.Present[2] = nil, nil
@@ -222,7 +223,8 @@ func TestSealedMean(t *testing.T) {
 	f("the quotient is left out", rows([]float64{2.5, 5, 7.5}, yes, yes, yes), false, []float64{2.5, 5, 7.5})
 	f("another value stays", rows([]float64{2.5, 5.5, 7.5}, yes, yes, yes), true, []float64{2.5, 5.5, 7.5})
 	f("without a count it stays", rows([]float64{2.5, 5, 7.5}, yes, yes, no), true, []float64{2.5, 5, 7.5})
-	f("without a count in one row", rows([]float64{2.5, 5, 7.5}, yes, yes, []bool{true, false, true}), true, []float64{2.5, 5, 7.5})
+	f("without a count in one row", rows([]float64{2.5, 5, 7.5}, yes, yes, []bool{true, false, true}), true,
+		[]float64{2.5, 5, 7.5})
 	f("a sum and a count have a mean", rows(nil, nil, yes, []bool{true, false, true}), false, []float64{2.5, 7.5})
 }
 
@@ -233,7 +235,8 @@ func everything(run SealedRun, m ingest.Method) Want {
 
 // longSeries makes one series of rows, a second apart.
 func longSeries(rows int) SealedRun {
-	run := SealedRun{Metric: metricID(1), Granularity: time.Second, Values: make([][]float64, 1), Present: make([][]bool, 1)}
+	run := SealedRun{Metric: metricID(1), Granularity: time.Second}
+	run.Values, run.Present = make([][]float64, 1), make([][]bool, 1)
 	for i := range rows {
 		run.Times = append(run.Times, int64(i)*int64(time.Second))
 		run.Values[0], run.Present[0] = append(run.Values[0], float64(i)), append(run.Present[0], true)
@@ -333,7 +336,8 @@ func TestSealedFind(t *testing.T) {
 	}
 }
 
-func checkFindSealed(t *testing.T, f *Reader, d Info, runs []SealedRun, methods []ingest.Method, rng *rand.Rand, limits bool) {
+func checkFindSealed(t *testing.T, f *Reader, d Info, runs []SealedRun, methods []ingest.Method, rng *rand.Rand,
+	limits bool) {
 	t.Helper()
 	var wants []Want
 	for range 1 + rng.IntN(10) {

@@ -58,7 +58,8 @@ func TestState(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 3))
 	var rows []StateRow
 	for i, id := range metricIDs(70_000) {
-		rows = append(rows, StateRow{id, []string{"low", "high"}[i/3%2], rng.Int64(), uint64(rng.IntN(3)), int64(rng.Uint64())})
+		policy := []string{"low", "high"}[i/3%2]
+		rows = append(rows, StateRow{id, policy, rng.Int64(), uint64(rng.IntN(3)), int64(rng.Uint64())})
 	}
 	f(rows)
 }
