@@ -46,8 +46,9 @@ var imports = map[string][]string{
 	"api/operations": {"ingest", "drivers/aggregate"},
 	"api/prometheus": {"ingest", "index", "intake"},
 
-	"golden":      {}, // tests only
-	"testservers": {},
+	"golden":                 {}, // tests only
+	"testservers":            {},
+	"testservers/faultproxy": {},
 
 	"benchmarks":   {anything},
 	"cmd/millrace": {anything},
