@@ -23,6 +23,7 @@ var imports = map[string][]string{
 	"queue":            {"ingest"},
 	"queue/disklog":    {"ingest", "queue", "disk"},
 	"queue/deadletter": {"ingest", "queue", "disk"},
+	"queue/kafka":      {"ingest", "queue"},
 	"queue/queuetest":  {"ingest", "queue"},
 
 	"drivers/aggregate":            {"ingest"},
