@@ -271,6 +271,7 @@ func (p *partition) tryProduce(ctx context.Context, batch []pending) (int64, err
 func (p *partition) advance(base int64, n int) error {
 	if base > p.last {
 		p.last = base + int64(n) - 1
+		p.log.places.saw(p.number, 0, p.last+1)
 		return nil
 	}
 	err := fmt.Errorf("%w: %s gave out offset %d after %d: it was made anew, or has lost its end; nothing more is accepted",

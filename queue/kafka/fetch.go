@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -44,13 +45,12 @@ func (l *Log) Fetch(ctx context.Context, sack ingest.Sack, from ingest.Offset, d
 
 // fetch asks once. An answer without records is no error.
 func (l *Log) fetch(ctx context.Context, sack ingest.Sack, own, limit int64, dst *ingest.Deliveries) error {
-	// The library waits for the answer whatever ctx says; so ctx bounds the waiting, too.
 	answer, err := l.client.Fetch(ctx, &kafka.FetchRequest{
 		Topic: l.config.Topic, Partition: int(sack), Offset: own,
 		MinBytes: 1, MaxBytes: limit, MaxWait: fetchWait,
 	})
-	if ctx.Err() != nil {
-		return ctx.Err()
+	if err := ended(ctx, err); err != nil {
+		return err
 	}
 	if err == nil {
 		err = answer.Error
@@ -63,6 +63,16 @@ func (l *Log) fetch(ctx context.Context, sack ingest.Sack, own, limit int64, dst
 	}
 	l.places.saw(int(sack), answer.LogStartOffset, answer.HighWatermark)
 	return l.read(sack, own, answer.Records, dst)
+}
+
+// ended returns ctx's error if ctx has ended, also where its deadline has reached a
+// connection a moment before.
+func ended(ctx context.Context, err error) error {
+	const moment = 50 * time.Millisecond
+	if deadline, ok := ctx.Deadline(); ok && errors.Is(err, os.ErrDeadlineExceeded) && time.Until(deadline) < moment {
+		<-ctx.Done()
+	}
+	return ctx.Err()
 }
 
 // read decodes records, leaving out those of the batch that come before the place asked

@@ -117,8 +117,14 @@ func (l *Log) Close() error {
 // offset is where a partition's own offset is in the log.
 func (l *Log) offset(own int64) ingest.Offset { return l.id.Base + ingest.Offset(own) }
 
-// own is the inverse of offset; negative for a place before the log.
-func (l *Log) own(at ingest.Offset) int64 { return int64(at - l.id.Base) }
+// own is the inverse of offset; negative for a place before the log, but for 0: that is
+// the beginning of any log.
+func (l *Log) own(at ingest.Offset) int64 {
+	if at == 0 {
+		return 0
+	}
+	return int64(at - l.id.Base)
+}
 
 // where names a sack's partition in errors.
 func (l *Log) where(sack int) string {
