@@ -104,11 +104,10 @@ func (q *request) lookup(ids []ingest.MetricID) (infos []index.MetricInfo, missi
 }
 
 // permitAll asks whether the caller may do something to all metrics.
-func (q *request) permitAll(r auth.Rule, infos []index.MetricInfo) error {
-	permit := q.who.Permit(r)
+func (q *request) permitAll(r auth.Rule, ids []ingest.MetricID, infos []index.MetricInfo) error {
 	for i := range infos {
-		if !permit.For(infos[i].Creator, "") {
-			return forbidden()
+		if err := q.permitTarget(r, ids[i], infos[i].Creator); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -190,7 +189,7 @@ func (asked *question) compute(s *share) ([]*aggregate.Table, error) {
 	}
 	limits := aggregate.Limits{Values: 2 * s.q.config.MaxPoints, Steps: maxSteps}
 	tables := make([]*aggregate.Table, 0, len(asked.granularities))
-	left := s.q.config.MaxPoints
+	left := s.q.config.MaxPoints - int(s.bytes/bytesPerRow)
 	for _, g := range asked.granularities {
 		before := s.bytes
 		table, err := asked.gather(s, g, left)
@@ -218,6 +217,9 @@ func (asked *question) compute(s *share) ([]*aggregate.Table, error) {
 	return tables, nil
 }
 
+// errNoSeries says that there is no metric for a part of the operations.
+var errNoSeries = errors.New("no metric for an operation")
+
 // explain makes an answer of why a question can't be computed.
 func (q *request) explain(err error, asked *question) error {
 	if limit, ok := errors.AsType[*aggregate.LimitError](err); ok {
@@ -227,6 +229,9 @@ func (q *request) explain(err error, asked *question) error {
 		return q.tooManyPoints()
 	}
 	if problem, ok := errors.AsType[*aggregate.UnaggregableError](err); ok {
+		if problem.Problem == aggregate.NoSeries {
+			return errNoSeries
+		}
 		return notAggregable(problem.Reason, references(asked.columns))
 	}
 	return err

@@ -7,6 +7,7 @@ import (
 	"millrace/api/gnocchi"
 	"millrace/api/operations"
 	"millrace/drivers/aggregate"
+	"millrace/index"
 	"millrace/ingest"
 )
 
@@ -26,11 +27,24 @@ func (q *request) postAggregates() error {
 		return err
 	}
 	asked := question{across: parameters}
+	var typeName *string
+	var condition any
 	err = q.decode(fields(
 		required("operations", operationTree(&asked.tree)),
+		optional("resource_type", maybeText(&typeName, maxName)),
+		optional("search", func(v any) error { condition = v; return nil }),
 	))
 	if err != nil {
 		return err
+	}
+	if typeName != nil {
+		sel := resourceSelection{details: details}
+		if sel.of, err = q.index.ResourceType(q.ctx, *typeName); errors.Is(err, index.ErrNotFound) {
+			return badRequest(cause{cause: "Resource type does not exist", detail: *typeName})
+		} else if err != nil {
+			return err
+		}
+		return q.aggregateResources(values, asked, sel, condition, refresh)
 	}
 	ids, err := q.byID(&asked)
 	if err != nil {
@@ -110,7 +124,7 @@ func (q *request) byID(asked *question) ([]ingest.MetricID, error) {
 		}
 		return nil, notFound(cause{cause: "Unknown metrics", reason: "Provided metrics don't exists", detail: unknown})
 	}
-	if err := q.permitAll(auth.GetMetric, infos); err != nil {
+	if err := q.permitAll(auth.GetMetric, ids, infos); err != nil {
 		return nil, err
 	}
 	find := policies{index: q.index}
@@ -178,8 +192,12 @@ func (q *request) writeMetrics(out *stream, ids []ingest.MetricID) error {
 		if i > 0 {
 			out.text(", ")
 		}
+		resource, err := q.resourceOfMetric(&m)
+		if err != nil {
+			return err
+		}
 		out.value(append(metricJSON(&m), gnocchi.Member{Name: "archive_policy", Value: newPolicyDoc(policy)},
-			gnocchi.Member{Name: "resource", Value: nil}))
+			gnocchi.Member{Name: "resource", Value: resource}))
 	}
 	out.text("]")
 	return nil

@@ -57,7 +57,7 @@ func (q *request) aggregation(values url.Values, ids []ingest.MetricID) error {
 	if err != nil {
 		return err
 	}
-	if err := q.permitAll(auth.GetMetric, infos); err != nil {
+	if err := q.permitAll(auth.GetMetric, ids, infos); err != nil {
 		return err
 	}
 	if len(ids) == 1 {
@@ -137,7 +137,9 @@ func (asked *question) legacy(values url.Values) (refresh bool, err error) {
 	if r := asked.resample; r != (resample{}) {
 		asked.tree = aggregate.Resampled{Method: m.Base(), Every: r.every, Calendar: r.calendar, Of: metrics}
 	}
-	asked.tree = aggregate.Across{Function: f, Of: []aggregate.Operation{asked.tree}}
+	if len(asked.columns) > 1 { // one alone is what it is
+		asked.tree = aggregate.Across{Function: f, Of: []aggregate.Operation{asked.tree}}
+	}
 	return flag(values, "refresh", false)
 }
 
@@ -157,4 +159,101 @@ func (asked *question) legacyGranularities() error {
 		}
 	}
 	return asked.granularitiesOf()
+}
+
+// postNamedAggregation answers POST /v1/aggregation/resource/<type>/metric/<name>.
+func (q *request) postNamedAggregation() error {
+	values := q.r.URL.Query()
+	parameters, err := q.across(values, aggregate.Fill{}, 100)
+	if err != nil {
+		return err
+	}
+	asked := question{across: parameters}
+	refresh, err := asked.legacy(values)
+	if err != nil {
+		return err
+	}
+	sel := resourceSelection{of: q.resourceType, groupBy: onlyOnce(values["groupby"])}
+	sel.match = func(pattern, name string) bool { return pattern == name }
+	sel.search.Type = q.resourceType
+	if sel.search.Where, _, err = q.condition(values, false); err != nil {
+		return err
+	}
+	for _, name := range sel.groupBy {
+		if _, ok := sel.of.Field(name, false); !ok {
+			return badRequest("Invalid groupby attribute")
+		}
+	}
+	if sel.search.Scope, err = q.scope(auth.SearchResource); err != nil {
+		return err
+	}
+	all, err := q.groups(sel, []aggregate.Reference{{Metric: q.params[1]}})
+	if err != nil {
+		return err
+	}
+	if err := q.settle(refresh, metricsOf(all)...); err != nil {
+		return err
+	}
+	s := q.share()
+	defer s.end()
+	results, err := asked.legacyAnswers(s, values, all)
+	if err != nil {
+		return err
+	}
+	out := q.stream()
+	defer out.close()
+	if len(sel.groupBy) == 0 {
+		writeUngrouped(out, results)
+		return out.end()
+	}
+	out.text("[")
+	for i, r := range results {
+		if i > 0 {
+			out.text(", ")
+		}
+		out.text(`{"group": `)
+		out.value(r.group.values)
+		out.text(`, "measures": `)
+		r.asked.writeList(out, r.tables)
+		out.text("}")
+	}
+	out.text("]")
+	return out.end()
+}
+
+// legacyAnswers is question.answers for the old endpoint.
+func (asked *question) legacyAnswers(s *share, values url.Values, all []group) ([]result, error) {
+	var results []result
+	for i := range all {
+		own := *asked
+		own.emptyOverlaps = true
+		own.columns = all[i].columns()
+		if len(own.columns) == 0 {
+			continue
+		}
+		for k := range own.columns {
+			own.columns[k].ref.Metric = own.columns[k].metric.String()
+		}
+		if _, err := own.legacy(values); err != nil {
+			return nil, err
+		}
+		if err := own.legacyGranularities(); err != nil {
+			return nil, err
+		}
+		tables, err := own.compute(s)
+		if err != nil {
+			return nil, err
+		}
+		results = append(results, result{&all[i], &own, tables})
+	}
+	return results, nil
+}
+
+// writeUngrouped writes the only result, or that there is none.
+func writeUngrouped(out *stream, results []result) {
+	if len(results) == 0 {
+		out.text("[]")
+		return
+	}
+	results[0].asked.writeList(out, results[0].tables)
 }

@@ -69,17 +69,20 @@ func (q *request) findTarget() error {
 }
 
 // permit asks whether the caller may do something to the path's metric.
-func (q *request) permit(r auth.Rule) error {
+func (q *request) permit(r auth.Rule) error { return q.permitTarget(r, q.target.id, q.target.creator) }
+
+// permitTarget asks whether the caller may do something to a metric.
+func (q *request) permitTarget(r auth.Rule, id ingest.MetricID, creator string) error {
 	permit := q.who.Permit(r)
-	if permit.For(q.target.creator, "") {
+	if permit.For(creator, "") {
 		return nil
 	}
 	if q.who.Project != "" && permit.For("", q.who.Project) { // It may be theirs by its resource.
-		project, err := q.index.ProjectOf(q.ctx, q.target.id)
+		project, err := q.index.ProjectOf(q.ctx, id)
 		if err != nil {
 			return err
 		}
-		if permit.For(q.target.creator, project) {
+		if permit.For(creator, project) {
 			return nil
 		}
 	}

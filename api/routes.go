@@ -40,6 +40,8 @@ func (a *API) routes() []route {
 		{method: "POST", path: "/v1/aggregates", handle: (*request).postAggregates},
 		{method: "GET", path: "/v1/aggregation/metric", handle: (*request).getAggregation},
 		{method: "POST", path: "/v1/aggregation/metric", handle: (*request).postAggregation},
+		{method: "POST", path: "/v1/aggregation/resource/{type}/metric", find: (*request).findType, handle: noMethod},
+		{method: "POST", path: "/v1/aggregation/resource/{type}/metric/{name}", find: (*request).findType, handle: (*request).postNamedAggregation},
 
 		{method: "GET", path: "/v1/ingest/{token}", handle: (*request).getIngest},
 		{method: "GET", path: "/v1/dead-letters", handle: (*request).listLetters, rule: auth.ManageDeadLetters},
@@ -75,7 +77,6 @@ func (a *API) routes() []route {
 		{method: "GET", path: "/v1/search/resource/{type}", find: (*request).findType, handle: onlyPOST},
 
 		later("POST", "/v1/batch/resources/metrics/measures"),
-		later("POST", "/v1/aggregation/resource/{type}/metric/{name}"),
 		later("GET", "/v1/influxdb/ping"), later("POST", "/v1/influxdb/query"), later("POST", "/v1/influxdb/write"), later("POST", "/v1/prometheus/write"),
 	}
 }
@@ -84,6 +85,11 @@ func (a *API) routes() []route {
 // first whether what the path names is there.
 func onlyPOST(*request) error {
 	return &failure{status: http.StatusMethodNotAllowed, description: "", allow: "POST"}
+}
+
+// noMethod is the answer on a path that is only the beginning of others.
+func noMethod(*request) error {
+	return &failure{status: http.StatusMethodNotAllowed, description: ""}
 }
 
 // later is a route of the v1 API that this release does not serve.

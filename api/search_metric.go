@@ -77,13 +77,12 @@ func (q *request) searched(values url.Values) (found search, err error) {
 		return found, err
 	}
 	find := policies{index: q.index}
-	permit := q.who.Permit(auth.SearchMetric)
 	for i, id := range ids {
 		if slices.Contains(missing, i) {
 			continue
 		}
-		if !permit.For(infos[i].Creator, "") {
-			return found, forbidden()
+		if err := q.permitTarget(auth.SearchMetric, id, infos[i].Creator); err != nil {
+			return found, err
 		}
 		policy, err := find.get(q.ctx, infos[i].Policy)
 		if err != nil {

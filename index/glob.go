@@ -5,6 +5,9 @@ import (
 	"unicode/utf8"
 )
 
+// MatchGlob says whether the whole of name matches a pattern: see matchGlob.
+func MatchGlob(pattern, name string) bool { return matchGlob(pattern, name) }
+
 // matchGlob says whether the whole of name matches a pattern as Python's
 // fnmatchcase has it: * is any text, ? one character, [seq] one of those and
 // [!seq] one of the others, where seq is characters and ranges like a-z. A ] that
