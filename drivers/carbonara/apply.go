@@ -2,7 +2,6 @@ package carbonara
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -10,38 +9,44 @@ import (
 	"millrace/ingest"
 )
 
-// Apply judges records and buffers their measures; see ingest.SackWriter.
+// Apply judges records and buffers their measures; see ingest.SackWriter. Readers
+// of the open table may come between two records.
 func (w *writer) Apply(ctx context.Context, records []ingest.Delivery) ([]ingest.Reject, error) {
 	if err := w.usable(ctx); err != nil {
 		return nil, err
 	}
 	// A flush whose outcome is unknown speaks of the buffer as it was.
 	if err := w.settle(ctx); err != nil {
-		return nil, err
+		return nil, ingest.Unharmed(err)
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	clear(w.resolved)
+	if err := w.resolve(ctx, records); err != nil {
+		return nil, ingest.Unharmed(err)
+	}
 	var rejects []ingest.Reject
 	for i := range records {
-		d := &records[i]
-		if d.Offset < w.next {
-			continue
+		var err error
+		if rejects, err = w.applyOne(&records[i], rejects); err != nil {
+			return nil, err
 		}
-		if d.Err == nil {
-			var err error
-			switch d.Record.Kind {
-			case ingest.RecordMeasures:
-				rejects, err = w.judge(ctx, d, rejects)
-			case ingest.RecordDelete:
-				w.bury(d)
-			}
-			if err != nil {
-				return nil, err
-			}
-		}
-		w.next = d.Offset + 1
 	}
+	return rejects, nil
+}
+
+func (w *writer) applyOne(d *ingest.Delivery, rejects []ingest.Reject) ([]ingest.Reject, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.ended != nil: // it was found out by the housekeeping
+		return nil, w.ended
+	case d.Offset < w.next:
+		return rejects, nil
+	case d.Err != nil:
+	case d.Record.Kind == ingest.RecordMeasures:
+		rejects = w.judge(d, rejects)
+	case d.Record.Kind == ingest.RecordDelete:
+		w.bury(d)
+	}
+	w.next = d.Offset + 1
 	return rejects, nil
 }
 
@@ -54,7 +59,7 @@ type bump struct {
 
 // judge buffers what is in time of a record: everything is judged against the
 // state before the record, also where a metric has several entries in it.
-func (w *writer) judge(ctx context.Context, d *ingest.Delivery, rejects []ingest.Reject) ([]ingest.Reject, error) {
+func (w *writer) judge(d *ingest.Delivery, rejects []ingest.Reject) []ingest.Reject {
 	w.bumps = w.bumps[:0]
 	name, policy := "", uint32(0)
 	for i := range d.Record.Entries {
@@ -62,16 +67,17 @@ func (w *writer) judge(ctx context.Context, d *ingest.Delivery, rejects []ingest
 		if i == 0 || e.Policy != name {
 			name = e.Policy
 			policy = w.table.rules(name)
+			w.table.policies[policy].set(w.resolved[name])
 		}
-		rules, err := w.resolve(ctx, policy)
-		if err != nil {
-			return nil, err
-		}
-		if rules.policy == nil {
+		rules := w.table.policies[policy]
+		switch {
+		case rules.policy == nil:
 			rejects = append(rejects, ingest.Reject{Offset: d.Offset, Entry: i, Reason: fmt.Sprintf("archive policy %q does not exist", name)})
 			continue
-		}
-		if len(e.Measures) == 0 || w.deleted[e.Metric] {
+		case len(e.Measures) == 0:
+			continue
+		case w.deleted[e.Metric]:
+			rejects = append(rejects, ingest.Reject{Offset: d.Offset, Entry: i, Deleted: true, Reason: "metric was deleted before"})
 			continue
 		}
 		at := w.table.place(e.Metric)
@@ -100,28 +106,31 @@ func (w *writer) judge(ctx context.Context, d *ingest.Delivery, rejects []ingest
 		s := &w.table.metrics[b.metric]
 		s.newest = max(s.newest, b.newest)
 	}
-	return rejects, nil
+	return rejects
 }
 
-// resolve asks the index once per Apply for a policy as it is now.
-func (w *writer) resolve(ctx context.Context, policy uint32) (*policyRules, error) {
-	rules := w.table.policies[policy]
-	for int(policy) >= len(w.resolved) {
-		w.resolved = append(w.resolved, false)
+// resolve asks the index, once per Apply, for the policies of records as they are now.
+func (w *writer) resolve(ctx context.Context, records []ingest.Delivery) error {
+	clear(w.resolved)
+	for i := range records {
+		name := ""
+		for j := range records[i].Record.Entries {
+			e := &records[i].Record.Entries[j]
+			if j > 0 && e.Policy == name {
+				continue
+			}
+			name = e.Policy
+			if _, ok := w.resolved[name]; ok {
+				continue
+			}
+			p, err := w.policy(ctx, name)
+			if err != nil {
+				return err
+			}
+			w.resolved[name] = p
+		}
 	}
-	if w.resolved[policy] {
-		return rules, nil
-	}
-	p, err := w.driver.policies.Policy(ctx, rules.name)
-	if errors.Is(err, ingest.ErrNoPolicy) {
-		p, err = nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot look up archive policy %q: %w", rules.name, err)
-	}
-	rules.set(p)
-	w.resolved[policy] = true
-	return rules, nil
+	return nil
 }
 
 // bury forgets a metric and keeps it dead: measures that were accepted before
@@ -144,46 +153,32 @@ func (w *writer) bury(d *ingest.Delivery) {
 
 // Buffered says how many bytes await the next Flush, roughly.
 func (w *writer) Buffered() int64 {
-	w.mu.Lock() // Maintain may find out that the last flush has happened, or that we are fenced
-	defer w.mu.Unlock()
+	w.mu.RLock() // Maintain may find out that the last flush has happened, or that we are fenced
+	defer w.mu.RUnlock()
 	return int64(len(w.table.buffer))*bufferedSize + int64(len(w.table.counted)+w.buriedCount)*bufferedSize
-}
-
-// protect keeps a segment that a flush is about to write from being collected as an
-// orphan before a manifest names it.
-func (w *writer) protect(name string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.flushing = append(w.flushing, name)
 }
 
 // encodeBuffer writes the buffer into raw segments, cut by metric where they
 // would be larger than the store takes.
-func (w *writer) encodeBuffer(ctx context.Context) ([]entry, error) {
-	w.mu.Lock()
-	t, from := w.table, w.manifest.Applied.Offset
-	w.flushing = nil
-	w.mu.Unlock()
-	if len(t.touched) == 0 && len(t.counted) == 0 {
-		return nil, nil
-	}
-	enc := w.driver.rawEncoder()
-	out := w.newSink(enc, entry{Info: segment.Info{Kind: segment.Raw}, From: from, To: w.next})
-	out.naming = w.protect
+func (w *writer) encodeBuffer(ctx context.Context, out *sink) error {
+	w.mu.RLock()
+	t := w.table // which changes only when the tenure ends
+	w.mu.RUnlock()
+	enc := out.enc.(*segment.RawWriter)
 	enc.Late(t.lateTotals())
 	for _, touched := range t.ordered() {
 		w.scratch = t.run(touched.metric, w.scratch)
 		s := &t.metrics[touched.metric]
 		if err := out.addRaw(ctx, segment.RawRun{Metric: s.id, Policy: t.policies[s.policy].name, Measures: w.scratch}); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := out.close(ctx, true); err != nil {
-		return nil, err
+		return err
 	}
 	w.driver.encoders.Put(enc)
 	if n := len(out.segments); n > 0 {
 		out.segments[n-1].Measures = t.flushed
 	}
-	return out.segments, nil
+	return nil
 }

@@ -2,7 +2,6 @@ package carbonara
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -27,16 +26,9 @@ type Report struct {
 // every sack, in order. It changes nothing, and needs no open sack. The number of
 // sacks is the stored layout's.
 func Check(ctx context.Context, store Store, report func(Report)) error {
-	got, err := store.Read(ctx, layoutName, "", nil)
+	l, err := ReadLayout(ctx, store)
 	if err != nil {
-		return fmt.Errorf("cannot read %s: %w", layoutName, err)
-	}
-	var l layout
-	if err := json.Unmarshal(got.Data[0], &l); err != nil {
-		return fmt.Errorf("%s is damaged: %w", layoutName, err)
-	}
-	if l.Format != layoutVersion {
-		return fmt.Errorf("the storage has format %d, this program knows %d", l.Format, layoutVersion)
+		return err
 	}
 	for sack := range ingest.Sack(l.Sacks) {
 		r, err := checkSack(ctx, store, sack)
@@ -51,10 +43,7 @@ func Check(ctx context.Context, store Store, report func(Report)) error {
 // checkSack returns an error only when ctx ends; everything else is a problem.
 func checkSack(ctx context.Context, store Store, sack ingest.Sack) (Report, error) {
 	r := Report{Sack: sack}
-	m, version, err := readManifest(ctx, store, sack)
-	if err == nil && version == "" {
-		err = stranded(ctx, store, sack)
-	}
+	m, _, err := readManifest(ctx, store, sack, "")
 	if err != nil {
 		r.Problems = append(r.Problems, err)
 		return r, ctx.Err()
@@ -102,7 +91,7 @@ func checkSegment(ctx context.Context, store Store, sack ingest.Sack, s entry) e
 // stillNamed says whether a segment is live still: one that isn't may have been
 // replaced and deleted since the manifest was read.
 func stillNamed(ctx context.Context, store Store, sack ingest.Sack, s entry) bool {
-	m, _, err := readManifest(ctx, store, sack)
+	m, _, err := readManifest(ctx, store, sack, "")
 	return err != nil || slices.ContainsFunc(m.Segments, func(other entry) bool { return other.Name == s.Name })
 }
 

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"millrace/ingest"
 )
 
 // collect deletes replaced segments that no reader can still need, and now and
@@ -85,7 +83,10 @@ func (w *writer) delete(ctx context.Context, names []string) error {
 		full[i] = sackPrefix(w.sack) + name
 	}
 	w.driver.files.forget(full)
-	for batch := range slices.Chunk(full, w.driver.store.Traits().DeleteBatch) {
+	for batch := range slices.Chunk(full, max(1, w.driver.store.Traits().DeleteBatch)) {
+		if err := w.confirm(ctx); err != nil {
+			return err
+		}
 		if err := w.driver.store.Delete(ctx, batch); err != nil {
 			return fmt.Errorf("cannot delete %d segments of sack %d that are no longer used: %w", len(batch), w.sack, err)
 		}
@@ -95,34 +96,25 @@ func (w *writer) delete(ctx context.Context, names []string) error {
 }
 
 // collectOrphans deletes old objects of the sack that the manifest doesn't name. Only
-// the owner of the present epoch may: it alone knows what is about to be named. That
-// it is the owner is seen after the list was made, so nothing in the list is a later
-// owner's. (Their age is a second line of defence only: clocks differ.)
+// the owner may: it alone knows what is about to be named. That it is the owner is
+// seen after the list was made, so nothing in the list is a later owner's. (Their age
+// is a second line of defence only: clocks differ.)
 func (w *writer) collectOrphans(ctx context.Context) error {
 	objects, err := w.driver.store.List(ctx, sackPrefix(w.sack))
 	if err != nil {
 		return fmt.Errorf("cannot list sack %d: %w", w.sack, err)
 	}
-	stored, _, err := readManifest(ctx, w.driver.store, w.sack)
-	if err != nil {
+	if err := w.confirm(ctx); err != nil {
 		return err
 	}
 	w.mu.Lock()
-	m, flushing := w.manifest, slices.Clone(w.flushing)
+	named, unnamed := w.manifest.names(), maps.Clone(w.unnamed)
 	w.mu.Unlock()
-	if stored.Epoch != m.Epoch {
-		return fmt.Errorf("sack %d is at epoch %d, ours is %d: %w", w.sack, stored.Epoch, m.Epoch, ingest.ErrFenced)
-	}
-	named := m.names()
-	maps.Copy(named, stored.names())
-	for _, name := range flushing {
-		named[name] = true
-	}
 	now := w.driver.config.now()
 	var orphans []string
 	for _, o := range objects {
 		name := strings.TrimPrefix(o.Name, sackPrefix(w.sack))
-		if strings.HasSuffix(name, segmentSuffix) && !named[name] && now.Sub(o.Modified) >= w.driver.config.Grace {
+		if strings.HasSuffix(name, segmentSuffix) && !named[name] && !unnamed[o.Name] && now.Sub(o.Modified) >= w.driver.config.Grace {
 			orphans = append(orphans, name)
 		}
 	}

@@ -2,6 +2,8 @@ package carbonara
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -42,5 +44,156 @@ func TestCollectSparesTheFlush(t *testing.T) {
 	}
 	if n := s.driver.Stats().OrphansDeleted; n != 1 {
 		t.Errorf("%d orphans deleted, want 1", n)
+	}
+}
+
+// What a merge or a seal has put and not yet named is spared as well, whatever the
+// clocks say.
+func TestCollectSparesMerges(t *testing.T) {
+	for _, verb := range []string{"merge", "seal"} {
+		var store *meetingStore
+		s := newSackTest(t, func(m *memoryStore) Store { store = &meetingStore{memoryStore: m}; return store },
+			Config{Grace: time.Minute, MergeWidth: 3, SealRows: 1 << 20})
+		id := ingest.NewMetricID()
+		s.maintain()
+		for i := range int64(3) {
+			s.measure(id, 1000+100*i, 1)
+			s.flush()
+		}
+		s.now = s.now.Add(24 * time.Hour)
+		writer := s.writer.(*writer)
+		store.afterPut = func() {
+			if err := writer.collectOrphans(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+		var err error
+		if verb == "merge" {
+			_, err = writer.mergeRawTier(t.Context(), writer.current())
+		} else {
+			err = writer.sealNow(t.Context())
+		}
+		if err != nil || store.afterPut != nil {
+			t.Fatalf("%s: %v", verb, err)
+		}
+		if n := s.driver.Stats().OrphansDeleted; n != 0 {
+			t.Errorf("%s: %d orphans deleted", verb, n)
+		}
+		if got := problems(t, s.store); got != "" {
+			t.Errorf("%s: %s", verb, got)
+		}
+		if len(writer.unnamed) > 0 {
+			t.Errorf("%s: %v are spared for ever", verb, writer.unnamed)
+		}
+	}
+}
+
+// What failed to be put, or was put for nothing, is an orphan, but not before the
+// grace period has passed: another process's clock may be behind.
+func TestCollectAge(t *testing.T) {
+	s := newSackTest(t, nil, Config{Grace: time.Minute, CollectEach: time.Second})
+	s.maintain() // opened
+	s.now = s.now.Add(2 * time.Minute)
+	put := func(name string, age time.Duration) {
+		s.store.objects["sack/0/"+name] = memoryObject{modified: s.now.Add(-age)}
+	}
+	put("young.parquet", time.Minute-1)
+	put("old.parquet", time.Minute)
+	put("notes.txt", time.Hour) // not ours
+	s.maintain()
+	for name, want := range map[string]bool{"young.parquet": true, "old.parquet": false, "notes.txt": true} {
+		if _, ok := s.store.objects["sack/0/"+name]; ok != want {
+			t.Errorf("%s is there: %v", name, ok)
+		}
+	}
+	s.now = s.now.Add(time.Second)
+	s.maintain()
+	if n := s.driver.Stats().OrphansDeleted; n != 2 {
+		t.Errorf("%d orphans deleted, want 2", n)
+	}
+}
+
+// Deletions come in batches that the store takes, and before each of them the
+// manifest is looked at.
+func TestCollectInBatches(t *testing.T) {
+	var store *countingStore
+	s := newSackTest(t, func(m *memoryStore) Store { store = &countingStore{memoryStore: m}; return store }, Config{Grace: time.Minute, MergeWidth: 250})
+	id := ingest.NewMetricID()
+	for i := range int64(250) {
+		s.measure(id, 1000+i, 1)
+		s.flush()
+	}
+	s.maintain() // one merge
+	s.now = s.now.Add(time.Minute)
+	store.reset()
+	s.maintain()
+	if want := []int{100, 100, 50}; !slices.Equal(store.deletes, want) {
+		t.Errorf("batches of %v, want %v", store.deletes, want)
+	}
+	if store.looks < 3 || store.reads > 0 {
+		t.Errorf("%d conditional looks that found it unchanged, and %d other reads", store.looks, store.reads)
+	}
+}
+
+// A countingStore counts what it is asked.
+type countingStore struct {
+	*memoryStore
+	calls, looks, reads int
+	deletes             []int
+}
+
+func (s *countingStore) reset() { *s = countingStore{memoryStore: s.memoryStore} }
+
+func (s *countingStore) Read(ctx context.Context, name string, unless Version, ranges []Range) (Contents, error) {
+	s.calls++
+	c, err := s.memoryStore.Read(ctx, name, unless, ranges)
+	if errors.Is(err, ErrUnchanged) {
+		s.looks++
+	} else {
+		s.reads++
+	}
+	return c, err
+}
+
+func (s *countingStore) Put(ctx context.Context, name string, data []byte) error {
+	s.calls++
+	return s.memoryStore.Put(ctx, name, data)
+}
+
+func (s *countingStore) Swap(ctx context.Context, name string, old Version, data []byte, adds []Addition) (Version, error) {
+	s.calls++
+	return s.memoryStore.Swap(ctx, name, old, data, adds)
+}
+
+func (s *countingStore) List(ctx context.Context, prefix string) ([]Object, error) {
+	s.calls++
+	return s.memoryStore.List(ctx, prefix)
+}
+
+func (s *countingStore) Delete(ctx context.Context, names []string) error {
+	s.calls++
+	s.deletes = append(s.deletes, len(names))
+	return s.memoryStore.Delete(ctx, names)
+}
+
+// What there is nothing to do for costs no request: a flush of nothing, and one of
+// records that were flushed before.
+func TestNothingToFlush(t *testing.T) {
+	var store *countingStore
+	s := newSackTest(t, func(m *memoryStore) Store { store = &countingStore{memoryStore: m}; return store }, Config{})
+	s.measure(ingest.NewMetricID(), 1000, 1)
+	s.flush()
+	store.reset()
+	s.flush()
+	s.offset--
+	s.apply(ingest.Record{Kind: ingest.RecordNudge}) // below the watermark
+	s.flush()
+	if store.calls != 0 {
+		t.Errorf("%d requests", store.calls)
+	}
+	s.apply(ingest.Record{Kind: ingest.RecordNudge}) // at the watermark
+	s.flush()
+	if store.calls != 1 {
+		t.Errorf("%d requests for a watermark that moves, want one swap", store.calls)
 	}
 }

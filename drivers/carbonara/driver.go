@@ -9,21 +9,27 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"millrace/drivers/carbonara/segment"
 
+	"millrace/drivers/carbonara/segment"
 	"millrace/ingest"
 )
 
 // Config tunes a Driver. The zero value of a field means its default.
 type Config struct {
-	CacheBytes  int64         // memory for the footers of segments; 64 MiB
+	CacheBytes  int64         // memory for what is read of segments, and for those just written; 64 MiB
+	ViewTTL     time.Duration // how old a reader's knowledge of a manifest may be; 0: it looks each time
 	SealEvery   time.Duration // at least so often is sealed what can be; 1 h
 	SealRows    int64         // and as soon as so many raw rows have gathered since, if most of it can be; 64 k
 	MergeWidth  int           // so many neighbours of one tier are merged; 8
 	Grace       time.Duration // how long what is no longer used stays for the readers of older manifests; 5 min
 	CollectEach time.Duration // how often to look for orphans; 1 h
 	Tombstone   time.Duration // how long a deleted metric's id is remembered, unless there are very many; 24 h
-	Readers     int           // sacks that one Read looks into at the same time; 4
+	Readers     int           // requests to the store that reads have under way at the same time; 32
+
+	// Deployment is the id that the storage has to carry, and is given if it is new;
+	// empty: whatever it has, and a random one. MustExist refuses storage that is empty.
+	Deployment string
+	MustExist  bool
 
 	now func() time.Time // tests
 }
@@ -36,7 +42,7 @@ func (c Config) withDefaults() Config {
 	c.Grace = orDefault(c.Grace, 5*time.Minute)
 	c.CollectEach = orDefault(c.CollectEach, time.Hour)
 	c.Tombstone = orDefault(c.Tombstone, 24*time.Hour)
-	c.Readers = orDefault(c.Readers, 4)
+	c.Readers = orDefault(c.Readers, 32)
 	if c.now == nil {
 		c.now = time.Now
 	}
@@ -52,14 +58,17 @@ func orDefault[T comparable](value, otherwise T) T {
 }
 
 // A Driver is Carbonara on a store. It implements [ingest.Driver] and
-// [ingest.LateReader] and [ingest.Watermarker].
+// [ingest.LateReader], [ingest.Watermarker] and [ingest.LiveReader].
 type Driver struct {
 	store    Store
+	layout   Layout
+	troubles atomic.Uint64 // calls of the store that failed
 	policies ingest.Policies
 	sacks    int
 	config   Config
-	files    *fileCache
-	views    []viewSlot // per sack
+	files    *cache
+	room     chan struct{} // holds a place for each request of a read
+	views    []viewSlot    // per sack
 	stats    stats
 	encoders sync.Pool // of *segment.RawWriter that are empty, with their memory
 
@@ -71,6 +80,7 @@ var (
 	_ ingest.Driver      = (*Driver)(nil)
 	_ ingest.LateReader  = (*Driver)(nil)
 	_ ingest.Watermarker = (*Driver)(nil)
+	_ ingest.LiveReader  = (*Driver)(nil)
 )
 
 // ErrClosed says that a driver or a writer has been closed.
@@ -102,12 +112,15 @@ func New(ctx context.Context, store Store, policies ingest.Policies, sacks int, 
 	if sacks < 1 {
 		return nil, fmt.Errorf("a deployment needs at least one sack, not %d", sacks)
 	}
-	if err := checkLayout(ctx, store, sacks); err != nil {
+	layout, err := openLayout(ctx, store, sacks, config)
+	if err != nil {
 		return nil, err
 	}
 	config = config.withDefaults()
-	d := &Driver{store: store, policies: policies, sacks: sacks, config: config, views: make([]viewSlot, sacks)}
-	d.files = newFileCache(store, config.CacheBytes, &d.stats.segmentsRead)
+	d := &Driver{layout: layout, policies: policies, sacks: sacks, config: config, views: make([]viewSlot, sacks)}
+	d.room = make(chan struct{}, config.Readers)
+	d.store = &watched{store, &d.troubles}
+	d.files = newCache(d.store, config.CacheBytes, &d.stats.segmentsRead)
 	return d, nil
 }
 
@@ -149,8 +162,8 @@ func (d *Driver) Stats() Stats {
 		OrphansDeleted: s.orphans.Load(), GarbageDeleted: s.garbage.Load(), Late: s.late.Load(),
 	}
 	for i := range d.views {
-		if m := d.views[i].owned.Load(); m != nil {
-			for _, seg := range m.Segments {
+		if w := d.views[i].writer.Load(); w != nil {
+			for _, seg := range w.current().Segments {
 				out.Segments++
 				out.Bytes += seg.Bytes
 				out.Rows += seg.Rows
@@ -166,21 +179,32 @@ func (d *Driver) Late(ctx context.Context, metrics []ingest.MetricID) ([]uint64,
 		return nil, err
 	}
 	late := make([]uint64, len(metrics))
-	for sack, group := range d.bySack(len(metrics), func(i int) ingest.MetricID { return metrics[i] }) {
-		err := d.withView(ctx, sack, func(v *view) error {
-			for _, i := range group {
-				late[i] = 0
+	group, ctx := errgroup.WithContext(ctx)
+	for sack, list := range d.bySack(len(metrics), func(i int) ingest.MetricID { return metrics[i] }) {
+		group.Go(func() error {
+			ids := make([]ingest.MetricID, len(list))
+			for n, i := range list {
+				ids[n] = metrics[i]
 			}
-			return v.late(ctx, metrics, group, late)
+			_, err := d.withState(ctx, sack, 0, ids, func(s *state) error {
+				if !s.live {
+					return s.view.lates(ctx, metrics, list, late)
+				}
+				for n, i := range list {
+					if late[i] = s.late[n]; s.gone[n] {
+						late[i] = 0
+					}
+				}
+				return nil
+			})
+			return err
 		})
-		if err != nil {
-			return nil, err
-		}
 	}
-	return late, nil
+	return late, group.Wait()
 }
 
-// Watermarks returns how far sacks have been applied, by whomever.
+// Watermarks returns how far sacks have been applied, by whomever; see
+// ingest.Watermarker.
 func (d *Driver) Watermarks(ctx context.Context, sacks []ingest.Sack, dst []ingest.Offset) error {
 	if err := d.usable(ctx); err != nil {
 		return err
@@ -189,6 +213,7 @@ func (d *Driver) Watermarks(ctx context.Context, sacks []ingest.Sack, dst []inge
 	group.SetLimit(d.config.Readers)
 	for i, sack := range sacks {
 		group.Go(func() error {
+			d.views[sack].expire()
 			v, err := d.view(ctx, sack)
 			if err == nil {
 				dst[i] = v.manifest.Applied.Offset
@@ -198,6 +223,9 @@ func (d *Driver) Watermarks(ctx context.Context, sacks []ingest.Sack, dst []inge
 	}
 	return group.Wait()
 }
+
+// ReadsLive says that Read sees the open tables of this process.
+func (d *Driver) ReadsLive() {}
 
 // bySack groups the indexes of metrics by their sacks.
 func (d *Driver) bySack(n int, metric func(int) ingest.MetricID) map[ingest.Sack][]int {

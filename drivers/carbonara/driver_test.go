@@ -43,7 +43,7 @@ func TestDriverSmallObjects(t *testing.T) {
 func TestDriverWithFaults(t *testing.T) {
 	drivertest.RunWithFaults(t, func(t *testing.T, p ingest.Policies, faults *drivertest.Faults) ingest.Driver {
 		store := newMemoryStore()
-		if err := checkLayout(t.Context(), store, drivertest.Sacks); err != nil {
+		if _, err := openLayout(t.Context(), store, drivertest.Sacks, Config{}); err != nil {
 			t.Fatal(err)
 		}
 		var d *Driver

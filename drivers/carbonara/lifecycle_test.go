@@ -86,7 +86,7 @@ func (s *sackTest) maintain() {
 
 func (s *sackTest) manifest() *manifest {
 	s.t.Helper()
-	m, _, err := readManifest(s.t.Context(), s.store, 0)
+	m, _, err := readManifest(s.t.Context(), s.store, 0, "")
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func TestPurge(t *testing.T) {
 		t.Errorf("tombstones %v", m.Tombstones)
 	}
 	for _, seg := range m.Segments {
-		f, err := s.driver.files.open(t.Context(), 0, seg)
+		f, err := s.driver.files.open(t.Context(), 0, &seg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -308,7 +308,7 @@ func TestCheck(t *testing.T) {
 	if !strings.Contains(got, damaged) || !strings.Contains(got, missing+" is missing") || strings.Count(got, "\n") != 2 {
 		t.Errorf("problems: %s", got)
 	}
-	if err := checkLayout(t.Context(), s.store, 2); err == nil || !strings.Contains(err.Error(), "1 sacks") {
+	if _, err := openLayout(t.Context(), s.store, 2, Config{}); err == nil || !strings.Contains(err.Error(), "1 sacks") {
 		t.Errorf("another number of sacks: %v", err)
 	}
 }

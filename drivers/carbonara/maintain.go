@@ -48,6 +48,9 @@ func (w *writer) Maintain(ctx context.Context) error {
 	if err := w.usable(ctx); err != nil {
 		return err
 	}
+	if err := w.revalidate(ctx); err != nil {
+		return err
+	}
 	w.readmit(w.current())
 	// In turns, so that none waits for another that is always due.
 	turns := []func(context.Context, *manifest) (did bool, err error){w.sealIfDue, w.mergeRawTier, w.mergeSealedTier, w.rewriteStale, w.purge}
@@ -66,7 +69,7 @@ func (w *writer) Maintain(ctx context.Context) error {
 			switch {
 			case err == nil:
 				busy = busy || did
-			case ctx.Err() != nil || errors.Is(err, ingest.ErrFenced) || errors.Is(err, ErrClosed):
+			case ctx.Err() != nil || errors.Is(err, ingest.ErrFenced) || errors.Is(err, ingest.ErrWentBack) || errors.Is(err, ErrClosed):
 				return err
 			default:
 				w.setAside(err)
@@ -79,6 +82,23 @@ func (w *writer) Maintain(ctx context.Context) error {
 		return errors.Join(append(failures, err)...)
 	}
 	return errors.Join(append(failures, w.collect(ctx))...)
+}
+
+// revalidateEvery is how often the owner of a sack on a store that may go back looks
+// at its manifest, idle or not.
+const revalidateEvery = time.Minute
+
+// revalidate looks at the manifest of a sack on a store that may go back, if that has
+// not been done for a while, or a call of the store has failed since.
+func (w *writer) revalidate(ctx context.Context) error {
+	if !w.driver.store.Traits().MayGoBack {
+		return nil
+	}
+	seen := w.seen.Load()
+	if age := w.driver.config.now().Sub(seen.at); age >= 0 && age < revalidateEvery && seen.troubles == w.driver.troubles.Load() {
+		return nil
+	}
+	return w.confirm(ctx)
 }
 
 // setAside notes which segment an error is about, if it is about one.
@@ -120,7 +140,7 @@ func (w *writer) isAside(segments []entry) bool {
 
 // open opens a segment for a merge or a seal.
 func (w *writer) open(ctx context.Context, s entry) (*segment.Reader, error) {
-	f, err := w.driver.files.open(ctx, w.sack, s)
+	f, err := w.driver.files.open(ctx, w.sack, &s)
 	if err != nil {
 		return nil, &segmentError{s.Name, err}
 	}

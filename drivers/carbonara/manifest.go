@@ -9,7 +9,6 @@ import (
 	"hash/crc32"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"millrace/drivers/carbonara/segment"
@@ -22,15 +21,20 @@ const layoutVersion = 2
 // A manifest is everything that a sack consists of; see FORMAT.md. One that has
 // been committed is never changed: the next one is a clone.
 type manifest struct {
-	Format  int    `json:"format"`
-	Version uint64 `json:"version"` // one more with every swap, so that no two are equal
-	Epoch   uint64 `json:"epoch"`   // one more with every owner
-	// Applied is the watermark: every record before it is in the segments.
-	Applied    ingest.Watermark `json:"applied"`
-	Segments   []entry          `json:"segments"` // raw ones in the order of the log
+	Format     int              `json:"format"`
+	Deployment string           `json:"deployment"` // the layout's
+	Version    uint64           `json:"version"`    // grows with every swap
+	Epoch      uint64           `json:"epoch"`      // one more with every owner
+	Tenure     string           `json:"tenure"`     // random: of the owner. Epochs order owners, and repeat when a store went back
+	Swap       string           `json:"swap"`       // random: of this swap, so that no two manifests are equal
+	Applied    ingest.Watermark `json:"applied"`    // every record before it is in the segments
+	Segments   []entry          `json:"segments"`   // raw ones in the order of the log
 	Tombstones []tombstone      `json:"tombstones,omitempty"`
 	Garbage    []garbage        `json:"garbage,omitempty"`
 	LastSeal   lastSeal         `json:"last_seal"`
+	Checksum   string           `json:"checksum,omitempty"` // always empty: encode adds it
+
+	unknown error // it has fields that this program doesn't know, and would strip
 }
 
 // lastSeal says what the last seal left, for choosing the next one's moment.
@@ -179,15 +183,24 @@ func isSound(data []byte) bool {
 
 func decodeManifest(data []byte) (*manifest, error) {
 	m := new(manifest)
-	if err := json.Unmarshal(data, m); err != nil {
-		return nil, fmt.Errorf("not a manifest: %w", err)
+	strict := json.NewDecoder(bytes.NewReader(data))
+	strict.DisallowUnknownFields()
+	if unknown := strict.Decode(m); unknown != nil {
+		m = new(manifest)
+		if err := json.Unmarshal(data, m); err != nil {
+			return nil, fmt.Errorf("not a manifest: %w", err)
+		}
+		m.unknown = fmt.Errorf("%w, and would lose something: %w", ingest.ErrNewer, unknown)
 	}
-	if m.Format != layoutVersion {
+	switch {
+	case m.Format > layoutVersion:
+		return nil, fmt.Errorf("manifest has format %d, this program knows %d: %w", m.Format, layoutVersion, ingest.ErrNewer)
+	case m.Format < layoutVersion:
 		return nil, fmt.Errorf("manifest has format %d, this program knows %d", m.Format, layoutVersion)
-	}
-	if !isSound(data) {
+	case !isSound(data):
 		return nil, errors.New("it is damaged: its checksum is another")
 	}
+	m.Checksum = ""
 	for _, s := range m.Segments {
 		switch s.Kind {
 		case segment.Raw, segment.State, segment.Sealed:
@@ -202,15 +215,18 @@ func sackPrefix(sack ingest.Sack) string { return "sack/" + strconv.Itoa(int(sac
 
 func manifestName(sack ingest.Sack) string { return sackPrefix(sack) + "manifest.json" }
 
-// readManifest returns the sack's manifest as it is now; an empty one with the
-// empty version when there is none.
-func readManifest(ctx context.Context, store Store, sack ingest.Sack) (*manifest, Version, error) {
+// readManifest returns the sack's manifest as it is now and its version; ErrUnchanged
+// when that is unless, and an error that is ErrNotFound when there is none. (Every sack
+// of a deployment has one, from the beginning.)
+func readManifest(ctx context.Context, store Store, sack ingest.Sack, unless Version) (*manifest, Version, error) {
 	name := manifestName(sack)
-	got, err := store.Read(ctx, name, "", nil)
-	if errors.Is(err, ErrNotFound) {
-		return &manifest{Format: layoutVersion}, "", nil
-	}
-	if err != nil {
+	got, err := store.Read(ctx, name, unless, nil)
+	switch {
+	case errors.Is(err, ErrUnchanged):
+		return nil, unless, err
+	case errors.Is(err, ErrNotFound):
+		return nil, "", fmt.Errorf("%s is missing: put it back, or let check --repair make a new one of what the sack's folder holds: %w", name, err)
+	case err != nil:
 		return nil, "", fmt.Errorf("cannot read %s: %w", name, err)
 	}
 	m, err := decodeManifest(got.Data[0])
@@ -218,62 +234,4 @@ func readManifest(ctx context.Context, store Store, sack ingest.Sack) (*manifest
 		return nil, "", fmt.Errorf("cannot read %s: %w", name, err)
 	}
 	return m, got.Version, nil
-}
-
-// stranded returns an error when a sack has segments and no manifest: every owner
-// writes one before its first segment, and nobody deletes it.
-func stranded(ctx context.Context, store Store, sack ingest.Sack) error {
-	objects, err := store.List(ctx, sackPrefix(sack))
-	if err != nil {
-		return fmt.Errorf("cannot list sack %d: %w", sack, err)
-	}
-	for _, o := range objects {
-		if strings.HasSuffix(o.Name, segmentSuffix) {
-			return fmt.Errorf("%s is missing, and there are segments such as %s: put it back", manifestName(sack), o.Name)
-		}
-	}
-	return nil
-}
-
-const layoutName = "layout.json"
-
-// layout is what never changes in the life of a deployment.
-type layout struct {
-	Format int `json:"format"`
-	Sacks  int `json:"sacks"`
-}
-
-// checkLayout writes the layout of a new deployment, or compares it with an
-// existing one's.
-func checkLayout(ctx context.Context, store Store, sacks int) error {
-	want, err := json.Marshal(layout{layoutVersion, sacks})
-	if err != nil {
-		return err
-	}
-	for range 3 {
-		got, err := store.Read(ctx, layoutName, "", nil)
-		if errors.Is(err, ErrNotFound) {
-			if _, err = store.Swap(ctx, layoutName, "", append(want, '\n'), nil); err == nil {
-				return nil
-			}
-			if errors.Is(err, ErrChanged) { // somebody was faster: look again
-				continue
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("cannot read or create %s: %w", layoutName, err)
-		}
-		var have layout
-		if err := json.Unmarshal(got.Data[0], &have); err != nil {
-			return fmt.Errorf("%s is damaged: %w", layoutName, err)
-		}
-		if have.Format != layoutVersion {
-			return fmt.Errorf("the storage has format %d, this program knows %d", have.Format, layoutVersion)
-		}
-		if have.Sacks != sacks {
-			return fmt.Errorf("the storage was created with %d sacks and the configuration says %d: the number of sacks never changes", have.Sacks, sacks)
-		}
-		return nil
-	}
-	return fmt.Errorf("cannot create %s: it comes and goes", layoutName)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/md5"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +29,18 @@ type memoryObject struct {
 
 func newMemoryStore() *memoryStore {
 	return &memoryStore{objects: make(map[string]memoryObject), largest: 1 << 20}
+}
+
+// mark returns a function that brings the store back to what it is now.
+func (s *memoryStore) mark() (back func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := maps.Clone(s.objects)
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.objects = maps.Clone(before)
+	}
 }
 
 func (s *memoryStore) Put(ctx context.Context, name string, data []byte) error {

@@ -16,3 +16,6 @@ func newName(now time.Time) string {
 	at := max(0, now.UnixMilli()) // a clock may say 1969
 	return ulid.MustNew(uint64(at), rand.Reader).String() + segmentSuffix
 }
+
+// newID returns an identity that nothing else has ever had.
+func newID() string { return rand.Text() }

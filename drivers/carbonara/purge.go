@@ -50,8 +50,6 @@ func (w *writer) purge(ctx context.Context, m *manifest) (did bool, err error) {
 		m.Tombstones = m.Tombstones[due:] // none but purge takes any away
 		return nil
 	}, func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
 		for _, t := range m.Tombstones[:due] {
 			for _, id := range t.Metrics {
 				delete(w.deleted, id)

@@ -1,18 +1,13 @@
 package carbonara
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"sort"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"millrace/drivers/aggregate"
-	"millrace/drivers/carbonara/segment"
 	"millrace/ingest"
 )
 
@@ -29,216 +24,86 @@ func (d *Driver) Read(ctx context.Context, queries []ingest.Query, dst [][]inges
 	}
 	groups := d.bySack(len(queries), func(i int) ingest.MetricID { return queries[i].Metric })
 	shown := make(ingest.Position, d.sacks)
-	var group errgroup.Group
-	group.SetLimit(d.config.Readers)
+	work := func(ctx context.Context, sack ingest.Sack, list []int) error {
+		need := ingest.Offset(0)
+		if int(sack) < len(at) {
+			need = at[sack]
+		}
+		r := newSackRead(queries, list)
+		var err error
+		shown[sack], err = d.withState(ctx, sack, need, r.metrics, func(s *state) error { return r.answer(ctx, s, dst) })
+		return err
+	}
+	if len(groups) == 1 {
+		for sack, list := range groups {
+			return shown, work(ctx, sack, list)
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
 	for sack, list := range groups {
-		work := func() error {
-			return d.withView(ctx, sack, func(v *view) error {
-				shown[sack] = v.manifest.Applied.Offset
-				if int(sack) < len(at) && shown[sack] < at[sack] {
-					return fmt.Errorf("sack %d is applied up to %d, and %d was asked for: %w", sack, shown[sack], at[sack], ingest.ErrBehind)
-				}
-				return v.read(ctx, queries, list, dst)
-			})
-		}
-		if len(groups) == 1 {
-			return shown, work()
-		}
-		group.Go(work)
+		group.Go(func() error { return work(ctx, sack, list) })
 	}
 	return shown, group.Wait()
 }
 
-// A series is the raw measures of one metric, ascending and unique once complete.
-type series struct {
-	measures  []ingest.Measure
-	unordered bool
+// A state is what a read sees of a sack: a manifest, and in the process of its owner
+// the open table too, both of one moment.
+type state struct {
+	*view
+	position ingest.Offset
+	live     bool
+	// Where live, of each metric asked for:
+	buffered [][]ingest.Measure // in the order of the log: not sorted
+	newest   []int64            // MinTime when there is none
+	late     []uint64
+	gone     []bool // deleted
 }
 
-func (s *series) add(measures []ingest.Measure) {
-	if n := len(s.measures); n > 0 && len(measures) > 0 && measures[0].Time <= s.measures[n-1].Time {
-		s.unordered = true
+// stateTries bounds how often a reader starts again because a segment that its
+// manifest names has been collected meanwhile.
+const stateTries = 3
+
+// withState calls read with the sack as it is now, and again with a newer state when
+// a segment has gone meanwhile. It returns the position shown.
+func (d *Driver) withState(ctx context.Context, sack ingest.Sack, need ingest.Offset, metrics []ingest.MetricID, read func(s *state) error) (ingest.Offset, error) {
+	for try := 1; ; try++ {
+		s, err := d.state(ctx, sack, need, metrics)
+		if err != nil {
+			return 0, err
+		}
+		if s.position < need {
+			return 0, fmt.Errorf("sack %d is at %d, and %d is asked for: %w", sack, s.position, need, ingest.ErrBehind)
+		}
+		err = read(s)
+		if err == nil || !errors.Is(err, ErrNotFound) || try == stateTries {
+			return s.position, err
+		}
+		d.views[sack].expire()
 	}
-	s.measures = append(s.measures, measures...)
 }
 
-// complete puts what several segments hold in order: the later one's row stays.
-func (s *series) complete() []ingest.Measure {
-	if s.unordered {
-		s.measures = settle(s.measures)
-		s.unordered = false
-	}
-	return s.measures
-}
-
-// read answers the queries that list names, all of one sack.
-func (v *view) read(ctx context.Context, queries []ingest.Query, list []int, dst [][]ingest.Measure) error {
-	raw := make(map[ingest.MetricID]*series, len(list))
-	for _, i := range list {
-		if id := queries[i].Metric; raw[id] == nil && !v.deleted[id] {
-			raw[id] = new(series)
+// state returns what a read of metrics, which ascend, may see of a sack now.
+func (d *Driver) state(ctx context.Context, sack ingest.Sack, need ingest.Offset, metrics []ingest.MetricID) (*state, error) {
+	slot := &d.views[sack]
+	if w := slot.writer.Load(); w != nil {
+		if s := w.snapshot(ctx, metrics); s != nil {
+			return s, nil
 		}
 	}
-	metrics := sortedMetrics(raw)
-	if err := v.readRaw(ctx, metrics, raw); err != nil {
-		return err
+	v, err := d.view(ctx, sack)
+	if err == nil && v.manifest.Applied.Offset < need {
+		slot.expire()
+		v, err = d.view(ctx, sack)
 	}
-	sealed, err := v.readSealed(ctx, queries, list)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for n, i := range list {
-		q := &queries[i]
-		if s := raw[q.Metric]; s != nil {
-			before := len(dst[i])
-			dst[i] = answer(dst[i], q, s.complete(), sealed[n])
-			if q.Limit > 0 && len(dst[i])-before > q.Limit {
-				dst[i] = dst[i][:before+q.Limit]
-			}
-		}
-	}
-	return nil
+	return &state{view: v, position: v.manifest.Applied.Offset}, nil
 }
 
-// readRaw collects the raw measures of metrics, which ascend, from every segment.
-func (v *view) readRaw(ctx context.Context, metrics []ingest.MetricID, into map[ingest.MetricID]*series) error {
-	for _, seg := range v.raw {
-		within := heldBy(metrics, &seg)
-		if len(within) == 0 {
-			continue
-		}
-		f, err := v.driver.files.open(ctx, v.sack, seg)
-		if err != nil {
-			return err
-		}
-		err = f.FindRaw(ctx, within, ingest.MinTime, ingest.MaxTime, func(i int, measures []ingest.Measure, _ string) error {
-			into[within[i]].add(measures)
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// readSealed returns the sealed rows for each query of list, ascending in time.
-func (v *view) readSealed(ctx context.Context, queries []ingest.Query, list []int) ([][]ingest.Measure, error) {
-	rows := make([][]ingest.Measure, len(list))
-	wants := make([]segment.Want, 0, len(list))
-	whose := make([]int, 0, len(list))
-	for n, i := range list {
-		q := &queries[i]
-		if !v.deleted[q.Metric] {
-			wants = append(wants, segment.Want{
-				Metric: q.Metric, Granularity: q.Granularity, Method: q.Method,
-				From: ingest.Floor(q.From, q.Granularity), To: q.To,
-			})
-			whose = append(whose, n)
-		}
-	}
-	sort.Sort(byWant{wants, whose})
-	var some []segment.Want
-	var someOf []int
-	for _, seg := range v.sealed {
-		some, someOf = some[:0], someOf[:0]
-		for i := range wants {
-			w := &wants[i]
-			if seg.MayHold(w.Metric) && w.Granularity <= seg.Coarsest && w.From <= seg.MaxTime && w.To > seg.MinTime {
-				some, someOf = append(some, *w), append(someOf, whose[i])
-			}
-		}
-		if len(some) == 0 {
-			continue
-		}
-		f, err := v.driver.files.open(ctx, v.sack, seg)
-		if err != nil {
-			return nil, err
-		}
-		err = f.FindSealed(ctx, some, func(i int, found []ingest.Measure) error {
-			rows[someOf[i]] = append(rows[someOf[i]], found...)
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	for n := range rows {
-		if !slices.IsSortedFunc(rows[n], byTime) { // segments are in the order of merges, not of time
-			slices.SortFunc(rows[n], byTime)
-		}
-	}
-	return rows, nil
-}
-
-// answer joins sealed rows with the aggregates of raw measures and cuts what has
-// expired. Raw measures may reach back into sealed buckets, of which they then
-// are a part only: the sealed row wins.
-func answer(dst []ingest.Measure, q *ingest.Query, raw, sealed []ingest.Measure) []ingest.Measure {
-	from := ingest.Floor(q.From, q.Granularity)
-	newest := int64(ingest.MinTime)
-	if n := len(raw); n > 0 {
-		newest = raw[n-1].Time
-	}
-	from = max(from, oldestKept(q.Policy, q.Granularity, newest))
-	sealed = sealed[sort.Search(len(sealed), func(i int) bool { return sealed[i].Time >= from }):]
-	open := aggregate.Series(nil, raw, q.Granularity, q.Method, from, q.To)
-	dst = slices.Grow(dst, len(sealed)+len(open))
-	for len(sealed) > 0 && len(open) > 0 {
-		switch s, o := sealed[0], open[0]; {
-		case s.Time < o.Time:
-			dst, sealed = append(dst, s), sealed[1:]
-		case s.Time > o.Time:
-			dst, open = append(dst, o), open[1:]
-		default:
-			dst, sealed, open = append(dst, s), sealed[1:], open[1:]
-		}
-	}
-	return append(append(dst, sealed...), open...)
-}
-
-// oldestKept returns the earliest bucket of a granularity that a policy still keeps
-// when a metric's newest measure is at newest; MinTime if it keeps all.
-func oldestKept(p *ingest.ArchivePolicy, g time.Duration, newest int64) int64 {
-	def, _ := p.Find(g)
-	return aggregate.Oldest(ingest.Floor(newest, g), def.Timespan)
-}
-
-func byTime(a, b ingest.Measure) int { return cmp.Compare(a.Time, b.Time) }
-
-// byWant sorts wants as sealed segments are sorted, and whose wants they are along.
-type byWant struct {
-	wants []segment.Want
-	whose []int
-}
-
-func (b byWant) Len() int { return len(b.wants) }
-func (b byWant) Swap(i, j int) {
-	b.wants[i], b.wants[j] = b.wants[j], b.wants[i]
-	b.whose[i], b.whose[j] = b.whose[j], b.whose[i]
-}
-func (b byWant) Less(i, j int) bool {
-	x, y := &b.wants[i], &b.wants[j]
-	return cmp.Or(segment.CompareMetrics(x.Metric, y.Metric), cmp.Compare(x.Granularity, y.Granularity), cmp.Compare(x.Method, y.Method)) < 0
-}
-
-// sortedMetrics returns the keys of a map in the order of segments.
-func sortedMetrics[V any](m map[ingest.MetricID]V) []ingest.MetricID {
-	return slices.SortedFunc(maps.Keys(m), segment.CompareMetrics)
-}
-
-// heldBy returns the metrics, of those that ascend, which a segment may hold.
-func heldBy(metrics []ingest.MetricID, seg *entry) []ingest.MetricID {
-	if seg.Rows == 0 {
-		return nil
-	}
-	from, _ := slices.BinarySearchFunc(metrics, seg.MinMetric, segment.CompareMetrics)
-	to, found := slices.BinarySearchFunc(metrics, seg.MaxMetric, segment.CompareMetrics)
-	if found {
-		to++
-	}
-	if from >= to {
-		return nil
-	}
-	return metrics[from:to]
+// expire makes the next reader look at the store.
+func (s *viewSlot) expire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.looked = time.Time{}
 }

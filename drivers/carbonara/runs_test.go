@@ -53,7 +53,7 @@ func TestSegmentsFitTheStore(t *testing.T) {
 		if err := w.Maintain(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		m, _, err := readManifest(t.Context(), store, 0)
+		m, _, err := readManifest(t.Context(), store, 0, "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -73,6 +73,9 @@ func (w *writer) sealWith(ctx context.Context, policies []string) error {
 	s.state = w.newSink(segment.NewStateWriter(), entry{Info: segment.Info{Kind: segment.State}, From: from, To: to})
 	s.sealed = w.newSink(segment.NewSealedWriter(s.methods), entry{Info: segment.Info{Kind: segment.Sealed}, From: from, To: to})
 	s.stale = &staleness{}
+	for _, out := range []*sink{s.raw, s.state, s.sealed} {
+		defer out.drop()
+	}
 	if err := s.walk(ctx, raw, state); err != nil {
 		return err
 	}
@@ -119,13 +122,11 @@ func (s *seal) commit(ctx context.Context, raw, state []entry) error {
 		m.LastSeal = lastSeal{At: now, RawRows: rows}
 		return nil
 	}, func() {
-		w.mu.Lock()
 		for _, k := range s.marks {
 			if i, ok := w.table.index[k.metric]; ok {
 				w.table.metrics[i].sealed = max(w.table.metrics[i].sealed, k.sealed)
 			}
 		}
-		w.mu.Unlock()
 		w.driver.stats.seals.Add(1)
 		w.driver.stats.sealedBytes.Add(uint64(bytesOf(s.sealed.segments) + bytesOf(s.raw.segments) + bytesOf(s.state.segments)))
 	})

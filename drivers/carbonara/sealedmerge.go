@@ -94,6 +94,7 @@ func (w *writer) mergeSealed(ctx context.Context, segments []entry, level int) e
 		template.Run = segments[0].Run // it stays a part of what it was
 	}
 	out := w.newSink(segment.NewSealedWriter(methods), template)
+	defer out.drop()
 	stale := new(staleness)
 	wide := segment.SealedRun{Values: make([][]float64, len(methods)), Present: make([][]bool, len(methods))}
 	for i := merge.least(); i >= 0; i = merge.least() {

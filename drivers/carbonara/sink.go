@@ -14,7 +14,7 @@ type sink struct {
 	enc      segment.Writer
 	template entry // Kind, From, To, Level and Run of each
 	most     int64
-	naming   func(name string) // called before a segment is put; may be nil
+	claimed  []Addition // what has been put, or may have been
 	segments []entry
 }
 
@@ -72,12 +72,13 @@ func (s *sink) put(ctx context.Context) error {
 	}
 	seg := s.template
 	seg.Name, seg.Info = newName(s.w.driver.config.now()), info
-	if s.naming != nil {
-		s.naming(seg.Name)
-	}
-	if err := s.w.driver.store.Put(ctx, sackPrefix(s.w.sack)+seg.Name, data); err != nil {
+	s.claimed = append(s.claimed, Addition{sackPrefix(s.w.sack) + seg.Name, seg.Bytes})
+	s.w.claim(seg.Name)
+	name := sackPrefix(s.w.sack) + seg.Name
+	if err := s.w.driver.store.Put(ctx, name, data); err != nil {
 		return fmt.Errorf("cannot put segment %s of %d rows: %w", seg.Name, seg.Rows, err)
 	}
+	s.w.driver.files.keep(name, data)
 	s.segments = append(s.segments, seg)
 	return nil
 }
@@ -99,3 +100,7 @@ func (s *sink) close(ctx context.Context, evenEmpty bool) error {
 	}
 	return nil
 }
+
+// drop gives up what has been put and will never be named: not what a swap names whose
+// outcome is unknown.
+func (s *sink) drop() { s.w.abandon(s.claimed) }

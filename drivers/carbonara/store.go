@@ -60,6 +60,8 @@ type Traits struct {
 	// store may be put back by its operator, from a snapshot: that is found out at
 	// the next swap or deletion.)
 	MayGoBack bool
+	// Exclusive says that no other process can use the store while this one does.
+	Exclusive bool
 	// FlushInterval is how long measures may wait in memory for the next flush, when
 	// nobody waits for them; NudgeInterval the least time between two flushes of a sack
 	// that somebody waits for. They weigh what a request costs against how soon other

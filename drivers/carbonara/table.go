@@ -170,19 +170,25 @@ func (t *table) forget(id ingest.MetricID) (policy string, known bool) {
 // run collects a touched metric's buffered measures, ascending and unique in time,
 // into dst: of equal times the one that came last stays.
 func (t *table) run(i uint32, dst []ingest.Measure) []ingest.Measure {
-	dst = dst[:0]
-	ascending := true
+	return settleIfNeeded(t.chain(i, dst[:0]))
+}
+
+// chain appends a metric's buffered measures to dst, in the order of the log.
+func (t *table) chain(i uint32, dst []ingest.Measure) []ingest.Measure {
 	for at := t.metrics[i].head; at >= 0; at = t.buffer[at].next {
-		m := t.buffer[at].measure
-		if n := len(dst); n > 0 && m.Time <= dst[n-1].Time {
-			ascending = false
-		}
-		dst = append(dst, m)
-	}
-	if !ascending {
-		dst = settle(dst)
+		dst = append(dst, t.buffer[at].measure)
 	}
 	return dst
+}
+
+// settleIfNeeded is settle for measures that are mostly in order already.
+func settleIfNeeded(measures []ingest.Measure) []ingest.Measure {
+	for n := 1; n < len(measures); n++ {
+		if measures[n].Time <= measures[n-1].Time {
+			return settle(measures)
+		}
+	}
+	return measures
 }
 
 // settle sorts measures by time and keeps the last of equal times.

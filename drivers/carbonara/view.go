@@ -3,25 +3,31 @@ package carbonara
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"millrace/drivers/carbonara/segment"
 	"millrace/ingest"
 )
 
-// A viewSlot is what a driver remembers of one sack's manifest.
+// A viewSlot is what a driver remembers of one sack.
 type viewSlot struct {
-	owned atomic.Pointer[manifest] // as committed by a writer of this process; for Stats
+	writer atomic.Pointer[writer] // who owns the sack in this process; nil when nobody does
 
-	mu   sync.Mutex
-	last *view
+	mu     sync.Mutex
+	last   *view
+	looked time.Time // when the request began that has shown last
+	flight *look
 }
 
-// replace puts a writer's next manifest, or nil, in the place of its last one; not
-// in that of another writer, who has opened the sack since.
-func (s *viewSlot) replace(last, next *manifest) { s.owned.CompareAndSwap(last, next) }
+// A look is a request for a manifest, for which several may wait.
+type look struct {
+	began time.Time
+	done  chan struct{}
+	view  *view
+	err   error
+}
 
 // A view is one state of a sack, for reading.
 type view struct {
@@ -35,98 +41,118 @@ type view struct {
 	deleted  map[ingest.MetricID]bool
 }
 
-// view returns the sack as it is now: the manifest is read each time, and decoded
-// when it has changed.
-func (d *Driver) view(ctx context.Context, sack ingest.Sack) (*view, error) {
-	slot := &d.views[sack]
-	name := manifestName(sack)
-	got, err := d.store.Read(ctx, name, "", nil)
-	if errors.Is(err, ErrNotFound) {
-		return &view{driver: d, sack: sack, manifest: &manifest{Format: layoutVersion}}, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", name, err)
-	}
-	slot.mu.Lock()
-	last := slot.last
-	slot.mu.Unlock()
-	if last != nil && last.version == got.Version {
-		return last, nil
-	}
-	m, err := decodeManifest(got.Data[0])
-	if err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", name, err)
-	}
-	v := &view{
-		driver: d, sack: sack, version: got.Version, manifest: m,
+func (d *Driver) newView(sack ingest.Sack, version Version, m *manifest) *view {
+	return &view{
+		driver: d, sack: sack, version: version, manifest: m,
 		raw: m.of(segment.Raw), state: m.of(segment.State), sealed: m.of(segment.Sealed), deleted: m.deleted(),
 	}
-	slot.mu.Lock()
-	if slot.last == nil || slot.last.manifest.Version < m.Version {
-		slot.last = v
-	}
-	slot.mu.Unlock()
-	return v, nil
 }
 
-// viewTries bounds how often a reader starts again because a segment that its
-// manifest names has been collected meanwhile.
-const viewTries = 3
-
-// withView calls read with the sack as it is now, and again with a newer view
-// when a segment has gone meanwhile.
-func (d *Driver) withView(ctx context.Context, sack ingest.Sack, read func(v *view) error) error {
-	for try := 1; ; try++ {
-		v, err := d.view(ctx, sack)
-		if err != nil {
-			return err
+// view returns the sack as it is on the store, or was not longer than ViewTTL ago. The
+// manifest is read when it has changed.
+func (d *Driver) view(ctx context.Context, sack ingest.Sack) (*view, error) {
+	slot := &d.views[sack]
+	for {
+		began := d.config.now()
+		slot.mu.Lock()
+		if age := began.Sub(slot.looked); slot.last != nil && age >= 0 && age < d.config.ViewTTL {
+			defer slot.mu.Unlock()
+			return slot.last, nil
 		}
-		err = read(v)
-		if err == nil || !errors.Is(err, ErrNotFound) || try == viewTries {
-			return err
+		l := slot.flight
+		if l == nil {
+			l = &look{began: began, done: make(chan struct{})}
+			slot.flight = l
+			last := slot.last
+			slot.mu.Unlock()
+			l.view, l.err = d.look(ctx, sack, last)
+			slot.mu.Lock()
+			if l.err == nil {
+				slot.last, slot.looked = l.view, l.began
+			}
+			slot.flight = nil
+			slot.mu.Unlock()
+			close(l.done)
+			return l.view, l.err
+		}
+		slot.mu.Unlock()
+		select {
+		case <-l.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		// What began before this call may not show what had happened before it.
+		if age := began.Sub(l.began); l.err == nil && age >= 0 && age < d.config.ViewTTL {
+			return l.view, nil
 		}
 	}
 }
 
-// late finds the late counts of the metrics that group names.
-func (v *view) late(ctx context.Context, metrics []ingest.MetricID, group []int, late []uint64) error {
+// look reads the manifest, unless it is that of the last view.
+func (d *Driver) look(ctx context.Context, sack ingest.Sack, last *view) (*view, error) {
+	unless := Version("")
+	if last != nil {
+		unless = last.version
+	}
+	m, version, err := readManifest(ctx, d.store, sack, unless)
+	if errors.Is(err, ErrUnchanged) {
+		return last, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return d.newView(sack, version, m), nil
+}
+
+// lates finds the late counts of the metrics that group names.
+func (v *view) lates(ctx context.Context, metrics []ingest.MetricID, group []int, late []uint64) error {
 	at := make(map[ingest.MetricID][]int, len(group))
 	for _, i := range group {
+		late[i] = 0
 		if !v.deleted[metrics[i]] {
 			at[metrics[i]] = append(at[metrics[i]], i)
 		}
 	}
 	ids := sortedMetrics(at)
-	for _, seg := range v.state {
-		f, err := v.driver.files.open(ctx, v.sack, seg)
-		if err != nil {
-			return err
+	var mu sync.Mutex
+	note := func(id ingest.MetricID, count uint64) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, j := range at[id] {
+			late[j] = max(late[j], count)
 		}
-		within := heldBy(ids, &seg)
-		err = f.FindState(ctx, within, func(i int, row segment.StateRow) error {
-			for _, j := range at[within[i]] {
-				late[j] = max(late[j], row.Late)
+	}
+	fan := v.driver.newFan(ctx)
+	for i := range v.state {
+		seg := &v.state[i]
+		within := heldBy(ids, seg)
+		if len(within) == 0 {
+			continue
+		}
+		fan.do(func(ctx context.Context) error {
+			f, err := v.driver.files.open(ctx, v.sack, seg)
+			if err != nil {
+				return err
 			}
-			return nil
+			return f.FindState(ctx, within, func(i int, row segment.StateRow) error {
+				note(within[i], row.Late)
+				return nil
+			})
 		})
-		if err != nil {
-			return err
-		}
 	}
-	for _, seg := range v.raw {
-		f, err := v.driver.files.open(ctx, v.sack, seg)
-		if err != nil {
-			return err
-		}
-		totals, err := f.Lates()
-		if err != nil {
-			return err
-		}
-		for _, l := range totals {
-			for _, j := range at[l.Metric] {
-				late[j] = max(late[j], l.Late)
+	for i := range v.raw {
+		seg := &v.raw[i]
+		fan.do(func(ctx context.Context) error {
+			f, err := v.driver.files.open(ctx, v.sack, seg)
+			if err != nil {
+				return err
 			}
-		}
+			totals, err := f.Lates()
+			for _, l := range totals {
+				note(l.Metric, l.Late)
+			}
+			return err
+		})
 	}
-	return nil
+	return fan.wait()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"millrace/drivers/carbonara/segment"
@@ -18,8 +19,7 @@ type writer struct {
 	sack   ingest.Sack
 
 	// Of the goroutine of Apply, Flush and Buffered.
-	next     ingest.Offset // everything before it has been applied
-	resolved []bool        // per policy of the table: asked for in this Apply
+	resolved map[string]*ingest.ArchivePolicy // asked for in this Apply; nil: there is no such policy
 	bumps    []bump
 	scratch  []ingest.Measure
 
@@ -29,22 +29,32 @@ type writer struct {
 
 	committing sync.Mutex // held while the manifest is swapped; before mu
 	version    Version    // of the stored manifest; guarded by committing, as are the next two
-	attempts   uint64     // the highest manifest version tried
-	attempt    *attempt   // the last swap, while its outcome is unknown
+	tried      uint64     // the highest manifest version tried
+	attempts   []attempt  // swaps whose outcome is unknown: one at most has happened, or will
 
-	mu          sync.Mutex
-	manifest    *manifest // as committed; changes with both locks held
+	seen atomic.Pointer[sighting] // when the stored manifest was last seen to be the one in memory
+
+	mu          sync.RWMutex
+	manifest    *manifest     // as committed; changes with both locks held
+	shown       *view         // of the manifest
+	next        ingest.Offset // everything before it has been applied
 	table       *table
 	deleted     map[ingest.MetricID]bool
-	buried      []tombstone // since the last flush
-	buriedCount int         // of metrics in it
-	flushing    []string    // segments put by the last Flush, which no manifest may name yet
-	collected   []string    // garbage that has been deleted and may leave the manifest
-	fenced      bool
+	buried      []tombstone     // since the last flush
+	buriedCount int             // of metrics in it
+	unnamed     map[string]bool // segments put, or about to be, that no manifest may name yet; by object name
+	collected   []string        // garbage that has been deleted and may leave the manifest
+	ended       error           // ErrFenced or ErrWentBack
 	closed      bool
 }
 
 var _ ingest.SackWriter = (*writer)(nil)
+
+// A sighting is a moment at which the stored manifest was the one in memory.
+type sighting struct {
+	at       time.Time
+	troubles uint64 // of the driver, before
+}
 
 // openTries bounds how often Open tries to raise the epoch while others do too.
 const openTries = 10
@@ -62,28 +72,34 @@ func (d *Driver) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWriter,
 		return nil, ingest.Watermark{}, err
 	}
 	w := &writer{
-		driver: d, sack: sack, next: m.Applied.Offset, version: version, attempts: m.Version, manifest: m,
-		table: newTable(), deleted: m.deleted(),
+		driver: d, sack: sack, next: m.Applied.Offset, version: version, tried: m.Version, manifest: m,
+		shown: d.newView(sack, version, m), table: newTable(), deleted: m.deleted(), unnamed: make(map[string]bool),
+		resolved: make(map[string]*ingest.ArchivePolicy),
 	}
+	w.seen.Store(&sighting{d.config.now(), d.troubles.Load()})
 	if err := w.remember(ctx); err != nil {
 		return nil, ingest.Watermark{}, fmt.Errorf("cannot open sack %d: %w", sack, err)
 	}
-	d.views[sack].owned.Store(m)
+	d.views[sack].writer.Store(w)
 	return w, m.Applied.Clone(), nil
 }
 
 // raiseEpoch swaps in a manifest with the next epoch, which fences earlier owners.
 func (d *Driver) raiseEpoch(ctx context.Context, sack ingest.Sack) (*manifest, Version, error) {
 	for range openTries {
-		m, version, err := readManifest(ctx, d.store, sack)
-		if err == nil && version == "" {
-			err = stranded(ctx, d.store, sack)
+		m, version, err := readManifest(ctx, d.store, sack, "")
+		if err == nil && m.Deployment != d.layout.Deployment {
+			err = fmt.Errorf("%s is of deployment %s, and the storage is of deployment %s", manifestName(sack), m.Deployment, d.layout.Deployment)
+		}
+		if err == nil {
+			err = m.unknown
 		}
 		if err != nil {
 			return nil, "", fmt.Errorf("cannot open sack %d: %w", sack, err)
 		}
 		m.Epoch++
 		m.Version++
+		m.Tenure, m.Swap = newID(), newID()
 		switch version, err = d.store.Swap(ctx, manifestName(sack), version, m.encode(), nil); {
 		case err == nil:
 			return m, version, nil
@@ -115,7 +131,7 @@ func (w *writer) remember(ctx context.Context) error {
 }
 
 func (w *writer) rememberState(ctx context.Context, seg entry) error {
-	f, err := w.driver.files.open(ctx, w.sack, seg)
+	f, err := w.driver.files.open(ctx, w.sack, &seg)
 	if err != nil {
 		return err
 	}
@@ -133,7 +149,7 @@ func (w *writer) rememberState(ctx context.Context, seg entry) error {
 }
 
 func (w *writer) rememberRaw(ctx context.Context, seg entry) error {
-	f, err := w.driver.files.open(ctx, w.sack, seg)
+	f, err := w.driver.files.open(ctx, w.sack, &seg)
 	if err != nil {
 		return err
 	}
@@ -162,14 +178,14 @@ func (w *writer) rememberRaw(ctx context.Context, seg entry) error {
 	return scan.Err()
 }
 
-// usable says why the writer can't go on: ErrFenced, ErrClosed or ctx's error.
+// usable says why the writer can't go on: ErrFenced, ErrWentBack, ErrClosed or ctx's error.
 func (w *writer) usable(ctx context.Context) error {
 	w.mu.Lock()
-	fenced, closed := w.fenced, w.closed
+	ended, closed := w.ended, w.closed
 	w.mu.Unlock()
 	switch {
-	case fenced:
-		return ingest.ErrFenced
+	case ended != nil:
+		return ended
 	case closed:
 		return ErrClosed
 	}
@@ -187,48 +203,50 @@ func (w *writer) Flush(ctx context.Context, to ingest.Watermark) ([]ingest.Rejec
 	if to.Offset <= w.current().Applied.Offset {
 		return nil, nil
 	}
-	w.next = max(w.next, to.Offset)
-	segments, err := w.encodeBuffer(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("cannot flush sack %d: %w", w.sack, err)
-	}
 	w.mu.Lock()
-	buried := slices.Clone(w.buried)
+	w.next = max(w.next, to.Offset) // what stands between is nothing to apply
 	w.mu.Unlock()
-	to = to.Clone()
-	err = w.commit(ctx, func(m *manifest) error {
+	for try := 1; ; try++ {
+		err := w.flushBuffer(ctx, to.Clone())
+		if err == nil {
+			return nil, nil
+		}
+		if !errors.Is(err, ErrMissing) || try == putTries {
+			return nil, fmt.Errorf("cannot flush sack %d: %w", w.sack, err)
+		}
+	}
+}
+
+// putTries is how often what a store has lost between the put and the swap is put
+// again before that counts as a failure.
+const putTries = 3
+
+// flushBuffer writes the buffer and names it.
+func (w *writer) flushBuffer(ctx context.Context, to ingest.Watermark) error {
+	w.mu.Lock()
+	from, buried := w.manifest.Applied.Offset, slices.Clone(w.buried)
+	empty := len(w.table.touched) == 0 && len(w.table.counted) == 0
+	w.mu.Unlock()
+	var segments []entry
+	if !empty {
+		out := w.newSink(w.driver.rawEncoder(), entry{Info: segment.Info{Kind: segment.Raw}, From: from, To: to.Offset})
+		defer out.drop()
+		if err := w.encodeBuffer(ctx, out); err != nil {
+			return err
+		}
+		segments = out.segments
+	}
+	return w.commit(ctx, func(m *manifest) error {
 		m.Applied = to
 		m.Segments = append(m.Segments, segments...)
 		m.Tombstones = append(m.Tombstones, buried...)
 		return nil
 	}, func() {
-		w.mu.Lock()
 		w.table.drained()
 		w.buried, w.buriedCount = nil, 0
-		w.mu.Unlock()
 		w.driver.stats.flushes.Add(1)
 		w.driver.stats.flushedBytes.Add(uint64(bytesOf(segments)))
 	})
-	return nil, err
-}
-
-// Confirm reads the watermark back; see ingest.SackWriter.
-func (w *writer) Confirm(ctx context.Context) (ingest.Offset, error) {
-	if err := w.usable(ctx); err != nil {
-		return 0, err
-	}
-	if err := w.settle(ctx); err != nil {
-		return 0, err
-	}
-	m, _, err := readManifest(ctx, w.driver.store, w.sack)
-	switch {
-	case err != nil:
-		return 0, err
-	case m.Epoch != w.current().Epoch:
-		w.fence()
-		return 0, fmt.Errorf("sack %d is at epoch %d: %w", w.sack, m.Epoch, ingest.ErrFenced)
-	}
-	return m.Applied.Offset, nil
 }
 
 // Epoch numbers the sack's ownerships.
@@ -242,13 +260,21 @@ func bytesOf(segments []entry) int64 {
 	return n
 }
 
+// Confirm reads the watermark again; see ingest.SackWriter.
+func (w *writer) Confirm(ctx context.Context) (ingest.Offset, error) {
+	if err := w.confirm(ctx); err != nil {
+		return 0, fmt.Errorf("cannot confirm the watermark of sack %d: %w", w.sack, err)
+	}
+	return w.current().Applied.Offset, nil
+}
+
 // Close gives the writer up without flushing.
 func (w *writer) Close() error {
 	w.chores.Lock() // a running Maintain comes first
 	defer w.chores.Unlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.driver.views[w.sack].replace(w.manifest, nil)
+	w.driver.views[w.sack].writer.CompareAndSwap(w, nil)
 	w.closed = true
 	w.table = newTable()
 	return nil

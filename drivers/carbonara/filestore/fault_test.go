@@ -54,6 +54,32 @@ func TestSickDisk(t *testing.T) {
 	}
 }
 
+// TestRenameFails: whether a rename that failed has happened is not known, so the old
+// version is no longer good: somebody has to read first.
+func TestRenameFails(t *testing.T) {
+	fs := diskfault.New()
+	s := open(t, fs, "store", Config{})
+	old, err := s.Swap(t.Context(), manifest, "", []byte("old"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	undo := fs.Inject(diskfault.Fault{On: diskfault.Rename, Err: syscall.EIO})
+	if _, err := s.Swap(t.Context(), manifest, old, []byte("new"), nil); !errors.Is(err, syscall.EIO) {
+		t.Errorf("Swap: %v", err)
+	}
+	undo()
+	if _, err := s.Swap(t.Context(), manifest, old, []byte("other"), nil); !errors.Is(err, carbonara.ErrChanged) {
+		t.Errorf("Swap from the version of before the failure: %v; want ErrChanged", err)
+	}
+	c, err := s.Read(t.Context(), manifest, old, nil)
+	if err != nil || c.Version == old {
+		t.Fatalf("Read unless that version: version %q, %v", c.Version, err)
+	}
+	if _, err := s.Swap(t.Context(), manifest, c.Version, []byte("other"), nil); err != nil {
+		t.Errorf("Swap from the version that Read told: %v", err)
+	}
+}
+
 func inject(fault diskfault.Fault) func(fs *diskfault.FS) func() {
 	return func(fs *diskfault.FS) func() { return fs.Inject(fault) }
 }

@@ -105,10 +105,10 @@ func (s *Store) removeTemporaries() error {
 	return err
 }
 
-// Traits: requests cost next to nothing, and a folder does not go back while its lock
-// is held.
+// Traits: requests cost next to nothing, and as long as the lock is held nobody else
+// changes the folder, nor brings it back to an earlier state.
 func (s *Store) Traits() carbonara.Traits {
-	return carbonara.Traits{MaxObject: s.config.MaxObject, DeleteBatch: 1000, FlushInterval: 10 * time.Second}
+	return carbonara.Traits{MaxObject: s.config.MaxObject, DeleteBatch: 1000, Exclusive: true, FlushInterval: 10 * time.Second}
 }
 
 // Close waits for the operations under way and lets the folder go.
