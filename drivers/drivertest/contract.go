@@ -12,7 +12,7 @@ import (
 // contract shows what the methods of ingest.Driver and ingest.SackWriter promise,
 // whatever the measures mean.
 func (s *suite) contract(t *testing.T) {
-	t.Run("nothing is visible before Flush", s.beforeFlush)
+	t.Run("what is applied is visible after Flush, or at once", s.beforeFlush)
 	t.Run("metrics nobody has seen have no rows", s.unseen)
 	t.Run("no queries", s.noQueries)
 	t.Run("a record delivered again changes nothing", s.again)

@@ -24,10 +24,13 @@ type history struct {
 	metrics []*subject
 
 	writer  ingest.SackWriter
+	owner   ingest.Driver // that has opened writer; nil once it was given up
 	next    int           // log[:next] has been applied to writer
 	flushed ingest.Offset // the watermark that the driver reported last
 	shown   int           // log[:shown] is before it, and known to the oracle
 	judge   ingest.SackWriter
+	ahead   *ahead                  // the oracle of what is applied and not flushed
+	buried  map[ingest.MetricID]int // deleted metrics: by which record of the log
 
 	did diary
 }
@@ -45,7 +48,7 @@ type subject struct {
 // history opens a sack for the first time.
 func (tr *trial) history(sack ingest.Sack) *history {
 	tr.t.Helper()
-	h := &history{trial: tr, sack: sack, rand: tr.randomFor(tr.t)}
+	h := &history{trial: tr, sack: sack, rand: tr.randomFor(tr.t), buried: make(map[ingest.MetricID]int)}
 	judge, _, err := tr.oracle.Open(context.Background(), sack)
 	if err != nil {
 		tr.t.Fatal(err)
@@ -86,6 +89,9 @@ func (h *history) writeDelivery(d ingest.Delivery) {
 	d.Offset = ingest.Offset(h.rand.IntN(3))
 	if n := len(h.log); n > 0 {
 		d.Offset += h.log[n-1].Offset + 1
+	}
+	if _, ok := h.buried[d.Record.Metric]; !ok && d.Record.Kind == ingest.RecordDelete {
+		h.buried[d.Record.Metric] = len(h.log)
 	}
 	h.log = append(h.log, d)
 	h.did.note("write     %s", describe(&d))
@@ -227,7 +233,7 @@ func (h *history) tryOpen(redeliver int) error {
 		h.fatalf("the sack opens at %d, and was flushed up to %d", watermark, h.flushed)
 	}
 	h.t.Cleanup(func() { writer.Close() })
-	h.writer = writer
+	h.writer, h.owner = writer, h.driver
 	h.show(watermark)
 	h.next = h.shown
 	if from := max(0, h.next-redeliver); from < h.next {
@@ -254,6 +260,7 @@ func (h *history) compareStored(stored ingest.Watermark) {
 // abandon gives the present owner up, as a crash would.
 func (h *history) abandon() {
 	h.t.Helper()
+	h.owner = nil
 	err := h.writer.Close()
 	h.did.note("close     %v", outcome(err))
 	if err != nil {
@@ -277,29 +284,31 @@ func (h *history) maintain(rounds int) {
 const settled = 8
 
 // compareRejects wants a reject for every entry of log[from:to] whose policy does
-// not exist, and no other.
+// not exist, or whose metric was deleted before, and no other.
 func (h *history) compareRejects(rejects []ingest.Reject, from, to int) {
 	h.t.Helper()
 	type place struct {
-		offset ingest.Offset
-		entry  int
+		offset  ingest.Offset
+		entry   int
+		deleted bool
 	}
 	var want, got []place
 	for i := from; i < to; i++ {
 		for j, e := range h.log[i].Record.Entries {
-			if !h.policies.exists(e.Policy) {
-				want = append(want, place{h.log[i].Offset, j})
+			by, deleted := h.buried[e.Metric]
+			if deleted = deleted && by < i && len(e.Measures) > 0 && h.policies.exists(e.Policy); deleted || !h.policies.exists(e.Policy) {
+				want = append(want, place{h.log[i].Offset, j, deleted})
 			}
 		}
 	}
 	for _, r := range rejects {
-		got = append(got, place{r.Offset, r.Entry})
+		got = append(got, place{r.Offset, r.Entry, r.Deleted})
 		if r.Reason == "" {
 			h.fatalf("the reject of entry %d of record %d has no reason", r.Entry, r.Offset)
 		}
 	}
 	if !slices.Equal(want, got) {
-		h.fatalf("rejects (record, entry) %v, want %v", got, want)
+		h.fatalf("rejects (record, entry, of a deleted metric) %v, want %v", got, want)
 	}
 }
 

@@ -54,7 +54,8 @@ func (h *history) tell() {
 func (h *history) rows(m *subject, g time.Duration, method ingest.Method) []ingest.Measure {
 	h.t.Helper()
 	q := ingest.Query{Metric: m.id, Policy: h.policies.of(m.policy), Granularity: g, Method: method, From: ingest.MinTime, To: ingest.MaxTime}
-	return h.ask([]ingest.Query{q})[0]
+	answers, _ := h.ask([]ingest.Query{q})
+	return answers[0]
 }
 
 func (h *history) wantRows(m *subject, g time.Duration, method ingest.Method, want ...ingest.Measure) {

@@ -20,7 +20,7 @@ type mutant struct {
 }
 
 var mutants = []mutant{
-	{"shows before Flush", "Contract/^nothing_is_visible_before_Flush$", func(d *naive.Driver) ingest.Driver {
+	{"shows before Flush", "Contract/^what_is_applied_is_visible_after_Flush,_or_at_once$", func(d *naive.Driver) ingest.Driver {
 		return mutantDriver{lateDriver: d, apply: func(w ingest.SackWriter, records []ingest.Delivery) ([]ingest.Reject, error) {
 			rejects, err := w.Apply(context.Background(), records)
 			w.Flush(context.Background(), ingest.Watermark{Offset: records[len(records)-1].Offset + 1})
@@ -231,13 +231,15 @@ func (d mutantDriver) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWr
 	return mutantWriter{w, d}, watermark, nil
 }
 
-func (d mutantDriver) Read(ctx context.Context, queries []ingest.Query, dst [][]ingest.Measure, _ ingest.Position) (ingest.Position, error) {
+func (d mutantDriver) Read(ctx context.Context, queries []ingest.Query, dst [][]ingest.Measure, at ingest.Position) (ingest.Position, error) {
+	var shown ingest.Position
 	for i, q := range queries {
 		if d.ask != nil {
 			d.ask(&q)
 		}
 		rows := make([][]ingest.Measure, 1)
-		if _, err := d.lateDriver.Read(ctx, []ingest.Query{q}, rows, nil); err != nil {
+		var err error
+		if shown, err = d.lateDriver.Read(ctx, []ingest.Query{q}, rows, at); err != nil {
 			return nil, err
 		}
 		if d.read != nil {
@@ -245,7 +247,7 @@ func (d mutantDriver) Read(ctx context.Context, queries []ingest.Query, dst [][]
 		}
 		dst[i] = append(dst[i], rows[0]...)
 	}
-	return nil, ctx.Err()
+	return shown, ctx.Err()
 }
 
 type mutantWriter struct {

@@ -66,7 +66,7 @@ func (d *Driver) Open(ctx context.Context, number ingest.Sack) (ingest.SackWrite
 		d.sacks[number] = s
 	}
 	s.owners++
-	s.owner = &writer{driver: d, sack: s, epoch: s.owners, next: s.applied.Offset}
+	s.owner = &writer{driver: d, sack: s, epoch: s.owners, next: s.applied.Offset, gone: make(map[ingest.MetricID]bool)}
 	return s.owner, s.applied.Clone(), nil
 }
 
@@ -78,10 +78,13 @@ func (d *Driver) Read(ctx context.Context, queries []ingest.Query, dst [][]inges
 		return nil, err
 	}
 	shown := make(ingest.Position, len(at))
-	for i, need := range at {
-		if s := d.sacks[ingest.Sack(i)]; s != nil {
-			shown[i] = s.applied.Offset
+	for number, s := range d.sacks {
+		for len(shown) <= int(number) {
+			shown = append(shown, 0)
 		}
+		shown[number] = s.applied.Offset
+	}
+	for i, need := range at {
 		if shown[i] < need {
 			return nil, ingest.ErrBehind
 		}

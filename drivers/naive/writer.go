@@ -18,6 +18,7 @@ type writer struct {
 	closed bool
 	next   ingest.Offset // everything before it has been applied
 	buffer []record
+	gone   map[ingest.MetricID]bool // deleted by a record of the buffer
 }
 
 // A record is a copy of what matters of an ingest.Record.
@@ -69,12 +70,25 @@ func (w *writer) keep(ctx context.Context, d *ingest.Delivery) ([]ingest.Reject,
 			rejects = append(rejects, ingest.Reject{Offset: d.Offset, Entry: i, Reason: fmt.Sprintf("archive policy %q does not exist", e.Policy)})
 		case err != nil:
 			return nil, fmt.Errorf("cannot look up archive policy %q: %w", e.Policy, err)
+		case len(e.Measures) > 0 && w.isDeleted(e.Metric):
+			rejects = append(rejects, ingest.Reject{Offset: d.Offset, Entry: i, Deleted: true, Reason: "metric was deleted before"})
 		default:
 			r.entries = append(r.entries, entry{e.Metric, policy, slices.Clone(e.Measures)})
 		}
 	}
+	if r.kind == ingest.RecordDelete {
+		w.gone[r.metric] = true
+	}
 	w.buffer = append(w.buffer, r)
 	return rejects, nil
+}
+
+// isDeleted says whether a record before this one has deleted a metric.
+func (w *writer) isDeleted(id ingest.MetricID) bool {
+	w.driver.mu.RLock()
+	defer w.driver.mu.RUnlock()
+	h := w.driver.metrics[id]
+	return w.gone[id] || h != nil && h.deleted
 }
 
 // Flush records what was applied; see ingest.SackWriter.
