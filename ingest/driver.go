@@ -153,6 +153,9 @@ var (
 	ErrWentBack = errors.New("back-end has gone back to an earlier state")
 	// ErrBehind says that a back-end does not yet show the position asked for.
 	ErrBehind = errors.New("back-end does not show this position yet")
+	// ErrCorrupted says that what a back-end holds is damaged: trying again can't help,
+	// a repair may. It is Permanent.
+	ErrCorrupted = errors.New("what is stored is damaged")
 	// ErrNewer says that something was written by a newer version of this program:
 	// whoever meets it waits for that version, and changes and drops nothing.
 	ErrNewer = errors.New("written by a newer version of this program")
@@ -169,7 +172,7 @@ func Permanent(err error) error {
 // IsPermanent says whether an error, or one that it wraps, was marked Permanent.
 func IsPermanent(err error) bool {
 	_, ok := errors.AsType[*permanentError](err)
-	return ok || errors.Is(err, ErrNoPolicy) || errors.Is(err, ErrTooLarge)
+	return ok || errors.Is(err, ErrNoPolicy) || errors.Is(err, ErrTooLarge) || errors.Is(err, ErrCorrupted)
 }
 
 type permanentError struct{ err error }

@@ -127,11 +127,14 @@ func (c *cache) ReadRanges(ctx context.Context, name string, ranges []segment.Ra
 	}
 	contents, err := c.store.Read(ctx, name, "", missing)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, &storeError{err}
 	}
 	for i, got := range contents.Data {
 		data[at[i]] = got
-		if r := missing[i]; r.Off >= 0 && r.Off+r.Len < contents.Size { // the tail is parsed once
+		switch r := missing[i]; {
+		case r.Off == 0 && int64(len(got)) == contents.Size:
+			c.add(&cacheItem{key: cacheKey{name, allOfIt}, data: got, cost: contents.Size})
+		case r.Off >= 0 && r.Off+r.Len < contents.Size: // the tail is parsed once
 			c.add(&cacheItem{key: cacheKey{name, r.Off}, data: got, cost: int64(len(got))})
 		}
 	}

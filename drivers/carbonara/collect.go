@@ -83,6 +83,7 @@ func (w *writer) delete(ctx context.Context, names []string) error {
 		full[i] = sackPrefix(w.sack) + name
 	}
 	w.driver.files.forget(full)
+	w.driver.damaged.forget(full...)
 	for batch := range slices.Chunk(full, max(1, w.driver.store.Traits().DeleteBatch)) {
 		if err := w.confirm(ctx); err != nil {
 			return err

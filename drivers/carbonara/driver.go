@@ -68,7 +68,8 @@ type Driver struct {
 	config   Config
 	files    *cache
 	room     chan struct{} // holds a place for each request of a read
-	views    []viewSlot    // per sack
+	damaged  damages
+	views    []viewSlot // per sack
 	stats    stats
 	encoders sync.Pool // of *segment.RawWriter that are empty, with their memory
 
@@ -95,6 +96,7 @@ type Stats struct {
 	SegmentsRead, CacheBytes       uint64
 	Segments, Bytes, Rows          int64 // of the sacks that this process owns
 	OrphansDeleted, GarbageDeleted uint64
+	Damaged                        int    // objects that were found damaged, and have not gone since
 	Late                           uint64 // measures dropped as too late; those of a record applied again count again
 }
 
@@ -160,6 +162,7 @@ func (d *Driver) Stats() Stats {
 		MergeSeconds: time.Duration(s.mergeNanos.Load()).Seconds(), SealSeconds: time.Duration(s.sealNanos.Load()).Seconds(),
 		SegmentsRead: s.segmentsRead.Load(), CacheBytes: uint64(d.files.bytes()),
 		OrphansDeleted: s.orphans.Load(), GarbageDeleted: s.garbage.Load(), Late: s.late.Load(),
+		Damaged: len(d.Damages()),
 	}
 	for i := range d.views {
 		if w := d.views[i].writer.Load(); w != nil {

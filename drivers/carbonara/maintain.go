@@ -107,6 +107,11 @@ func (w *writer) setAside(err error) {
 	if !ok {
 		return
 	}
+	name := sackPrefix(w.sack) + e.name
+	w.driver.files.forget([]string{name})
+	if _, ok := errors.AsType[*storeError](err); !ok {
+		w.driver.damaged.note(name, err, w.driver.config.now())
+	}
 	a := w.collectors.aside[e.name]
 	if a == nil {
 		a = new(aside)

@@ -225,13 +225,17 @@ func readManifest(ctx context.Context, store Store, sack ingest.Sack, unless Ver
 	case errors.Is(err, ErrUnchanged):
 		return nil, unless, err
 	case errors.Is(err, ErrNotFound):
-		return nil, "", fmt.Errorf("%s is missing: put it back, or let check --repair make a new one of what the sack's folder holds: %w", name, err)
+		err = fmt.Errorf("%s is missing: put it back, or let check --repair make a new one of what the sack's folder holds: %w", name, err)
+		return nil, "", &damagedError{name, err}
 	case err != nil:
 		return nil, "", fmt.Errorf("cannot read %s: %w", name, err)
 	}
 	m, err := decodeManifest(got.Data[0])
-	if err != nil {
-		return nil, "", fmt.Errorf("cannot read %s: %w", name, err)
+	if err == nil {
+		return m, got.Version, nil
 	}
-	return m, got.Version, nil
+	if err = fmt.Errorf("cannot read %s: %w", name, err); !errors.Is(err, ingest.ErrNewer) {
+		err = &damagedError{name, err}
+	}
+	return nil, "", err
 }

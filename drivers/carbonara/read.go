@@ -2,7 +2,6 @@ package carbonara
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -59,26 +58,26 @@ type state struct {
 	gone     []bool // deleted
 }
 
-// stateTries bounds how often a reader starts again because a segment that its
-// manifest names has been collected meanwhile.
+// stateTries bounds how often a reader starts again.
 const stateTries = 3
 
 // withState calls read with the sack as it is now, and again with a newer state when
-// a segment has gone meanwhile. It returns the position shown.
+// a segment has been collected meanwhile, or seems to be damaged. It returns the
+// position shown.
 func (d *Driver) withState(ctx context.Context, sack ingest.Sack, need ingest.Offset, metrics []ingest.MetricID, read func(s *state) error) (ingest.Offset, error) {
 	for try := 1; ; try++ {
 		s, err := d.state(ctx, sack, need, metrics)
-		if err != nil {
-			return 0, err
-		}
-		if s.position < need {
+		if err == nil && s.position < need {
 			return 0, fmt.Errorf("sack %d is at %d, and %d is asked for: %w", sack, s.position, need, ingest.ErrBehind)
 		}
-		err = read(s)
-		if err == nil || !errors.Is(err, ErrNotFound) || try == stateTries {
-			return s.position, err
+		if err == nil {
+			if err = read(s); err == nil {
+				return s.position, nil
+			}
 		}
-		d.views[sack].expire()
+		if again, verdict := d.met(sack, err, try == stateTries); !again {
+			return 0, verdict
+		}
 	}
 }
 

@@ -180,13 +180,13 @@ func (r *rawRead) start(f *fan) {
 		part.measures = make([][]ingest.Measure, len(within))
 		f.do(func(ctx context.Context) error {
 			file, err := r.driver.files.open(ctx, r.sack, seg)
-			if err != nil {
-				return err
+			if err == nil {
+				err = file.FindRaw(ctx, within, r.from, r.to, func(i int, measures []ingest.Measure, _ string) error {
+					part.measures[i] = append(part.measures[i], measures...)
+					return nil
+				})
 			}
-			return file.FindRaw(ctx, within, r.from, r.to, func(i int, measures []ingest.Measure, _ string) error {
-				part.measures[i] = append(part.measures[i], measures...)
-				return nil
-			})
+			return judgeError(ctx, r.sack, seg, err)
 		})
 	}
 }
@@ -284,7 +284,7 @@ func (r *sealedRead) find(ctx context.Context, seg *entry, ask []int) error {
 	}
 	file, err := r.driver.files.open(ctx, r.sack, seg)
 	if err != nil {
-		return err
+		return judgeError(ctx, r.sack, seg, err)
 	}
 	found := make([][]ingest.Measure, len(ask))
 	err = file.FindSealed(ctx, wants, func(i int, rows []ingest.Measure) error {
@@ -298,7 +298,7 @@ func (r *sealedRead) find(ctx context.Context, seg *entry, ask []int) error {
 		return nil
 	})
 	if err != nil && !errors.Is(err, errEnough) {
-		return err
+		return judgeError(ctx, r.sack, seg, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -131,27 +131,27 @@ func (v *view) lates(ctx context.Context, metrics []ingest.MetricID, group []int
 		}
 		fan.do(func(ctx context.Context) error {
 			f, err := v.driver.files.open(ctx, v.sack, seg)
-			if err != nil {
-				return err
+			if err == nil {
+				err = f.FindState(ctx, within, func(i int, row segment.StateRow) error {
+					note(within[i], row.Late)
+					return nil
+				})
 			}
-			return f.FindState(ctx, within, func(i int, row segment.StateRow) error {
-				note(within[i], row.Late)
-				return nil
-			})
+			return judgeError(ctx, v.sack, seg, err)
 		})
 	}
 	for i := range v.raw {
 		seg := &v.raw[i]
 		fan.do(func(ctx context.Context) error {
 			f, err := v.driver.files.open(ctx, v.sack, seg)
-			if err != nil {
-				return err
+			if err == nil {
+				var totals []segment.LateTotal
+				totals, err = f.Lates()
+				for _, l := range totals {
+					note(l.Metric, l.Late)
+				}
 			}
-			totals, err := f.Lates()
-			for _, l := range totals {
-				note(l.Metric, l.Late)
-			}
-			return err
+			return judgeError(ctx, v.sack, seg, err)
 		})
 	}
 	return fan.wait()
