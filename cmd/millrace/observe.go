@@ -33,7 +33,8 @@ func observeCarbonara(meter metric.Meter, d *carbonara.Driver) error {
 	segments := gauge("millrace.carbonara.segments", "{segment}", "live segments")
 	size := gauge("millrace.carbonara.size", "By", "bytes of the live segments")
 	rows := gauge("millrace.carbonara.rows", "{row}", "rows of the live segments")
-	cache := gauge("millrace.carbonara.cache", "By", "memory for the footers of segments")
+	damaged := gauge("millrace.carbonara.damaged", "{object}", "objects that were found damaged, and have not been replaced since")
+	cache := gauge("millrace.carbonara.cache", "By", "memory for what was read of segments, and for those just written")
 	busy, err := meter.Float64ObservableCounter("millrace.carbonara.busy", metric.WithUnit("s"), metric.WithDescription("time spent, by kind"))
 	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
@@ -58,8 +59,9 @@ func observeCarbonara(meter metric.Meter, d *carbonara.Driver) error {
 		o.ObserveInt64(segments, s.Segments)
 		o.ObserveInt64(size, s.Bytes)
 		o.ObserveInt64(rows, s.Rows)
+		o.ObserveInt64(damaged, int64(s.Damaged))
 		o.ObserveInt64(cache, int64(s.CacheBytes))
 		return nil
-	}, done, written, opened, collected, orphans, late, segments, size, rows, cache, busy)
+	}, done, written, opened, collected, orphans, late, segments, size, rows, damaged, cache, busy)
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestVersion(t *testing.T) {
@@ -142,9 +143,23 @@ func TestServeRefuses(t *testing.T) {
 	f(`telemetry.otlp_endpoint: "collector" is not a URL`, t.TempDir(), "MILLRACE_TELEMETRY_OTLP_ENDPOINT=collector")
 }
 
+// awaitFlushes waits until so many flushes are counted.
+func awaitFlushes(t *testing.T, root string, n int) {
+	t.Helper()
+	for deadline := time.Now().Add(startTimeout); ; time.Sleep(5 * time.Millisecond) {
+		_, body := get(t, http.DefaultClient, root+"/metrics")
+		if strings.Contains(body, fmt.Sprintf("\nmillrace_flush_duration_seconds_count %d\n", n)) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d flushes are not counted", n)
+		}
+	}
+}
+
 // /metrics has what operators watch, outside of the API's prefix.
 func TestServeMetrics(t *testing.T) {
-	p := startHere(t, t.TempDir(), "", "MILLRACE_API_PREFIX=/gnocchi/", "MILLRACE_SERVICE_HOST=10.0.0.1")
+	p := startHere(t, t.TempDir(), "", "MILLRACE_API_PREFIX=/gnocchi/", "MILLRACE_SERVICE_HOST=10.0.0.1", "MILLRACE_WORKER_FLUSH_INTERVAL=20ms")
 	if log := p.log.String(); !strings.Contains(log, "ignoring an environment variable that is no setting") || !strings.Contains(log, "MILLRACE_SERVICE_HOST") {
 		t.Errorf("the log says nothing of a strange variable:\n%s", log)
 	}
@@ -155,10 +170,12 @@ func TestServeMetrics(t *testing.T) {
 	if got := p.series(t, id, "granularity=1"); len(got) != 2 {
 		t.Errorf("%q", got)
 	}
+	awaitFlushes(t, root.String(), 1)
 	p.post(t, id, `[{"timestamp": "2023-05-05T05:05:05", "value": 5}]`)
 	if got := p.series(t, id, "granularity=1"); len(got) != 2 {
 		t.Errorf("%q", got)
 	}
+	awaitFlushes(t, root.String(), 2)
 	if _, err := p.do(t.Context(), "POST", "/metric/"+id+"/measures", nil, []byte(`[{"timestamp": "soon"}]`), nil); !isStatus(err, 400) {
 		t.Errorf("%v", err)
 	}

@@ -19,8 +19,9 @@ import (
 )
 
 type storageConfig struct {
-	Driver     string `name:"driver" default:"file" oneof:"file s3 redis" help:"where segments are kept"`
-	CacheBytes size   `name:"cache_bytes" default:"64MiB" help:"memory for the footers of segments"`
+	Driver     string        `name:"driver" default:"file" oneof:"file s3 redis" help:"where segments are kept"`
+	CacheBytes size          `name:"cache_bytes" default:"64MiB" help:"memory for what is read of segments, and for those just written"`
+	ViewTTL    time.Duration `name:"view_ttl" default:"1s" help:"how old a reader's knowledge of a sack may be; what is applied here is seen at once"`
 
 	S3    s3Config    `name:"s3"`
 	Redis redisConfig `name:"redis"`

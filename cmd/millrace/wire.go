@@ -32,7 +32,7 @@ type parts struct {
 	retain   time.Duration // how long a deleted metric is remembered
 	metrics  net.Listener  // of telemetry.metrics_listen; nil: none
 
-	flushInterval time.Duration // the longest wait of a record for its flush
+	traits carbonara.Traits // of the store
 
 	closers []io.Closer // in the order of opening
 }
@@ -85,7 +85,8 @@ func build(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (_ *p
 		MaxAge: c.Ingest.MaxAge, ProjectQuota: c.Ingest.ProjectQuota,
 	})
 	p.worker, err = ingest.NewWorker(p.log, p.driver, p.letters, ingest.Everything(c.Sacks), p.progress, ingest.WorkerConfig{
-		FlushInterval: p.flushInterval, FlushBytes: int64(c.Worker.FlushBytes),
+		FlushInterval: cmp.Or(c.Worker.FlushInterval, p.traits.FlushInterval), NudgeInterval: p.traits.NudgeInterval,
+		FlushBytes: int64(c.Worker.FlushBytes), Retain: p.retainLog(c), ConfirmEvery: p.confirmEvery(),
 		MaxFuture: maxFuture, Maintainers: int64(c.Worker.Maintainers),
 	}, log, t.meter, t.tracer)
 	if err != nil {
@@ -144,18 +145,35 @@ func (p *parts) openDriver(ctx context.Context, c *config, log *slog.Logger, t *
 		return err
 	}
 	p.closers = append(p.closers, store)
-	p.flushInterval = cmp.Or(c.Worker.FlushInterval, store.Traits().FlushInterval)
+	p.traits = store.Traits()
 	observed, err := observeStore(store, t.meter)
 	if err != nil {
 		return err
 	}
-	d, err := carbonara.New(ctx, observed, p.index, c.Sacks, carbonara.Config{CacheBytes: int64(c.Storage.CacheBytes)})
+	d, err := carbonara.New(ctx, observed, p.index, c.Sacks, carbonara.Config{CacheBytes: int64(c.Storage.CacheBytes), ViewTTL: c.Storage.ViewTTL})
 	if err != nil {
 		return err
 	}
 	p.driver = d
 	p.closers = append(p.closers, d)
 	return observeCarbonara(t.meter, d)
+}
+
+// retainLog is how long the log keeps what has been applied: for a while, where the
+// storage may lose the last of it.
+func (p *parts) retainLog(c *config) time.Duration {
+	if p.traits.MayGoBack {
+		return cmp.Or(c.Queue.Retain, 15*time.Minute)
+	}
+	return c.Queue.Retain
+}
+
+// confirmEvery is how often the watermark is read back.
+func (p *parts) confirmEvery() time.Duration {
+	if p.traits.MayGoBack {
+		return time.Minute
+	}
+	return 0
 }
 
 // close closes everything in the reverse order of opening.
