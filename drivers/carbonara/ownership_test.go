@@ -60,8 +60,8 @@ type world struct {
 	seed      uint64
 	rand      *rand.Rand
 	store     *memoryStore
-	late      []func() // what the store will do after it was given up
-	share     float64  // of the store's calls that go wrong
+	late      []late  // what the store will do after it was given up
+	share     float64 // of the store's calls that go wrong
 	clock     time.Time
 	processes []*process
 
@@ -70,13 +70,20 @@ type world struct {
 	newest  int64 // about, of the measures
 	depth   int   // of calls inside calls
 
-	back  func()        // brings the store back to an earlier state; may be nil
-	then  ingest.Offset // the watermark of that state
-	backs int           // how often that was done
+	back     func()        // brings the store back to an earlier state; may be nil
+	then     ingest.Offset // the watermark of that state
+	deleting int           // deletions under way
+	backs    int           // how often that was done
 
 	confirmed ingest.Offset // by some Flush
 	stored    ingest.Offset // the highest watermark seen
 	did       []string
+}
+
+// late is something that the store does later than it was asked to.
+type late struct {
+	what string
+	do   func()
 }
 
 // A process has a driver of its own, and a clock.
@@ -167,7 +174,7 @@ func (w *world) write() {
 func (w *world) arrive() {
 	for len(w.late) > 0 && w.rand.IntN(3) == 0 {
 		i := w.rand.IntN(len(w.late))
-		do := w.late[i]
+		do := w.late[i].do
 		w.late = slices.Delete(w.late, i, i+1)
 		do()
 	}
@@ -175,12 +182,15 @@ func (w *world) arrive() {
 
 // goBack marks a state of the store now and then, and brings it back later.
 func (w *world) goBack() {
-	if !w.store.mayGoBack || w.rand.IntN(12) > 0 {
+	if !w.store.mayGoBack || w.deleting > 0 || w.rand.IntN(12) > 0 {
 		return
 	}
 	if w.back != nil && w.rand.IntN(2) == 0 {
 		w.back()
 		w.backs++
+		// A deletion is asked for right after a look at the manifest; the store that has
+		// heard of it and not done it yet is the one that has gone.
+		w.late = slices.DeleteFunc(w.late, func(l late) bool { return l.what == "delete" })
 		w.confirmed = min(w.confirmed, w.then)
 		w.stored = min(w.stored, w.then)
 		w.did = append(w.did, fmt.Sprintf("THE STORE GOES BACK to %d", w.then))
@@ -419,6 +429,10 @@ var errUnreliable = errors.New("no answer")
 // call does what is asked, now, never, or later; others may do something before and after.
 func (s *unreliable) call(what, name string, do func()) error {
 	p := s.p
+	if what == "delete" { // what goes back between the look at the manifest and the deletion is not to be helped
+		p.deleting++
+		defer func() { p.deleting-- }()
+	}
 	p.others(name)
 	defer p.others(name)
 	if p.rand.Float64() >= p.share {
@@ -430,7 +444,7 @@ func (s *unreliable) call(what, name string, do func()) error {
 		do() // and the answer is lost
 	case 1:
 		if what != "read" {
-			p.late = append(p.late, do)
+			p.late = append(p.late, late{what, do})
 		}
 	}
 	p.note("has no answer to %s %s", what, name)
