@@ -20,11 +20,10 @@ var imports = map[string][]string{
 	"disk":           {},
 	"disk/diskfault": {"disk"},
 
-	"queue":            {"ingest"},
-	"queue/disklog":    {"ingest", "queue", "disk"},
-	"queue/deadletter": {"ingest", "queue", "disk"},
-	"queue/kafka":      {"ingest", "queue"},
-	"queue/queuetest":  {"ingest", "queue"},
+	"queue":           {"ingest"},
+	"queue/disklog":   {"ingest", "queue", "disk"},
+	"queue/kafka":     {"ingest", "queue"},
+	"queue/queuetest": {"ingest", "queue"},
 
 	"drivers/aggregate":            {"ingest"},
 	"drivers/carbonara":            {"ingest", "drivers/aggregate", "drivers/carbonara/segment"},

@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"time"
@@ -100,16 +101,17 @@ func (r *replay) some(ids []string) error {
 }
 
 func (r *replay) all() error {
-	total := r.letters.Count()
 	var failed error
-	err := r.eachLetter(r.ctx, "", total, func(l *ingest.DeadLetter) bool {
-		if time.Now().After(r.until) {
-			return false
+	inTime := true
+	err := r.eachLetter(r.ctx, "", math.MaxInt, func(l *ingest.DeadLetter) bool {
+		if inTime = time.Now().Before(r.until); inTime {
+			failed = r.one(l)
 		}
-		failed = r.one(l)
-		return failed == nil
+		return inTime && failed == nil
 	})
-	r.doc.Remaining = max(0, total-r.doc.Replayed-len(r.doc.Failed))
+	if !inTime {
+		r.doc.Remaining = max(1, r.letters.Count()-len(r.doc.Failed))
+	}
 	return errors.Join(err, failed)
 }
 

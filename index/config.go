@@ -21,6 +21,10 @@ type Config struct {
 	Readers int
 	// Timeout is how long a read may take, if its context allows more; 5 s.
 	Timeout time.Duration
+	// MaxLetters is how many dead letters there may be, of all processes; 1 Mi.
+	MaxLetters int
+	// MaxLetterBytes is how much they may take, about; 1 GiB.
+	MaxLetterBytes int64
 }
 
 func (c Config) withDefaults() Config {
@@ -30,6 +34,8 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Believe, 10*time.Minute)
 	setDefault(&c.Readers, 4)
 	setDefault(&c.Timeout, 5*time.Second)
+	setDefault(&c.MaxLetters, 1<<20)
+	setDefault(&c.MaxLetterBytes, 1<<30)
 	return c
 }
 

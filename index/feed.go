@@ -90,10 +90,11 @@ func (x *Index) followed(ctx context.Context, err error) {
 func (x *Index) poll(ctx context.Context) error {
 	asOf := time.Since(x.follower.started)
 	s := x.database.following()
-	var version, pruned int64
-	if err := s.row(ctx, []any{&version, &pruned}, `SELECT version, pruned FROM state`); err != nil {
+	var version, pruned, letters int64
+	if err := s.row(ctx, []any{&version, &pruned, &letters}, `SELECT version, pruned, letters FROM state`); err != nil {
 		return err
 	}
+	x.letters.count.Store(letters)
 	seen := x.cache.followed()
 	var err error
 	switch {

@@ -28,6 +28,7 @@ type Index struct {
 	cache     *cache
 	named     *namedCache
 	follower  follower
+	letters   *Letters
 	writer    *writer
 
 	closed  atomic.Bool
@@ -52,6 +53,7 @@ func Open(ctx context.Context, url string, config Config, log *slog.Logger, mete
 	db.timeout = config.Timeout
 	x := &Index{config: config, log: log, database: db,
 		cache: newCache(config.CacheMetrics, config.CacheMissing), named: newNamedCache(config.CacheMetrics)}
+	x.letters = &Letters{index: x}
 	if err := x.start(ctx, meter); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot open index %s: %w", db.name, err), db.close())
 	}
@@ -69,10 +71,11 @@ func (x *Index) start(ctx context.Context, meter otelmetric.Meter) (err error) {
 		return err
 	}
 	x.follower.started = time.Now()
-	var version int64
-	if err := x.database.reading().row(ctx, []any{&version}, `SELECT version FROM state`); err != nil {
+	var version, letters int64
+	if err := x.database.reading().row(ctx, []any{&version, &letters}, `SELECT version, letters FROM state`); err != nil {
 		return err
 	}
+	x.letters.count.Store(letters)
 	x.cache.anew(version)
 	if _, err := x.snapshots.refresh(ctx, x.database.reading()); err != nil {
 		return err

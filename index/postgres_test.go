@@ -47,6 +47,11 @@ func TestPostgresRestarts(t *testing.T) {
 	for range 2 {
 		other.finds(t, gone)
 		server.Kill()
+		for _, x := range []*Index{x, other} { // Those who served it notice in a moment.
+			for x.Told(ctx, Deletion{Metric: known.ID}) == nil || x.poll(ctx) == nil || second(x.Counts(ctx)) == nil {
+				time.Sleep(time.Millisecond)
+			}
+		}
 		if !x.finds(t, known) {
 			t.Error("a known metric is refused while the database is gone")
 		}

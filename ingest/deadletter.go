@@ -34,10 +34,11 @@ type DeadLetters interface {
 	// is left as it is.
 	Add(ctx context.Context, letters []DeadLetter) error
 	// List returns up to limit letters in the order of their ids, after the id
-	// given (none: from the start).
+	// given (none: from the start). It may return fewer so as not to take too much
+	// memory, but none only when there is none.
 	List(ctx context.Context, after string, limit int) ([]DeadLetter, error)
 	// Remove forgets letters; ids that are not there are no error.
 	Remove(ctx context.Context, ids []string) error
-	// Count says how many letters there are.
+	// Count says how many letters there are, or were a moment ago.
 	Count() int
 }

@@ -16,7 +16,6 @@ import (
 	"millrace/drivers/carbonara"
 	"millrace/index"
 	"millrace/ingest"
-	"millrace/queue/deadletter"
 	"millrace/queue/disklog"
 )
 
@@ -24,7 +23,7 @@ import (
 type parts struct {
 	index    *index.Index
 	log      queueLog
-	letters  *deadletter.Letters
+	letters  ingest.DeadLetters
 	driver   ingest.Driver
 	progress *ingest.Progress
 	worker   *ingest.Worker
@@ -64,14 +63,7 @@ func build(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (_ *p
 		return nil, err
 	}
 	p.closers = append(p.closers, p.log)
-	p.letters, err = deadletter.Open(disk.OS{}, filepath.Join(c.DataDir, "dead-letters"), deadletter.Config{SkipMissing: c.Queue.SkipMissing})
-	if err != nil {
-		return nil, err
-	}
-	for _, damage := range p.letters.Skipped() {
-		log.Error("went on without damaged dead letters", "err", damage)
-	}
-	p.closers = append(p.closers, p.letters)
+	p.letters = p.index.Letters()
 	if err := p.openDriver(ctx, c, log, t); err != nil {
 		return nil, err
 	}
