@@ -24,6 +24,12 @@ type dialect struct {
 	// begin, the first statements of every transaction that writes, lets in one
 	// transaction at a time, of all processes.
 	begin string
+	// now is an expression for the database's clock, in nanoseconds since 1970.
+	now string
+	// lastNumber is a query for the last number that a {serial} column has given, 0
+	// when it has given none; goOnFrom are statements that let it go on from there.
+	lastNumber func(table, column string) string
+	goOnFrom   func(table, column string, last int64) []string
 	// fault says what kind of error an error of the database is.
 	fault func(err error) fault
 	// check looks for settings of the database that would lose what was committed.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -30,6 +31,13 @@ func postgresDialect() *dialect {
 		// let go of after the commit can be seen: so transactions are in one order.
 		begin: `SET LOCAL lock_timeout = '8s'; SET LOCAL idle_in_transaction_session_timeout = '10s';
 			SELECT pg_advisory_xact_lock(1296649554, hashtext(current_schema()))`,
+		now: "CAST(extract(epoch FROM clock_timestamp()) * 1000000000 AS BIGINT)",
+		lastNumber: func(table, column string) string {
+			return "SELECT coalesce(pg_sequence_last_value(CAST(pg_get_serial_sequence('" + table + "', '" + column + "') AS regclass)), 0)"
+		},
+		goOnFrom: func(table, column string, last int64) []string {
+			return []string{fmt.Sprintf("SELECT setval(pg_get_serial_sequence('%s', '%s'), %d)", table, column, last)}
+		},
 		fault: postgresFault,
 		check: checkPostgres,
 

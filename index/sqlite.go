@@ -22,6 +22,14 @@ func sqliteDialect() *dialect {
 			"{serial}", "INTEGER PRIMARY KEY AUTOINCREMENT"),
 		bind:  func(statement string) string { return statement },
 		begin: "", // a transaction that writes is alone from its beginning
+		now:   "CAST(unixepoch('subsec') * 1000000000 AS INTEGER)",
+		lastNumber: func(table, _ string) string {
+			return "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = '" + table + "'"
+		},
+		goOnFrom: func(table, _ string, last int64) []string {
+			return []string{"DELETE FROM sqlite_sequence WHERE name = '" + table + "'",
+				fmt.Sprintf("INSERT INTO sqlite_sequence (name, seq) VALUES ('%s', %d)", table, last)}
+		},
 		fault: sqliteFault,
 		check: func(context.Context, session, *slog.Logger) error { return nil },
 
