@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"strings"
 )
 
@@ -74,4 +75,16 @@ func openDatabase(address string, readers int) (*database, error) {
 		return nil, fmt.Errorf("cannot open index: %w", err)
 	}
 	return &database{name: name, dialect: d, pools: p}, nil
+}
+
+// Redacted is the URL of an index without its secrets.
+func Redacted(address string) string {
+	u, err := url.Parse(address)
+	if scheme, _, _ := strings.Cut(address, ":"); scheme == "sqlite" {
+		return address
+	}
+	if err != nil {
+		return "postgres://…"
+	}
+	return redacted(u)
 }

@@ -28,6 +28,7 @@ variable that wins over it: api.listen is MILLRACE_API_LISTEN. "millrace serve -
 		newImport(source),
 		newStatus(source),
 		newDeadLetters(source),
+		newIndex(source),
 		newCheck(source),
 		newBench(source),
 		newVersion(),

@@ -19,7 +19,7 @@ func TestVersion(t *testing.T) {
 	}
 	for _, args := range [][]string{{"help"}, {"--help"}, {}} {
 		out, _, code := command(t, nil, args...)
-		for _, name := range []string{"serve", "import", "bench", "status", "dead-letters", "check", "version", "--config"} {
+		for _, name := range []string{"serve", "import", "bench", "status", "dead-letters", "index", "check", "version", "--config"} {
 			if code != 0 || !strings.Contains(out, name) {
 				t.Errorf("%q: status %d, no word of %s in:\n%s", args, code, name, out)
 			}

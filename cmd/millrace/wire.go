@@ -67,6 +67,12 @@ func build(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (_ *p
 	if err := p.openDriver(ctx, c, log, t); err != nil {
 		return nil, err
 	}
+	if err := p.joinDeployment(ctx, c); err != nil {
+		return nil, err
+	}
+	if err := p.createDefaults(ctx, c, log); err != nil {
+		return nil, err
+	}
 	p.progress = ingest.NewProgress(c.Sacks, p.log)
 	maxFuture := c.Ingest.MaxFuture
 	if maxFuture == 0 {
@@ -110,6 +116,10 @@ func (p *parts) openIndex(ctx context.Context, c *config, log *slog.Logger, t *t
 		return err
 	}
 	p.closers = append(p.closers, p.index)
+	return nil
+}
+
+func (p *parts) createDefaults(ctx context.Context, c *config, log *slog.Logger) error {
 	if !c.Index.CreateDefaults {
 		return nil
 	}

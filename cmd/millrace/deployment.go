@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"millrace/index"
+	"millrace/ingest"
+)
+
+// A deployment has three parts that know each other: the index, the log and the
+// storage. One that was lost, emptied or replaced looks like the part of a new
+// deployment, and to go on with it would lose the others' data. So a start compares
+// them, and refuses what doesn't fit.
+
+// joinDeployment founds the deployment when all its parts are new, and else checks
+// that the index belongs to the log, and to as many sacks.
+func (p *parts) joinDeployment(ctx context.Context, c *config) error {
+	id, log := p.log.Log(), p.log
+	_, err := p.index.Deployment(ctx)
+	if errors.Is(err, index.ErrNoDeployment) {
+		held, err := p.held(ctx, c)
+		if err != nil {
+			return err
+		}
+		if held != "" {
+			return fmt.Errorf("the index %s is new, but %s holds data: the index of this deployment was lost or emptied, or index.url "+
+				"names another; restore it, or give it up with \"millrace index adopt\": all metrics are then unknown", indexName(c), held)
+		}
+	} else if err != nil {
+		return err
+	}
+	if _, err := p.index.FoundDeployment(ctx, c.Sacks); err != nil {
+		return err
+	}
+	if _, err := p.index.CurrentLog(ctx); errors.Is(err, index.ErrNoLog) {
+		// Its first process has stopped before it opened the log: nothing was accepted.
+		if held, err := holds(ctx, log); err != nil || held {
+			return errors.Join(err, fmt.Errorf("the index %s knows no log, but the log %s holds records: "+
+				"they are of different deployments, or one is an old copy; restore the one that is wrong, or have the index "+
+				"take the log with \"millrace index adopt\"", indexName(c), id.ID))
+		}
+	}
+	err = p.index.OpenLog(ctx, id)
+	if e, ok := errors.AsType[*index.LogError](err); ok {
+		return fmt.Errorf("the index %s belongs to the log %s (base %d), and the log here is %s (base %d): the log of this deployment was lost "+
+			"or replaced, or index.url names the index of another; restore the one that is wrong, or have the index take this "+
+			"log with \"millrace index adopt\": what the other log still held is then given up",
+			indexName(c), e.Current.ID, e.Current.Base, e.Given.ID, e.Given.Base)
+	}
+	return err
+}
+
+// held names what of the log and the storage holds anything; "" when both are new.
+func (p *parts) held(ctx context.Context, c *config) (string, error) {
+	held, err := holds(ctx, p.log)
+	if err != nil {
+		return "", err
+	}
+	if held {
+		return "the log", nil
+	}
+	w, ok := p.driver.(ingest.Watermarker)
+	if !ok {
+		return "", nil
+	}
+	sacks, at := make([]ingest.Sack, c.Sacks), make([]ingest.Offset, c.Sacks)
+	for i := range sacks {
+		sacks[i] = ingest.Sack(i)
+	}
+	if err := w.Watermarks(ctx, sacks, at); err != nil {
+		return "", fmt.Errorf("cannot tell whether the storage holds anything: %w", err)
+	}
+	for _, offset := range at {
+		if offset > 0 {
+			return "the storage", nil
+		}
+	}
+	return "", nil
+}
+
+// holds says whether any record was ever written to a log.
+func holds(ctx context.Context, log queueLog) (bool, error) {
+	end, err := log.End(ctx)
+	if err != nil {
+		return false, fmt.Errorf("cannot tell whether the log holds anything: %w", err)
+	}
+	base := log.Log().Base
+	for _, offset := range end {
+		if offset > base {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// indexName is the index's URL, without secrets.
+func indexName(c *config) string { return index.Redacted(c.Index.URL) }

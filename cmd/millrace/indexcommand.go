@@ -1,0 +1,80 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel/metric/noop"
+
+	"millrace/index"
+)
+
+// newIndex is the command for what is done to an index while no server uses it.
+func newIndex(source *configSource) *cobra.Command {
+	cmd := &cobra.Command{Use: "index", Short: "Copy the index, or have it take part in another deployment"}
+	cmd.AddCommand(newIndexCopy(), newIndexAdopt(source))
+	return cmd
+}
+
+func newIndexCopy() *cobra.Command {
+	return &cobra.Command{
+		Use:   "copy FROM TO",
+		Short: "Copy an index from one database to another",
+		Long: `Copy copies an index: archive policies, metrics, resources and their history, dead letters, and what is
+known of the deployment and its logs. FROM and TO are URLs as index.url has them: sqlite:PATH or
+postgres://USER:PASSWORD@HOST/DATABASE. TO must be new. Stop all processes of the deployment first; when all
+is copied, and counted on both sides, set index.url to TO and start them again. After an error TO is as before.`,
+		Example: "  millrace index copy sqlite:/var/lib/millrace/index.db postgres://millrace:secret@db/millrace",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return index.Copy(cmd.Context(), args[0], args[1], func(table string, rows int64) {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: %d rows\n", table, rows)
+			})
+		},
+	}
+}
+
+func newIndexAdopt(source *configSource) *cobra.Command {
+	return &cobra.Command{
+		Use:   "adopt",
+		Short: "Have the index go on with the log that is there",
+		Long: `A start is refused when the index, the log and the storage are not of one deployment. Where the one that is
+missing can't be restored, adopt has the index that index.url names take the log that is there for its own.
+What the index of before knew is then unknown: measures that the log still holds for such metrics become dead letters. What
+a log of before still held is given up. The server must be stopped: adopt takes the data directory into use.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			c, _, err := source.load()
+			if err != nil {
+				return err
+			}
+			p := new(parts)
+			defer func() { err = errors.Join(err, p.close()) }()
+			lock, err := lockDataDir(c.DataDir)
+			if err != nil {
+				return err
+			}
+			p.closers = append(p.closers, lock)
+			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			t := &telemetry{meter: noop.NewMeterProvider().Meter("")}
+			if err := p.openIndex(cmd.Context(), &c, log, t); err != nil {
+				return err
+			}
+			if p.log, err = openQueue(&c, log, t); err != nil {
+				return err
+			}
+			p.closers = append(p.closers, p.log)
+			if _, err := p.index.FoundDeployment(cmd.Context(), c.Sacks); err != nil {
+				return err
+			}
+			id := p.log.Log()
+			if err := p.index.AdoptLog(cmd.Context(), id); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "the index %s goes on with the log %s\n", indexName(&c), id.ID)
+			return err
+		},
+	}
+}
