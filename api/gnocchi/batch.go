@@ -55,14 +55,23 @@ type MeasuresError struct {
 	Metric  ingest.MetricID // zero when Key is not a UUID
 	Entry   int             // index of the metric among the keys of the body, 0 for measures of one metric, -1: the body itself
 	Measure int             // index of the measure in the metric's list, -1: the list itself
-	Field   string          // "timestamp" or "value" when one of them is to blame
+	Field   string          // the key in a measure, or in what stands for a metric, that is to blame
+
+	// Of a NamedBatch, Key is the resource's, and Keyed says that there is one, be it
+	// empty; Name is the metric's where Named says that there is one. Entry is the index
+	// of its entry, or of the one that follows if it has none.
+	Name         string
+	Keyed, Named bool
 }
 
 // Path leads to the bad place inside the body: key, index, field.
 func (e *MeasuresError) Path() []string {
 	path := []string{}
-	if e.Key != "" || e.Reason == ReasonMetric {
+	if e.keyed() {
 		path = append(path, e.Key)
+	}
+	if e.Named {
+		path = append(path, e.Name)
 	}
 	if e.Measure >= 0 {
 		path = append(path, strconv.Itoa(e.Measure))
@@ -73,15 +82,20 @@ func (e *MeasuresError) Path() []string {
 	return path
 }
 
+func (e *MeasuresError) keyed() bool { return e.Keyed || e.Key != "" || e.Reason == ReasonMetric }
+
 // Error is the reason with the path, in the manner of Gnocchi's validation errors:
 // "unexpected measures value @ data['5c…'][3]['value']".
 func (e *MeasuresError) Error() string {
 	var s strings.Builder
 	s.WriteString(e.Reason)
 	sep := " @ data"
-	if e.Key != "" || e.Reason == ReasonMetric {
+	if e.keyed() {
 		s.WriteString(sep + "['" + e.Key + "']")
 		sep = ""
+	}
+	if e.Named {
+		s.WriteString("['" + e.Name + "']")
 	}
 	if e.Measure >= 0 {
 		s.WriteString(sep + "[" + strconv.Itoa(e.Measure) + "]")
