@@ -21,8 +21,9 @@ type scan struct {
 	body    gnocchi.Batch
 	infos   []index.MetricInfo
 	batch   ingest.Batch
-	refused uint64   // measures left out here (handling=lenient)
-	rejects []reject // the first of them
+	refused uint64            // measures left out here (handling=lenient)
+	rejects []reject          // the first of them
+	ended   []ingest.MetricID // metrics whose resource has ended
 }
 
 // Bounds of what is listed and what is kept.
@@ -48,7 +49,7 @@ func (q *request) putScan(s *scan) {
 	clear(s.infos)
 	s.infos = s.infos[:0]
 	s.batch = ingest.Batch{}
-	s.refused, s.rejects = 0, nil
+	s.refused, s.rejects, s.ended = 0, nil, s.ended[:0]
 	q.scans.Put(s)
 }
 
@@ -106,6 +107,9 @@ func (q *request) resolve(s *scan) error {
 			continue
 		}
 		e.Policy = info.Policy
+		if info.Ended {
+			s.ended = append(s.ended, e.Metric)
+		}
 		if kept != i {
 			entries[kept] = *e
 		}
@@ -152,8 +156,35 @@ func (q *request) submit(s *scan, p preferences) error {
 		return q.notAccepted(err)
 	}
 	s.takeRefusals(refusals)
+	q.revive(s)
 	ticket.Refused = s.refused
 	return q.accepted(ticket, s.rejects, len(refusals), p)
+}
+
+// revive takes the end away from resources for whose metrics there are measures that
+// are not older. What was accepted is accepted, whether that can be done or not.
+func (q *request) revive(s *scan) {
+	if len(s.ended) == 0 { // Fast path.
+		return
+	}
+	newest := make(map[ingest.MetricID]int64, len(s.ended))
+	for _, id := range s.ended {
+		newest[id] = ingest.MinTime
+	}
+	for i := range s.batch.Entries {
+		e := &s.batch.Entries[i]
+		t, ended := newest[e.Metric]
+		if !ended {
+			continue
+		}
+		for _, m := range e.Measures {
+			t = max(t, m.Time)
+		}
+		newest[e.Metric] = t
+	}
+	if err := q.index.Revive(q.ctx, newest); err != nil {
+		q.log.Warn("cannot revive resources that have ended", "err", err)
+	}
 }
 
 // accepted answers a request whose measures are in the log: with nothing, unless the

@@ -36,6 +36,9 @@ func (q *request) acceptMeasures() error {
 	for i := range s.body.Entries {
 		s.body.Entries[i].Policy = q.target.policy
 	}
+	if q.target.ended {
+		s.ended = append(s.ended, q.target.id)
+	}
 	return fromTheFuture(q.submit(s, p), false)
 }
 

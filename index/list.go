@@ -14,7 +14,7 @@ import (
 type Filter struct {
 	ID                          *ingest.MetricID
 	Name, Unit, Policy, Creator *string
-	Project                     *string // the creator ends with ":" and this
+	Project                     *string // the creator ends with ":" and this, or it is the resource's project
 }
 
 // A Page is a part of a listing.
@@ -139,7 +139,9 @@ func (f *Filter) condition() condition {
 		c = c.and(where("creator = ?", *f.Creator))
 	}
 	if f.Project != nil {
-		c = c.and(endsWith("creator", ":"+*f.Project))
+		created := endsWith("creator", ":"+*f.Project)
+		c = c.and(condition{"(" + created.text + " OR EXISTS (SELECT 1 FROM resources WHERE resources.id = metrics.resource AND project_id = ?))",
+			append(created.args, *f.Project)})
 	}
 	return c
 }
