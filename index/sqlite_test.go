@@ -116,9 +116,11 @@ func TestSQLitePlans(t *testing.T) {
 	plan(Filter{}, nil, nil, "SCAN "+byID+"; ")
 	plan(Filter{}, nil, &marker, "SEARCH "+byID+" (id>?); ")
 	plan(Filter{}, []string{"id:desc"}, &marker, "SEARCH "+byID+" (id<?); ")
-	for _, f := range []Filter{{Policy: &text}, {Creator: &text}, {Unit: &text}, {Project: &text}} {
+	for _, f := range []Filter{{Policy: &text}, {Creator: &text}, {Unit: &text}} {
 		plan(f, nil, &marker, "SEARCH "+byID+" (id>?); ")
 	}
+	plan(Filter{Project: &text}, nil, &marker, "SEARCH "+byID+" (id>?); CORRELATED SCALAR SUBQUERY 1; "+
+		"SEARCH resources USING INDEX sqlite_autoindex_resources_1 (id=?); ")
 	plan(Filter{Name: &text}, nil, &marker, "SEARCH metrics USING INDEX metrics_by_name (name=? AND id>?); ")
 	const byName, noName = "SEARCH metrics USING INDEX metrics_by_name (name>?); ", "SEARCH metrics USING INDEX metrics_by_name (name=?); "
 	plan(Filter{}, []string{"name"}, nil, byName, noName)
