@@ -39,7 +39,7 @@ var imports = map[string][]string{
 
 	"intake": {"ingest", "index"},
 
-	"api":            {"ingest", "index", "intake", "drivers/aggregate", "api/auth", "api/gnocchi", "api/operations"},
+	"api":            {"ingest", "index", "intake", "drivers/aggregate", "api/auth", "api/gnocchi", "api/operations", "api/influx", "api/prometheus"},
 	"api/auth":       {"ingest"},
 	"api/gnocchi":    {"ingest"},
 	"api/influx":     {"ingest", "index", "intake"},

@@ -158,7 +158,7 @@ func (q *request) submit(s *scan, p preferences) error {
 	s.takeRefusals(refusals)
 	q.revive(s)
 	ticket.Refused = s.refused
-	return q.accepted(ticket, s.rejects, len(refusals), p)
+	return q.accepted(http.StatusAccepted, ticket, s.rejects, len(refusals), p)
 }
 
 // revive takes the end away from resources for whose metrics there are measures that
@@ -188,9 +188,10 @@ func (q *request) revive(s *scan) {
 }
 
 // accepted answers a request whose measures are in the log: with nothing, unless the
-// client has asked for more or parts of it were left out. Of those that were left
-// out, so many were too far ahead of the clock.
-func (q *request) accepted(ticket ingest.Ticket, rejects []reject, future int, p preferences) error {
+// client has asked for more or parts of it were left out. (Whoever expects a 204 may
+// take anything else for a failure, and so gets one: the token tells the rest.) Of
+// those that were left out, so many were too far ahead of the clock.
+func (q *request) accepted(status int, ticket ingest.Ticket, rejects []reject, future int, p preferences) error {
 	q.metrics.accepted(q.ctx, ticket.Accepted, ticket.Refused, future)
 	token := ticket.String()
 	h := q.w.Header()
@@ -210,10 +211,10 @@ func (q *request) accepted(ticket ingest.Ticket, rejects []reject, future int, p
 		}
 		return q.json(http.StatusOK, doc)
 	}
-	if p.lenient || ticket.Refused > 0 {
+	if p.lenient || ticket.Refused > 0 && status == http.StatusAccepted {
 		return q.json(http.StatusAccepted, q.queued(ticket, rejects))
 	}
-	return q.empty(http.StatusAccepted)
+	return q.empty(status)
 }
 
 // notAccepted sorts the errors of Accept: what is not certain is unknown, and

@@ -33,6 +33,7 @@ import (
 	"millrace/api/auth"
 	"millrace/index"
 	"millrace/ingest"
+	"millrace/intake"
 )
 
 // Deps is what an API stands on. All are required but Auth, which is auth.Basic
@@ -50,7 +51,8 @@ type Deps struct {
 
 // An Acceptor takes batches in; see ingest.Acceptor, which is one.
 type Acceptor interface {
-	Accept(ctx context.Context, b *ingest.Batch, lenient bool) (ingest.Ticket, []ingest.Refusal, error)
+	Accept(ctx context.Context, b *ingest.Batch, strict bool) (ingest.Ticket, []ingest.Refusal, error)
+	intake.Acceptor
 	Delete(ctx context.Context, id ingest.MetricID) (ingest.Sack, ingest.Offset, error)
 }
 
@@ -126,6 +128,7 @@ const (
 type API struct {
 	index    *index.Index
 	acceptor Acceptor
+	intake   *intake.Intake
 	ender    Ender
 	progress *ingest.Progress
 	driver   Reader
@@ -146,6 +149,9 @@ type API struct {
 	reading *reading
 	buffers sync.Pool // of *[]byte
 	scans   sync.Pool // of *scan
+
+	linesParsers  sync.Pool // of *influx.Parser
+	remoteParsers sync.Pool // of *prometheus.Parser
 }
 
 // New returns an API.
@@ -156,6 +162,7 @@ func New(deps Deps, config Config, log *slog.Logger, meter metric.Meter, tracer 
 		config: config.withDefaults(), sacks: len(deps.Progress.Watermarks()),
 		log: log, tracer: tracer, now: time.Now,
 	}
+	a.intake = intake.New(deps.Index, deps.Acceptor, log)
 	if a.auth == nil {
 		a.auth = auth.Basic{}
 	}

@@ -54,15 +54,27 @@ func (b *body) release() {
 // readBody reads the request's body, decompressed, of at most limit bytes. The
 // caller releases it. The request's time to an answer starts anew.
 func (q *request) readBody(limit int64) (body, error) {
-	if q.r.ContentLength > limit {
-		return body{}, tooLarge(limit)
-	}
+	return q.readEncoded(limit, q.r.Header.Get("Content-Encoding"))
+}
+
+// readRaw reads the body as it is, whatever its header says of it.
+func (q *request) readRaw(limit int64) (body, error) { return q.readEncoded(limit, "") }
+
+// newBody returns an empty body.
+func (q *request) newBody() body {
 	slot, _ := q.buffers.Get().(*[]byte)
 	if slot == nil {
 		slot = new([]byte)
 	}
-	b := body{api: q.API, slot: slot, data: (*slot)[:0]}
-	err := b.read(q, limit)
+	return body{api: q.API, slot: slot, data: (*slot)[:0]}
+}
+
+func (q *request) readEncoded(limit int64, encoding string) (body, error) {
+	if q.r.ContentLength > limit {
+		return body{}, tooLarge(limit)
+	}
+	b := q.newBody()
+	err := b.read(q, limit, encoding)
 	if err != nil {
 		b.release()
 		return body{}, err
@@ -71,9 +83,9 @@ func (q *request) readBody(limit int64) (body, error) {
 	return b, nil
 }
 
-func (b *body) read(q *request, limit int64) error {
+func (b *body) read(q *request, limit int64, encoding string) error {
 	var from io.Reader = http.MaxBytesReader(q.w, q.r.Body, limit)
-	switch encoding := q.r.Header.Get("Content-Encoding"); {
+	switch {
 	case encoding == "" || strings.EqualFold(encoding, "identity"):
 	case strings.EqualFold(encoding, "gzip"):
 		z, err := gzip.NewReader(from)

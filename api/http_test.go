@@ -75,8 +75,8 @@ func TestRouting(t *testing.T) {
 		{"so is a dot", "GET", "/v1/archive_policy/./", call{}, 404, []string{"Archive policy . does not exist"}, "", nil},
 		{"and an extension", "GET", "/v1/archive_policy/c.json", call{}, 404, []string{"Archive policy c.json does not exist"}, "", nil},
 		{"below /healthcheck", "GET", "/healthcheck/a/b", call{as: "-"}, 200, nil, "", nil},
-		{"later", "GET", "/v1/influxdb/ping", call{header: []string{acceptJSON}}, 501, nil,
-			`{"code": 501, "title": "Not Implemented", "description": "This release of Millrace does not serve /v1/influxdb/ping"}`, nil},
+		{"ping", "GET", "/v1/influxdb/ping", call{as: "-", header: []string{acceptJSON}}, 204, nil, "", []string{"X-Influxdb-Version: Gnocchi 4.7.0"}},
+		status("HEAD", "/v1/influxdb/ping", 405),
 		status("PUT", "/v1/aggregates", 405), status("GET", "/v1/resource/nope/x/metric/y/measures", 404),
 	})
 }

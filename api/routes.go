@@ -77,7 +77,11 @@ func (a *API) routes() []route {
 		{method: "GET", path: "/v1/search/resource/{type}", find: (*request).findType, handle: onlyPOST},
 
 		later("POST", "/v1/batch/resources/metrics/measures"),
-		later("GET", "/v1/influxdb/ping"), later("POST", "/v1/influxdb/query"), later("POST", "/v1/influxdb/write"), later("POST", "/v1/prometheus/write"),
+
+		{method: "GET", path: "/v1/influxdb/ping", handle: (*request).getInfluxPing, open: true, any: true},
+		{method: "POST", path: "/v1/influxdb/query", handle: (*request).postInfluxQuery, any: true},
+		{method: "POST", path: "/v1/influxdb/write", handle: (*request).postInfluxWrite, any: true},
+		{method: "POST", path: "/v1/prometheus/write", handle: (*request).postPrometheusWrite, any: true},
 	}
 }
 

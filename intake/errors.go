@@ -52,14 +52,16 @@ func (e *ConflictError) Error() string {
 	return "Resource " + e.Resource.Original + " is of another type"
 }
 
-// A CreatedError says that resources and metrics were created for a batch whose
-// measures are not known to be in the log.
-type CreatedError struct {
+// An UnfinishedError says that a batch was let in, and then something went wrong:
+// Created has been created, and Err says what became of the measures. Unless it is
+// ErrForbidden, of a metric that somebody else was faster to create, they may be in
+// the log or not.
+type UnfinishedError struct {
 	Created Created
 	Err     error
 }
 
-func (e *CreatedError) Error() string { return e.Err.Error() }
+func (e *UnfinishedError) Error() string { return e.Err.Error() }
 
-// Unwrap returns what became of the measures.
-func (e *CreatedError) Unwrap() error { return e.Err }
+// Unwrap returns Err.
+func (e *UnfinishedError) Unwrap() error { return e.Err }

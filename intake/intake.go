@@ -118,9 +118,8 @@ func New(x *index.Index, acceptor Acceptor, log *slog.Logger) *Intake {
 // UnknownMetricsError, UnknownResourcesError, NameError, NoRuleError, ConflictError
 // and ErrForbidden blame the batch; so do ingest.BadMeasureError, which counts in
 // b.Series, and ingest.ErrNoPolicy. With them, and with ingest.RefusedError, nothing
-// has been created or written. CreatedError says that resources and metrics have been
-// created, but not what became of the measures; its cause, or an error alone, is as
-// ingest.Acceptor and the index have it.
+// has been created or written; nor with errors of the index, which blame nobody. An
+// UnfinishedError comes from the log.
 func (t *Intake) Accept(ctx context.Context, who *Caller, b *Batch, handling Handling) (*Result, error) {
 	w := t.works.Get().(*work)
 	defer func() {
@@ -155,7 +154,7 @@ func (t *Intake) Accept(ctx context.Context, who *Caller, b *Batch, handling Han
 	w.result.Ticket, err = admission.Append(ctx)
 	w.result.Ticket.Refused = refused
 	if err != nil {
-		return nil, w.created(err)
+		return nil, &UnfinishedError{w.result.Created, err}
 	}
 	if len(newest) > 0 {
 		if err := t.index.Revive(ctx, newest); err != nil { // what is accepted is accepted

@@ -317,7 +317,7 @@ func TestCreatedAndFailed(t *testing.T) {
 	d.log.fail = ingest.ErrUnavailable
 	b := &Batch{CreateResources: true, Resources: []Resource{home(1, "host")}, Series: []Series{series(0, "cpu", 1)}}
 	_, err := d.Accept(t.Context(), caller("a"), b, Default)
-	e, ok := errors.AsType[*CreatedError](err)
+	e, ok := errors.AsType[*UnfinishedError](err)
 	if !ok || e.Created != (Created{1, 1}) || !errors.Is(err, ingest.ErrUnavailable) {
 		t.Errorf("got %v", err)
 	}

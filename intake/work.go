@@ -303,7 +303,7 @@ func (w *work) create(ctx context.Context) (err error) {
 		}
 		m := &w.new[w.newAt[i]]
 		if !w.who.PostMeasures(m.Creator, w.project(w.batch.Series[i].Resource)) {
-			return w.created(ErrForbidden)
+			return &UnfinishedError{w.result.Created, ErrForbidden}
 		}
 		e := &w.entries.Entries[at]
 		e.Metric, e.Policy = m.ID, m.Policy
@@ -330,14 +330,6 @@ func (w *work) vanished(e *index.UnknownResourcesError) error {
 		}
 	}
 	return &UnknownResourcesError{unknown}
-}
-
-// created adds to an error what was created before it.
-func (w *work) created(err error) error {
-	if w.result.Created == (Created{}) {
-		return err
-	}
-	return &CreatedError{w.result.Created, err}
 }
 
 // newest returns the newest measures of metrics whose resource has ended; nil when

@@ -34,8 +34,13 @@ func numbered(err error, body []byte, n int) error {
 	if !ok { // the decoder's, of a timestamp
 		e = &Error{Reason: err.Error()}
 	}
-	e.Line = 1 + sort.Search(bytes.Count(body, []byte{'\n'}), func(lines int) bool { return entries(body, lines+1) > n })
+	e.Line = lineOf(body, n)
 	return e
+}
+
+// lineOf is the line on which the n-th entry of a body begins.
+func lineOf(body []byte, n int) int {
+	return 1 + sort.Search(bytes.Count(body, []byte{'\n'}), func(lines int) bool { return entries(body, lines+1) > n })
 }
 
 // entries counts the entries in so many lines of a body.

@@ -42,6 +42,8 @@ type Parser struct {
 	measures []ingest.Measure // one per series
 	names    []byte           // of the series, one after the other
 	ends     []int            // where each of them ends
+	entries  []int            // per series: which entry of the body it is of
+	at       int              // the entry at hand
 	line     entry
 }
 
@@ -64,14 +66,18 @@ type tag struct{ key, value span }
 func (p *Parser) Parse(body []byte, options Options, into *intake.Batch) error {
 	p.reset(options, into)
 	d := lineprotocol.NewDecoderWithBytes(body)
-	for n := 0; d.Next(); n++ {
+	for p.at = 0; d.Next(); p.at++ {
 		if err := p.entry(d); err != nil {
-			return numbered(err, body, n)
+			return numbered(err, body, p.at)
 		}
 	}
 	p.finish()
 	return nil
 }
+
+// Line returns the number of the line that a series of the last Parse, of this body,
+// comes from; 1 is the first.
+func (p *Parser) Line(body []byte, series int) int { return lineOf(body, p.entries[series]) }
 
 func (p *Parser) reset(options Options, into *intake.Batch) {
 	if options.Unit == 0 {
@@ -84,7 +90,7 @@ func (p *Parser) reset(options Options, into *intake.Batch) {
 	clear(p.places)
 	clear(p.byID)
 	p.last, p.lastAt = "", -1
-	p.measures, p.names, p.ends = p.measures[:0], p.names[:0], p.ends[:0]
+	p.measures, p.names, p.ends, p.entries = p.measures[:0], p.names[:0], p.ends[:0], p.entries[:0]
 }
 
 // finish gives the series their names and measures, which lie in one piece each.
@@ -170,6 +176,7 @@ func (p *Parser) fields(d *lineprotocol.Decoder) error {
 		p.names = append(p.names, e.suffix...)
 		underscore(p.names[from:])
 		p.ends = append(p.ends, len(p.names))
+		p.entries = append(p.entries, p.at)
 		p.measures = append(p.measures, ingest.Measure{Value: value})
 		p.into.Series = append(p.into.Series, intake.Series{Resource: e.resource})
 	}

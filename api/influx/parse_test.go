@@ -58,6 +58,20 @@ func TestParse(t *testing.T) {
 	f("m,host=h v=1 9223372036854775807", "h m.v 9223372036854775807 1")
 }
 
+func TestLine(t *testing.T) {
+	var p Parser
+	var b intake.Batch
+	body := []byte("# x\nm,host=h v=1,w=2\n\nm,host=h s=\"a\nb\",v=3\nm,host=h v=4")
+	if err := p.Parse(body, options, &b); err != nil {
+		t.Fatal(err)
+	}
+	for series, want := range []int{2, 2, 4, 6} {
+		if got := p.Line(body, series); got != want {
+			t.Errorf("series %d is of line %d, want %d", series, got, want)
+		}
+	}
+}
+
 func TestParseUnits(t *testing.T) {
 	var p Parser
 	var b intake.Batch

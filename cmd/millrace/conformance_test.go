@@ -11,7 +11,7 @@ import (
 
 // conformanceFiles are those of Gnocchi's functional tests that this release is
 // held to.
-const conformanceFiles = "aggregates-with-metric-ids,aggregation,archive,archive-rule,async,base,batch-measures,create-metric-with-resource-id,cors,healthcheck,http-proxy-to-wsgi,metric,metric-derived,metric-granularity,metric-timestamp-format,pagination,resource,resource-type,search"
+const conformanceFiles = "aggregates-with-metric-ids,aggregation,archive,archive-rule,async,base,batch-measures,create-metric-with-resource-id,cors,healthcheck,http-proxy-to-wsgi,influxdb,metric,metric-derived,metric-granularity,metric-timestamp-format,pagination,prometheus,resource,resource-type,search"
 
 // notServed are the tests among them of what this release doesn't serve: batches
 // by resource, and aggregation across metrics. They get 501.
