@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -153,4 +154,36 @@ func BenchmarkGetMeasures(b *testing.B) {
 			b.ReportMetric(float64(b.N)*n/b.Elapsed().Seconds(), "rows/s")
 		})
 	}
+}
+
+// A day of minutes of a hundred metrics made one series, without the connection
+// and the driver.
+func BenchmarkAggregates(b *testing.B) {
+	const metrics, n = 100, 1440
+	rows := make(fixedRows, n)
+	for i := range rows {
+		rows[i] = ingest.Measure{Time: int64(i) * int64(time.Minute), Value: float64(i) + .25}
+	}
+	h := newHouse(b, build{})
+	h.API.driver = rows
+	h.policy(b, "p", `{"granularity": 60, "points": 1440}`)
+	var refs strings.Builder
+	for range metrics {
+		fmt.Fprintf(&refs, " (%s mean)", h.metric(b, "p"))
+	}
+	body := `{"operations": "(aggregate mean (metric` + refs.String() + `))"}`
+	r := httptest.NewRequest("POST", "/v1/aggregates", nil)
+	r.SetBasicAuth("foobar", "")
+	r.Header.Set("Content-Type", "application/json")
+	w := &blank{header: http.Header{}}
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Body = io.NopCloser(strings.NewReader(body))
+		w.reset()
+		h.ServeHTTP(w, r)
+		if w.status != 200 {
+			b.Fatal(w.status)
+		}
+	}
+	b.ReportMetric(float64(b.N)*metrics*n/b.Elapsed().Seconds(), "points/s")
 }

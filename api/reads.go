@@ -96,9 +96,9 @@ func (s *share) hold(rows int) error {
 
 // end gives back all that is held.
 func (s *share) end() {
-	s.leave()
 	s.q.reading.bytes.Add(-s.bytes)
 	s.bytes = 0
+	s.leave()
 }
 
 // fetch asks the driver. It takes a slot.

@@ -1,6 +1,7 @@
 package benchmarks
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -20,7 +21,8 @@ import (
 	"millrace/ingest"
 )
 
-// Reads says what to ask a server for: series of metrics chosen at random.
+// Reads says what to ask a server for: series of metrics chosen at random, one at a
+// time or several made one.
 type Reads struct {
 	URL         string
 	User        string
@@ -30,6 +32,31 @@ type Reads struct {
 	Start, Stop time.Time // the range that each request asks for
 	Clients     int
 	Requests    int64
+	Across      int    // how many metrics each request aggregates by /v1/aggregates; 0: one is read as it is
+	Function    string // by which they are made one: mean, sum …
+}
+
+// request makes a request for metrics chosen at random.
+func (r *Reads) request(ctx context.Context) (*http.Request, error) {
+	query := url.Values{
+		"granularity": {strconv.FormatFloat(r.Granularity.Seconds(), 'g', -1, 64)},
+		"start":       {r.Start.UTC().Format(time.RFC3339)}, "stop": {r.Stop.UTC().Format(time.RFC3339)},
+	}
+	if r.Across == 0 {
+		query.Set("aggregation", r.Aggregation)
+		id := r.Metrics[rand.IntN(len(r.Metrics))]
+		return http.NewRequestWithContext(ctx, http.MethodGet, r.URL+"/v1/metric/"+id.String()+"/measures?"+query.Encode(), nil)
+	}
+	body := []byte(`{"operations": "(aggregate ` + r.Function + ` (metric`)
+	for _, i := range rand.Perm(len(r.Metrics))[:r.Across] {
+		body = fmt.Appendf(body, " (%s %s)", r.Metrics[i], r.Aggregation)
+	}
+	body = append(body, `))"}`...)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL+"/v1/aggregates?"+query.Encode(), bytes.NewReader(body))
+	if err == nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	return req, err
 }
 
 // A ReadResult is what reads took.
@@ -50,10 +77,9 @@ func Read(ctx context.Context, r Reads) (ReadResult, error) {
 	if len(r.Metrics) == 0 || r.Clients < 1 || r.Requests < 1 {
 		return ReadResult{}, errors.New("metrics, clients and requests must be at least 1")
 	}
-	query := url.Values{
-		"aggregation": {r.Aggregation}, "granularity": {strconv.FormatFloat(r.Granularity.Seconds(), 'g', -1, 64)},
-		"start": {r.Start.UTC().Format(time.RFC3339)}, "stop": {r.Stop.UTC().Format(time.RFC3339)},
-	}.Encode()
+	if r.Across < 0 || r.Across > len(r.Metrics) {
+		return ReadResult{}, fmt.Errorf("there are %d metrics, not %d", len(r.Metrics), r.Across)
+	}
 	auth := "Basic " + base64.StdEncoding.EncodeToString([]byte(r.User+":"))
 	client := newHTTPClient(r.Clients)
 	defer client.CloseIdleConnections()
@@ -64,9 +90,12 @@ func Read(ctx context.Context, r Reads) (ReadResult, error) {
 	for range r.Clients {
 		group.Go(func() error {
 			for next.Add(1) <= r.Requests {
-				id := r.Metrics[rand.IntN(len(r.Metrics))]
+				req, err := r.request(ctx)
+				if err != nil {
+					return err
+				}
 				started := time.Now()
-				n, err := readSeries(ctx, client, r.URL+"/v1/metric/"+id.String()+"/measures?"+query, auth)
+				n, err := readSeries(client, req, auth)
 				if err != nil {
 					return err
 				}
@@ -87,11 +116,7 @@ func Read(ctx context.Context, r Reads) (ReadResult, error) {
 
 // readSeries returns how many rows a series has. It counts brackets, so that the
 // client's decoding is no part of what is measured.
-func readSeries(ctx context.Context, client *http.Client, address, auth string) (int, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return 0, err
-	}
+func readSeries(client *http.Client, req *http.Request, auth string) (int, error) {
 	req.Header.Set("Authorization", auth)
 	req.Header.Set("Accept", "application/json")
 	resp, err := client.Do(req)

@@ -42,6 +42,29 @@ func TestRead(t *testing.T) {
 	}
 }
 
+func TestReadAcross(t *testing.T) {
+	ids := []ingest.MetricID{ingest.NewMetricID(), ingest.NewMetricID(), ingest.NewMetricID()}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if r.URL.Path != "/v1/aggregates" || r.Method != http.MethodPost || !strings.HasPrefix(string(body), `{"operations": "(aggregate sum (metric (`) ||
+			strings.Count(string(body), " max)") != 2 {
+			http.Error(w, string(body), http.StatusBadRequest)
+			return
+		}
+		io.WriteString(w, `{"measures": {"aggregated": [["2024-05-05T05:00:00+00:00", 60.0, 1.0], ["2024-05-05T05:01:00+00:00", 60.0, 2.0]]}}`)
+	}))
+	defer s.Close()
+	reads := Reads{URL: s.URL, User: "reader", Metrics: ids, Aggregation: "max", Granularity: time.Minute, Clients: 1, Requests: 3, Across: 2, Function: "sum"}
+	result, err := Read(t.Context(), reads)
+	if err != nil || result.Rows != 2 {
+		t.Errorf("%+v, %v", result, err)
+	}
+	reads.Across = 4
+	if _, err := Read(t.Context(), reads); err == nil {
+		t.Error("more metrics than there are is no error")
+	}
+}
+
 func TestMeasureFreshness(t *testing.T) {
 	var posts, asked, nudged atomic.Int64
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
