@@ -209,16 +209,16 @@ func (s *faultySuite) outage(t *testing.T) {
 // to blame but what is beneath.
 func (h *history) patiently(what string, do func() error) {
 	h.t.Helper()
+	var err error
 	for range h.patience + 1 {
-		err := do()
-		if err == nil {
+		if err = do(); err == nil {
 			return
 		}
 		if errors.Is(err, ingest.ErrFenced) || ingest.IsPermanent(err) || h.patience == 0 {
 			h.fatalf("cannot %s: %v", what, err)
 		}
 	}
-	h.fatalf("cannot %s, however often it is tried", what)
+	h.fatalf("cannot %s, however often it is tried: %v", what, err)
 }
 
 func (h *history) openPatiently() {

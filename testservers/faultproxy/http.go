@@ -24,9 +24,9 @@ const (
 	Lose                    // done, and the connection is reset instead of an answer
 	Reset                   // not passed on, and the connection is reset
 	Slow                    // done; the answer comes after Delay, its body in small pieces
-	Truncate                // done; the answer ends in the middle of its body
-	Flip                    // done; a bit in the middle of the answer's body is another
-	FlipRequest             // a bit in the middle of the request's body is another; passed on
+	Truncate                // done; the answer ends in the middle of its body; as Lose if it has none
+	Flip                    // done; a bit in the middle of the answer's body is another; as Lose if it has none
+	FlipRequest             // a bit in the middle of the request's body is another; as Reset if it has none
 	Repeat                  // done twice, as proxies do that try again; answered with the second answer
 	Hang                    // not passed on, never answered: until the client gives up
 )
@@ -217,9 +217,11 @@ func (p *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case Refuse:
 		refuse(w, f)
 	case FlipRequest:
-		if len(body) > 0 {
-			body[len(body)/2] ^= 0x10
+		if len(body) == 0 {
+			reset(w)
+			return
 		}
+		body[len(body)/2] ^= 0x10
 		p.pass(w, r, kind, body, nil)
 	default:
 		p.pass(w, r, kind, body, f)
@@ -249,8 +251,12 @@ func (p *HTTP) pass(w http.ResponseWriter, r *http.Request, kind string, body []
 			if !pause(r.Context(), f.Delay) {
 				return
 			}
-		case Flip:
-			if len(content) > 0 {
+		case Flip, Truncate:
+			if len(content) == 0 {
+				reset(w)
+				return
+			}
+			if f.Kind == Flip {
 				content[len(content)/2] ^= 0x10
 			}
 		}
