@@ -150,7 +150,7 @@ func (t *tenure) take(ctx context.Context, records *Deliveries) error {
 	for i := range list {
 		letters = append(letters, t.look(&list[i])...)
 	}
-	rejects, err := t.applyPatiently(ctx, list)
+	rejects, err := t.applyPatiently(ctx, t.reaching(list, next.Offset))
 	if err != nil {
 		return err
 	}
@@ -166,6 +166,16 @@ func (t *tenure) take(ctx context.Context, records *Deliveries) error {
 		t.progress.applied(t.sack, t.at.Offset)
 	}
 	return nil
+}
+
+// reaching adds a record that changes nothing to a list that doesn't go as far as it
+// was taken from the log, because the last of it counts for nothing: what a driver shows
+// live is at the position that it has been given.
+func (t *tenure) reaching(list []Delivery, to Offset) []Delivery {
+	if !t.live || to <= t.at.Offset || len(list) > 0 && list[len(list)-1].Offset+1 >= to {
+		return list
+	}
+	return append(list[:len(list):len(list)], Delivery{Offset: to - 1, Record: Record{Kind: RecordNudge}})
 }
 
 // fresh moves at behind the deliveries and leaves out those that the log has twice.

@@ -14,7 +14,7 @@ import (
 // A Report is what Check found out about one sack.
 type Report struct {
 	Sack     ingest.Sack
-	Applied  ingest.Offset
+	Applied  ingest.Watermark
 	Segments int
 	Rows     int64
 	Bytes    int64
@@ -31,7 +31,7 @@ func Check(ctx context.Context, store Store, report func(Report)) error {
 		return err
 	}
 	for sack := range ingest.Sack(l.Sacks) {
-		r, err := checkSack(ctx, store, sack)
+		r, err := checkSack(ctx, store, sack, l.Deployment)
 		if err != nil {
 			return err
 		}
@@ -41,15 +41,21 @@ func Check(ctx context.Context, store Store, report func(Report)) error {
 }
 
 // checkSack returns an error only when ctx ends; everything else is a problem.
-func checkSack(ctx context.Context, store Store, sack ingest.Sack) (Report, error) {
+func checkSack(ctx context.Context, store Store, sack ingest.Sack, deployment string) (Report, error) {
 	r := Report{Sack: sack}
 	m, _, err := readManifest(ctx, store, sack, "")
 	if err != nil {
 		r.Problems = append(r.Problems, err)
 		return r, ctx.Err()
 	}
-	r.Applied = m.Applied.Offset
+	r.Applied = m.Applied
 	r.Problems = m.problems(sack)
+	if m.Deployment != deployment {
+		r.Problems = append(r.Problems, fmt.Errorf("%s is of deployment %s, and %s says %s", manifestName(sack), m.Deployment, layoutName, deployment))
+	}
+	if m.unknown != nil {
+		r.Problems = append(r.Problems, fmt.Errorf("%s: %w", manifestName(sack), m.unknown))
+	}
 	for _, s := range m.Segments {
 		r.Segments++
 		r.Rows += s.Rows

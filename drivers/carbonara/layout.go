@@ -25,7 +25,7 @@ type Layout struct {
 func ReadLayout(ctx context.Context, store Store) (Layout, error) {
 	got, err := store.Read(ctx, layoutName, "", nil)
 	if err != nil {
-		return Layout{}, fmt.Errorf("cannot read %s: %w", layoutName, err)
+		return Layout{}, fmt.Errorf("cannot read %s: %w", layoutName, &storeError{err})
 	}
 	var l Layout
 	if err := json.Unmarshal(got.Data[0], &l); err != nil {

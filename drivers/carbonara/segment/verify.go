@@ -126,3 +126,16 @@ func sameMicrosecond(a, b int64) bool {
 	b, _ = splitTime(b)
 	return a == b
 }
+
+// Describe reads all of the segment, as Verify does, and returns what describes it.
+func (f *Reader) Describe(ctx context.Context) (Info, error) {
+	info, err := f.checkRows(ctx)
+	if err != nil {
+		return Info{}, fmt.Errorf("cannot describe segment %s: %w", f.name, err)
+	}
+	info.Bytes = f.size
+	return info, f.Verify(ctx, info)
+}
+
+// Kind is what the segment's rows are.
+func (f *Reader) Kind() Kind { return f.kind }
