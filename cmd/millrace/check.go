@@ -16,11 +16,16 @@ import (
 
 // newCheck is the command that reads everything and says whether it is sound.
 func newCheck(source *configSource) *cobra.Command {
-	return &cobra.Command{
+	var repair bool
+	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Read and verify every segment and the log",
 		Long: `Check reads every segment of the storage and all of the log, and verifies checksums, order, counts and what
-the manifests say of them. It changes nothing. The server must be stopped: check takes the data directory into use.`,
+the manifests say of them. It changes nothing. The server must be stopped: check takes the data directory into use.
+
+With --repair it first makes the storage sound again, as far as what is there allows: a segment that can't be read is
+copied to quarantine/ and left out, a state segment is made again of what the others hold, a manifest or the layout that
+is missing or damaged is made again of what the folder holds. It says what it has done, and exactly what is lost.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, _, err := source.load()
@@ -32,6 +37,11 @@ the manifests say of them. It changes nothing. The server must be stopped: check
 				return err
 			}
 			defer lock.Close()
+			if repair {
+				if err := repairStorage(cmd, &c); err != nil {
+					return err
+				}
+			}
 			err = errors.Join(checkLog(cmd, &c), checkStorage(cmd, &c))
 			if err == nil {
 				fmt.Fprintln(cmd.OutOrStdout(), "all is sound")
@@ -39,6 +49,29 @@ the manifests say of them. It changes nothing. The server must be stopped: check
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&repair, "repair", false, "first repair what is damaged in the storage")
+	return cmd
+}
+
+// repairStorage mends the storage and says what it has done, and what is lost.
+func repairStorage(cmd *cobra.Command, c *config) error {
+	store, err := openStore(cmd.Context(), c, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)), noop.NewMeterProvider().Meter(""))
+	if err != nil {
+		return fmt.Errorf("the storage: %w", err)
+	}
+	defer store.Close()
+	return carbonara.Repair(cmd.Context(), store, c.Sacks, func(r carbonara.Repaired) {
+		where := fmt.Sprintf("sack %d", r.Sack)
+		if r.Sack < 0 {
+			where = "layout"
+		}
+		for _, text := range r.Did {
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", where, text)
+		}
+		for _, text := range r.Lost {
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: LOST %s\n", where, text)
+		}
+	})
 }
 
 func checkLog(cmd *cobra.Command, c *config) error {

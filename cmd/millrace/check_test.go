@@ -124,3 +124,30 @@ func flip(t *testing.T, path string) (restore func()) {
 	write(damaged)
 	return func() { write(sound) }
 }
+
+// What check --repair has mended is sound, and the server starts on it and has everything.
+func TestCheckRepair(t *testing.T) {
+	dir := t.TempDir()
+	p := startHere(t, dir, "", "MILLRACE_SACKS=2")
+	id := p.newMetric(t, "m", "high")
+	p.post(t, id, `[{"timestamp": "2024-05-05T05:05:05", "value": 1}, {"timestamp": "2024-05-05T05:05:06", "value": 2}]`)
+	before := p.series(t, id, "granularity=1")
+	p.terminate()
+	for _, name := range []string{"layout.json", "sack/0/manifest.json", "sack/1/manifest.json"} {
+		path := filepath.Join(dir, "storage", name)
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if _, errOut, code := command(t, []string{"MILLRACE_DATA_DIR=" + dir, "MILLRACE_SACKS=2"}, "check"); code != 1 || !strings.Contains(errOut, name) {
+			t.Errorf("%s is gone: status %d, %s", name, code, errOut)
+		}
+		out, errOut, code := command(t, []string{"MILLRACE_DATA_DIR=" + dir, "MILLRACE_SACKS=2"}, "check", "--repair")
+		if code != 0 || !strings.Contains(out, name) || !strings.Contains(out, "all is sound") {
+			t.Errorf("%s is gone: status %d, %s%s", name, code, out, errOut)
+		}
+	}
+	p = startHere(t, dir, "", "MILLRACE_SACKS=2")
+	if after := p.series(t, id, "granularity=1"); !slices.Equal(before, after) {
+		t.Errorf("%v before, %v after the repair", before, after)
+	}
+}
