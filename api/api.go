@@ -152,6 +152,7 @@ type API struct {
 
 	linesParsers  sync.Pool // of *influx.Parser
 	remoteParsers sync.Pool // of *prometheus.Parser
+	namedScans    sync.Pool // of *namedScan
 }
 
 // New returns an API.

@@ -53,7 +53,6 @@ func TestPostBatch(t *testing.T) {
 		{"two", "POST", batchPath, post(`{"` + a + `": ` + one + `, "` + strings.ToUpper(b) + `": ` + one + `}`), 202, nil, "", []string{"Content-Length: 0"}},
 		{"one without measures", "POST", batchPath, post(`{"` + a + `": [], "` + b + `": ` + one + `}`), 202, nil, "", nil},
 		{"admin", "POST", batchPath, call{as: "admin", body: `{"` + theirs + `": ` + one + `}`}, 202, nil, "", nil},
-		{"resources are for later", "POST", "/v1/batch/resources/metrics/measures", post("{}", acceptJSON), 501, []string{`"title": "Not Implemented"`}, "", nil},
 	})
 	count := map[string]int{}
 	for _, r := range h.log.records() {

@@ -78,10 +78,6 @@ func internalError() *failure {
 	return &failure{status: http.StatusInternalServerError, description: "Internal error"}
 }
 
-func notImplemented(path string) *failure {
-	return &failure{status: http.StatusNotImplemented, description: "This release of Millrace does not serve " + path}
-}
-
 // unavailable is a 503. When to come back is spread over 1 to 5 s, so that the
 // refused don't come back all at once.
 func unavailable(description string) *failure {

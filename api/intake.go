@@ -110,9 +110,9 @@ func unknownResources(e *intake.UnknownResourcesError) error {
 	}
 	list := make([]unknown, len(e.Resources))
 	for i, r := range e.Resources {
-		list[i] = unknown{r.ID, r.Original}
+		list[i] = unknown{r.ID, strings.Clone(r.Original)} // it may be a view of the body
 	}
-	return badRequest(cause{cause: "Unknown resources", detail: list})
+	return &unknownError{badRequest(cause{cause: "Unknown resources", detail: list})}
 }
 
 // rejectsOf lists what was left out. A measure stands where its series says.

@@ -76,7 +76,7 @@ func (a *API) routes() []route {
 		{method: "POST", path: "/v1/search/resource/{type}", find: (*request).findType, handle: (*request).searchResources},
 		{method: "GET", path: "/v1/search/resource/{type}", find: (*request).findType, handle: onlyPOST},
 
-		later("POST", "/v1/batch/resources/metrics/measures"),
+		{method: "POST", path: "/v1/batch/resources/metrics/measures", handle: (*request).postNamedBatch},
 
 		{method: "GET", path: "/v1/influxdb/ping", handle: (*request).getInfluxPing, open: true, any: true},
 		{method: "POST", path: "/v1/influxdb/query", handle: (*request).postInfluxQuery, any: true},
@@ -94,9 +94,4 @@ func onlyPOST(*request) error {
 // noMethod is the answer on a path that is only the beginning of others.
 func noMethod(*request) error {
 	return &failure{status: http.StatusMethodNotAllowed, description: ""}
-}
-
-// later is a route of the v1 API that this release does not serve.
-func later(method, path string) route {
-	return route{method: method, path: path, any: true, handle: func(*request) error { return notImplemented(path) }}
 }

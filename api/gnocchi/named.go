@@ -2,26 +2,27 @@ package gnocchi
 
 import (
 	"time"
+	"unsafe"
 
 	"millrace/ingest"
 )
 
 // A NamedBatch holds the measures of a body that names metrics by resource and name.
-// What it has of the body's texts points into the body.
+// What it has of the body's texts are views of the body: who keeps one clones it.
 type NamedBatch struct {
 	// Batch has an entry per metric, whose Metric is zero.
 	Batch
 	// Resources are the keys of the body, in its order; one may be there twice.
-	Resources [][]byte
+	Resources []string
 	// Metrics says what the entries are the measures of.
 	Metrics []NamedMetric
 }
 
-// A NamedMetric is what a body says about a metric. A text that isn't there is nil.
+// A NamedMetric is what a body says about a metric.
 type NamedMetric struct {
 	Resource     int // index in NamedBatch.Resources
 	Name         []byte
-	Policy, Unit []byte // for a metric that has yet to be created
+	Policy, Unit string // for a metric that has yet to be created; "": not said
 }
 
 // Reset empties the batch and keeps its memory.
@@ -66,7 +67,7 @@ func ScanNamed(data []byte, now time.Time, b *NamedBatch) error {
 // resources reads the object that opens at i.
 func (s *scanner) resources(i int, b *NamedBatch) int {
 	return s.members(i, func(key []byte, i int) int {
-		b.Resources = append(b.Resources, key)
+		b.Resources = append(b.Resources, view(key))
 		if i >= len(s.data) || s.data[i] != '{' {
 			return -1
 		}
@@ -145,13 +146,16 @@ func (s *scanner) named(name []byte, i int, b *NamedBatch) int {
 }
 
 // text reads the string at i.
-func (s *scanner) text(i int, into *[]byte) int {
+func (s *scanner) text(i int, into *string) int {
 	end := s.str(i)
 	if end > 0 {
-		*into = s.data[i+1 : end-1]
+		*into = view(s.data[i+1 : end-1])
 	}
 	return end
 }
+
+// view is a text without a copy of it.
+func view(text []byte) string { return unsafe.String(unsafe.SliceData(text), len(text)) }
 
 // slowNamed is ScanNamed for any body.
 func slowNamed(data []byte, now time.Time, b *NamedBatch) error {
@@ -174,7 +178,7 @@ func (s *slowScanner) resources(b *NamedBatch) error {
 	s.json.enter()
 	for s.json.more() {
 		key := s.json.text()
-		b.Resources = append(b.Resources, []byte(key))
+		b.Resources = append(b.Resources, key)
 		at := MeasuresError{Key: key, Entry: len(b.Entries), Measure: -1, Keyed: true}
 		if s.json.next() != '{' {
 			s.json.value()
@@ -229,12 +233,12 @@ func (s *slowScanner) specification(m *NamedMetric, at *MeasuresError) (list cur
 			at.Field, reason = field, why
 		}
 	}
-	text := func(field string, into *[]byte) {
+	text := func(field string, into *string) {
 		switch raw := s.json.value(); raw[0] {
 		case '"':
-			*into = []byte(unquote(raw))
+			*into = unquote(raw)
 		case 'n':
-			*into = nil
+			*into = ""
 		default:
 			wrong(field, ReasonText)
 		}

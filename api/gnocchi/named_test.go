@@ -21,9 +21,7 @@ type namedScan struct {
 
 func namedScanned(b *NamedBatch, err error) namedScan {
 	s := namedScan{Err: err, Bad: b.Bad}
-	for _, r := range b.Resources {
-		s.Resources = append(s.Resources, string(r))
-	}
+	s.Resources = append(s.Resources, b.Resources...)
 	for i, m := range b.Metrics {
 		text := fmt.Sprintf("%d %s %q %q", m.Resource, m.Name, m.Policy, m.Unit)
 		for _, measure := range b.Entries[i].Measures {

@@ -13,24 +13,8 @@ import (
 // held to.
 const conformanceFiles = "aggregates-with-metric-ids,aggregation,archive,archive-rule,async,base,batch-measures,create-metric-with-resource-id,cors,healthcheck,http-proxy-to-wsgi,influxdb,metric,metric-derived,metric-granularity,metric-timestamp-format,pagination,prometheus,resource,resource-type,search"
 
-// notServed are the tests among them of what this release doesn't serve: batches
-// by resource, and aggregation across metrics. They get 501.
-var notServed = []string{
-	"batch-measures_ensure_measure_have_been_posted",
-	"batch-measures_ensure_measure_have_been_posted_with_newformat",
-	"batch-measures_ensure_measure_have_been_posted_with_newformat2",
-	"batch-measures_get_created_metric_to_check_creation",
-	"batch-measures_get_created_metric_to_check_creation_with_newformat",
-	"batch-measures_get_created_metric_to_check_creation_with_newformat2",
-	"batch-measures_push_measurements_to_named_metrics_and_resource_with_create_metrics_with_wrong_measure_objects",
-	"batch-measures_push_measurements_to_two_named_metrics",
-	"batch-measures_push_measurements_to_unknown_named_metrics",
-	"batch-measures_push_measurements_to_unknown_named_metrics_and_create_it",
-	"batch-measures_push_measurements_to_unknown_named_metrics_and_create_it_with_new_format",
-	"batch-measures_push_measurements_to_unknown_named_metrics_and_resource_with_create_metrics_with_non_uuid_resource_id",
-	"batch-measures_push_measurements_to_unknown_named_metrics_and_resource_with_create_metrics_with_uuid_resource_id",
-	"batch-measures_push_measurements_to_unknown_named_metrics_and_resource_with_create_metrics_with_uuid_resource_id_where_resources_is_several_times_listed",
-}
+// notServed are the tests among them of what this release doesn't serve. They get 501.
+var notServed = []string{}
 
 // Gnocchi's own functional tests pass against a server of ours.
 func TestConformance(t *testing.T) {
