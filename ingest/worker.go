@@ -279,7 +279,7 @@ func (w *Worker) own(ctx context.Context, sack Sack, o *ownership) (err error) {
 	}
 	t := newTenure(w, sack, writer, start)
 	w.progress.opened(ctx, sack, start.Offset)
-	t.confirmed(at.Offset, time.Now())
+	t.settle(at.Offset, time.Now())
 	w.assigner.Applied(sack, start)
 	defer w.tables.drop(sack)
 

@@ -61,15 +61,11 @@ type ingestConfig struct {
 
 type workerConfig struct {
 	FlushInterval time.Duration `name:"flush_interval" help:"longest that a record waits for its flush; 0: 10s, on S3 60s"`
-	FlushBytes    size          `name:"flush_bytes" default:"16MiB" help:"bytes of a sack that are flushed sooner"`
+	NudgeInterval time.Duration `name:"nudge_interval" help:"least time between flushes of a sack that others wait for; 0: none, on S3 1s"`
+	FlushBytes    size          `name:"flush_bytes" default:"32MiB" help:"bytes of a sack that are flushed sooner"`
+	TableBytes    size          `name:"table_bytes" default:"512MiB" help:"bytes of all sacks that await a flush, at most"`
+	FetchAhead    size          `name:"fetch_ahead" default:"64MiB" help:"memory for reading the log ahead, of all sacks"`
 	Maintainers   int           `name:"maintainers" default:"1" help:"sacks that are merged and sealed at the same time"`
-}
-
-type queueConfig struct {
-	Driver      string        `name:"driver" default:"disklog" oneof:"disklog" help:"the log; disklog is embedded"`
-	Retain      time.Duration `name:"retain" help:"how long the log keeps what has been applied"`
-	MaxBytes    size          `name:"max_bytes" help:"how large the log may grow; 0: as the disk allows"`
-	SkipMissing bool          `name:"skip_missing" help:"start without what the log lacks, once, instead of refusing to"`
 }
 
 type indexConfig struct {

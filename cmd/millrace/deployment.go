@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 
 	"millrace/index"
-	"millrace/ingest"
 )
 
 // A deployment has three parts that know each other: the index, the log and the
@@ -15,8 +16,36 @@ import (
 // them, and refuses what doesn't fit.
 
 // joinDeployment founds the deployment when all its parts are new, and else checks
-// that the index belongs to the log, and to as many sacks.
-func (p *parts) joinDeployment(ctx context.Context, c *config) error {
+// that the index belongs to the log, and to as many sacks. Where the settings choose
+// another log, the deployment goes on with that, once all of the old one has been applied.
+func (p *parts) joinDeployment(ctx context.Context, c *config, log *slog.Logger, t *telemetry) error {
+	err := p.checkDeployment(ctx, c)
+	e, ok := errors.AsType[*index.LogError](err)
+	switch {
+	case !ok:
+		return err
+	case e.Current.ID == e.Given.ID && c.Queue.isShared():
+		// Another process was the first to open it, with a base of its own.
+		if err := p.openQueue(ctx, c, log, t); err != nil {
+			return err
+		}
+		return p.checkDeployment(ctx, c)
+	case kindOf(e.Current.ID) != kindOf(e.Given.ID) || c.Queue.isShared():
+		return p.switchLog(ctx, c, e.Current, e.Given, log, t)
+	}
+	return fmt.Errorf("the index %s belongs to the log %s (base %d), and the log here is %s (base %d): the log of this deployment was lost "+
+		"or replaced, or index.url names the index of another; restore the one that is wrong, or have the index take this "+
+		"log with \"millrace index adopt\": what the other log still held is then given up",
+		indexName(c), e.Current.ID, e.Current.Base, e.Given.ID, e.Given.Base)
+}
+
+// kindOf is what a log is kept by: disklog, kafka.
+func kindOf(id string) string {
+	kind, _, _ := strings.Cut(id, ":")
+	return kind
+}
+
+func (p *parts) checkDeployment(ctx context.Context, c *config) error {
 	id, log := p.log.Log(), p.log
 	_, err := p.index.Deployment(ctx)
 	if errors.Is(err, index.ErrNoDeployment) {
@@ -42,14 +71,7 @@ func (p *parts) joinDeployment(ctx context.Context, c *config) error {
 				"take the log with \"millrace index adopt\"", indexName(c), id.ID))
 		}
 	}
-	err = p.index.OpenLog(ctx, id)
-	if e, ok := errors.AsType[*index.LogError](err); ok {
-		return fmt.Errorf("the index %s belongs to the log %s (base %d), and the log here is %s (base %d): the log of this deployment was lost "+
-			"or replaced, or index.url names the index of another; restore the one that is wrong, or have the index take this "+
-			"log with \"millrace index adopt\": what the other log still held is then given up",
-			indexName(c), e.Current.ID, e.Current.Base, e.Given.ID, e.Given.Base)
-	}
-	return err
+	return p.index.OpenLog(ctx, id)
 }
 
 // held names what of the log and the storage holds anything; "" when both are new.
@@ -61,16 +83,9 @@ func (p *parts) held(ctx context.Context, c *config) (string, error) {
 	if held {
 		return "the log", nil
 	}
-	w, ok := p.driver.(ingest.Watermarker)
-	if !ok {
-		return "", nil
-	}
-	sacks, at := make([]ingest.Sack, c.Sacks), make([]ingest.Offset, c.Sacks)
-	for i := range sacks {
-		sacks[i] = ingest.Sack(i)
-	}
-	if err := w.Watermarks(ctx, sacks, at); err != nil {
-		return "", fmt.Errorf("cannot tell whether the storage holds anything: %w", err)
+	at, err := p.watermarks(ctx, c.Sacks)
+	if err != nil {
+		return "", err
 	}
 	for _, offset := range at {
 		if offset > 0 {

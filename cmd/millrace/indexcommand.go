@@ -52,20 +52,22 @@ a log of before still held is given up. The server must be stopped: adopt takes 
 			}
 			p := new(parts)
 			defer func() { err = errors.Join(err, p.close()) }()
-			lock, err := lockDataDir(c.DataDir)
-			if err != nil {
-				return err
+			if c.keepsData() {
+				lock, err := lockDataDir(c.DataDir)
+				if err != nil {
+					return err
+				}
+				p.closers = append(p.closers, lock)
 			}
-			p.closers = append(p.closers, lock)
 			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 			t := &telemetry{meter: noop.NewMeterProvider().Meter("")}
 			if err := p.openIndex(cmd.Context(), &c, log, t); err != nil {
 				return err
 			}
-			if p.log, err = openQueue(&c, log, t); err != nil {
+			p.rebase = true
+			if err := p.openQueue(cmd.Context(), &c, log, t); err != nil {
 				return err
 			}
-			p.closers = append(p.closers, p.log)
 			if _, err := p.index.FoundDeployment(cmd.Context(), c.Sacks); err != nil {
 				return err
 			}

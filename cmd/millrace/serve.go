@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,7 +19,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"millrace/api/auth"
+	"millrace/index"
 	"millrace/ingest"
+	"millrace/queue"
 )
 
 // newServe is the command that runs the server.
@@ -184,9 +187,12 @@ func (p *parts) run(ctx context.Context, r roles, server *http.Server, listener 
 	group, running := errgroup.WithContext(ctx)
 	if r.worker {
 		group.Go(func() error { return p.worker.Run(working) })
-	} else if driver, ok := p.driver.(ingest.Watermarker); ok {
-		follower := ingest.NewFollower(p.progress, driver, nil, nil, ingest.FollowConfig{}, log)
+	}
+	if follower := p.follower(r, log); follower != nil {
 		group.Go(func() error { follower.Run(running); return nil })
+	}
+	if p.hints != nil { // others are there, or may come
+		group.Go(func() error { p.index.Attend(running, p.process(r)); return nil })
 	}
 	if r.api {
 		group.Go(func() error { p.resendDeletes(running, log); return nil })
@@ -213,6 +219,27 @@ func (p *parts) run(ctx context.Context, r roles, server *http.Server, listener 
 	err := group.Wait()
 	log.Info("stopped")
 	return err
+}
+
+// follower follows the sacks of other processes; nil when there can be none.
+func (p *parts) follower(r roles, log *slog.Logger) *ingest.Follower {
+	driver, ok := p.driver.(ingest.Watermarker)
+	switch {
+	case !ok || r.worker && p.hints == nil:
+		return nil
+	case p.hints == nil: // the worker's part of an embedded log comes later: nobody hears a nudge
+		return ingest.NewFollower(p.progress, driver, nil, nil, ingest.FollowConfig{}, log)
+	}
+	return ingest.NewFollower(p.progress, driver, p.hints, p.log, ingest.FollowConfig{}, log)
+}
+
+// process is how this one is known to the others.
+func (p *parts) process(r roles) index.Process {
+	host, _ := os.Hostname()
+	return index.Process{
+		ID: rand.Text(), Host: host, Roles: strings.Split(r.String(), ","), Version: versionString(),
+		Formats: []string{fmt.Sprintf("record-%d", queue.Version)}, Log: p.log.Log(),
+	}
 }
 
 // resendInterval is how often the deletions of metrics are looked for that the log

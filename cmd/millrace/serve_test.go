@@ -128,7 +128,7 @@ func TestServeRefuses(t *testing.T) {
 	if code := p.terminate(); code != 0 {
 		t.Errorf("status %d\n%s", code, p.log)
 	}
-	f("it has 3 sacks, and 4 are configured: the number can't change", dir, "MILLRACE_SACKS=4")
+	f("the storage was created with 3 sacks and the configuration says 4", dir, "MILLRACE_SACKS=4")
 
 	if err := os.RemoveAll(filepath.Join(dir, "log")); err != nil {
 		t.Fatal(err)

@@ -150,8 +150,14 @@ func launch(t *testing.T, dir string, settings ...string) *process {
 		t.Fatal(err)
 	}
 	listen := listenOf(t, settings)
-	p := &process{server: newServer(t, listen), cmd: exec.Command(path, "serve"), exited: make(chan error, 1)}
-	p.cmd.Env = append(os.Environ(), serverSettings(dir, listen, settings)...)
+	return launchAs(t, path, listen, nil, serverSettings(dir, listen, settings))
+}
+
+// launchAs starts a server with flags and settings as they are.
+func launchAs(t *testing.T, path, listen string, flags, settings []string) *process {
+	t.Helper()
+	p := &process{server: newServer(t, listen), cmd: exec.Command(path, append([]string{"serve"}, flags...)...), exited: make(chan error, 1)}
+	p.cmd.Env = append(os.Environ(), settings...)
 	p.cmd.Stderr = p.log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)

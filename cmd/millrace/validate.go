@@ -31,13 +31,18 @@ func (c *config) validate() error {
 	v.check(c.Worker.FlushBytes > 0, "worker.flush_bytes must be positive")
 	v.check(c.Worker.Maintainers >= 1, "worker.maintainers must be at least 1, not %d", c.Worker.Maintainers)
 
-	v.check(c.Queue.Retain >= 0, "queue.retain must not be negative")
+	v.check(c.Worker.NudgeInterval >= 0, "worker.nudge_interval must not be negative")
+	v.check(c.Worker.TableBytes >= c.Worker.FlushBytes, "worker.table_bytes must be at least worker.flush_bytes")
+	v.check(c.Worker.FetchAhead > 0, "worker.fetch_ahead must be positive")
+
+	v.queue(&c.Queue)
 	v.check(c.Queue.MaxBytes == 0 || c.Queue.MaxBytes > c.Ingest.MinRoom,
 		"queue.max_bytes (%s) must be more than ingest.min_room (%s), which the log keeps free: else nothing is accepted",
 		c.Queue.MaxBytes, c.Ingest.MinRoom)
 
 	v.storage(&c.Storage)
-	v.check(strings.HasPrefix(c.Index.URL, "sqlite:"), "index.url must start with sqlite:")
+	v.check(strings.HasPrefix(c.Index.URL, "sqlite:") || strings.HasPrefix(c.Index.URL, "postgres://") || strings.HasPrefix(c.Index.URL, "postgresql://"),
+		"index.url must start with sqlite: or postgres://")
 	v.check(c.Index.CacheMetrics >= 1, "index.cache_metrics must be at least 1, not %d", c.Index.CacheMetrics)
 
 	if c.Telemetry.Listen != "" {

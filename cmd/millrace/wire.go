@@ -4,19 +4,16 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"path/filepath"
+	"strings"
 	"time"
 
 	"millrace/api"
-	"millrace/disk"
 	"millrace/drivers/carbonara"
 	"millrace/index"
 	"millrace/ingest"
-	"millrace/queue/disklog"
 )
 
 // parts is everything that a process is made of.
@@ -26,21 +23,18 @@ type parts struct {
 	letters  ingest.DeadLetters
 	driver   ingest.Driver
 	progress *ingest.Progress
+	assigner ingest.Assigner // which sacks the worker is to own
+	hints    ingest.Hinter   // how far the owners of sacks say they are; nil: nobody else owns any
 	worker   *ingest.Worker
 	api      *api.API
 	retain   time.Duration // how long a deleted metric is remembered
 	metrics  net.Listener  // of telemetry.metrics_listen; nil: none
 
-	traits carbonara.Traits // of the store
+	rebase bool // the log is to be taken for a new one
+
+	traits carbonara.Traits // of the storage
 
 	closers []io.Closer // in the order of opening
-}
-
-// A queueLog is both ends of a log.
-type queueLog interface {
-	ingest.Appender
-	ingest.Source
-	io.Closer
 }
 
 // build makes the parts and joins them. What was opened is closed again on an error.
@@ -51,23 +45,24 @@ func build(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (_ *p
 			err = errors.Join(err, p.close())
 		}
 	}()
-	lock, err := takeDataDir(c.DataDir)
-	if err != nil {
-		return nil, err
+	if c.keepsData() {
+		lock, err := takeDataDir(c.DataDir)
+		if err != nil {
+			return nil, err
+		}
+		p.closers = append(p.closers, lock)
 	}
-	p.closers = append(p.closers, lock)
 	if err := p.openIndex(ctx, c, log, t); err != nil {
 		return nil, err
 	}
-	if p.log, err = openQueue(c, log, t); err != nil {
-		return nil, err
-	}
-	p.closers = append(p.closers, p.log)
 	p.letters = p.index.Letters()
 	if err := p.openDriver(ctx, c, log, t); err != nil {
 		return nil, err
 	}
-	if err := p.joinDeployment(ctx, c); err != nil {
+	if err := p.openQueue(ctx, c, log, t); err != nil {
+		return nil, err
+	}
+	if err := p.joinDeployment(ctx, c, log, t); err != nil {
 		return nil, err
 	}
 	if err := p.createDefaults(ctx, c, log); err != nil {
@@ -82,11 +77,7 @@ func build(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (_ *p
 		MaxFuture: maxFuture, MaxInFlight: int64(c.Ingest.MaxInFlight), MinRoom: int64(c.Ingest.MinRoom),
 		MaxAge: c.Ingest.MaxAge, ProjectQuota: c.Ingest.ProjectQuota,
 	})
-	p.worker, err = ingest.NewWorker(p.log, p.driver, p.letters, ingest.Everything(c.Sacks), p.progress, ingest.WorkerConfig{
-		FlushInterval: cmp.Or(c.Worker.FlushInterval, p.traits.FlushInterval), NudgeInterval: p.traits.NudgeInterval,
-		FlushBytes: int64(c.Worker.FlushBytes), Retain: p.retainLog(c), ConfirmEvery: p.confirmEvery(),
-		MaxFuture: maxFuture, Maintainers: int64(c.Worker.Maintainers),
-	}, log, t.meter, t.tracer)
+	p.worker, err = ingest.NewWorker(p.log, p.driver, p.letters, p.assigner, p.progress, p.workerConfig(c, maxFuture), log, t.meter, t.tracer)
 	if err != nil {
 		return nil, err
 	}
@@ -110,6 +101,30 @@ func build(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (_ *p
 	return p, err
 }
 
+// keepsData says whether anything is kept in data_dir, which one process at a time uses.
+func (c *config) keepsData() bool {
+	return c.Queue.Driver == "disklog" || c.Storage.Driver == "file" || strings.HasPrefix(c.Index.URL, "sqlite:")
+}
+
+// confirmEvery is how often the watermark is read back from a storage that may lose its
+// tail, and volatileRetain how long the log keeps what such a storage has.
+const (
+	confirmEvery   = time.Minute
+	volatileRetain = 15 * time.Minute
+)
+
+func (p *parts) workerConfig(c *config, maxFuture time.Duration) ingest.WorkerConfig {
+	w := ingest.WorkerConfig{
+		FlushInterval: cmp.Or(c.Worker.FlushInterval, p.traits.FlushInterval), NudgeInterval: cmp.Or(c.Worker.NudgeInterval, p.traits.NudgeInterval),
+		FlushBytes: int64(c.Worker.FlushBytes), TableBytes: int64(c.Worker.TableBytes), FetchAhead: int64(c.Worker.FetchAhead),
+		MaxFuture: maxFuture, Maintainers: int64(c.Worker.Maintainers), Retain: c.Queue.Retain,
+	}
+	if p.traits.MayGoBack {
+		w.Retain, w.ConfirmEvery = cmp.Or(c.Queue.Retain, volatileRetain), confirmEvery
+	}
+	return w
+}
+
 func (p *parts) openIndex(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (err error) {
 	p.index, err = index.Open(ctx, c.Index.URL, index.Config{CacheMetrics: c.Index.CacheMetrics}, log, t.meter)
 	if err != nil {
@@ -128,16 +143,6 @@ func (p *parts) createDefaults(ctx context.Context, c *config, log *slog.Logger)
 		log.Info("created the archive policies low, medium, high and bool, and the rule default")
 	}
 	return err
-}
-
-// openQueue opens the log that the settings choose.
-func openQueue(c *config, log *slog.Logger, t *telemetry) (queueLog, error) {
-	switch c.Queue.Driver {
-	case "disklog":
-		return disklog.Open(disk.OS{}, filepath.Join(c.DataDir, "log"), c.Sacks,
-			disklog.Config{Retain: c.Queue.Retain, MaxBytes: int64(c.Queue.MaxBytes), SkipMissing: c.Queue.SkipMissing}, log, t.meter)
-	}
-	return nil, fmt.Errorf("there is no queue driver %q", c.Queue.Driver)
 }
 
 // openDriver opens the back-end that the settings choose.
@@ -159,23 +164,6 @@ func (p *parts) openDriver(ctx context.Context, c *config, log *slog.Logger, t *
 	p.driver = d
 	p.closers = append(p.closers, d)
 	return observeCarbonara(t.meter, d)
-}
-
-// retainLog is how long the log keeps what has been applied: for a while, where the
-// storage may lose the last of it.
-func (p *parts) retainLog(c *config) time.Duration {
-	if p.traits.MayGoBack {
-		return cmp.Or(c.Queue.Retain, 15*time.Minute)
-	}
-	return c.Queue.Retain
-}
-
-// confirmEvery is how often the watermark is read back.
-func (p *parts) confirmEvery() time.Duration {
-	if p.traits.MayGoBack {
-		return time.Minute
-	}
-	return 0
 }
 
 // close closes everything in the reverse order of opening.

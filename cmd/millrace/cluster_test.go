@@ -1,0 +1,136 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"millrace/testservers"
+)
+
+// A cluster is a deployment of many processes: Kafka between them, PostgreSQL beneath
+// them, and a storage that all of them reach.
+type cluster struct {
+	t        *testing.T
+	path     string
+	settings []string
+}
+
+// newCluster is a deployment on real servers, with nothing in it.
+func newCluster(t *testing.T, settings ...string) *cluster {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	postgres := testservers.Postgres(t)
+	kafka := testservers.Kafka(t, testservers.Kafka4)
+	redis := testservers.Redis(t, testservers.RedisFlavor)
+	name := strings.ToLower(rand.Text())
+	return &cluster{t, path, append([]string{
+		"MILLRACE_SACKS=8", "MILLRACE_INDEX_CREATE_DEFAULTS=true", "MILLRACE_LOG_LEVEL=info",
+		"MILLRACE_INDEX_URL=" + postgres.URL(postgres.Database(t)),
+		"MILLRACE_QUEUE_DRIVER=kafka", "MILLRACE_QUEUE_KAFKA_BROKERS=" + strings.Join(kafka.Addrs(), ","),
+		"MILLRACE_QUEUE_KAFKA_TOPIC=" + name, "MILLRACE_QUEUE_KAFKA_REPLICATION=1", "MILLRACE_QUEUE_KAFKA_MIN_IN_SYNC=1",
+		"MILLRACE_QUEUE_KAFKA_ACCEPT_RISKS=true",
+		"MILLRACE_STORAGE_DRIVER=redis", "MILLRACE_STORAGE_REDIS_URL=" + redis.URL(), "MILLRACE_STORAGE_REDIS_PREFIX=" + name,
+	}, settings...)}
+}
+
+// start starts a process of the deployment and waits until it answers.
+func (c *cluster) start(roles string, settings ...string) *process {
+	c.t.Helper()
+	listen := fmt.Sprintf("127.0.0.1:%d", freePort(c.t))
+	all := append([]string{"MILLRACE_DATA_DIR=" + c.t.TempDir(), "MILLRACE_API_LISTEN=" + listen}, c.settings...)
+	p := launchAs(c.t, c.path, listen, []string{"--roles", roles}, append(all, settings...))
+	p.awaitUp(c.t)
+	return p
+}
+
+// metric makes a metric of the policy with one-second buckets.
+func (c *cluster) metric(p *process) string {
+	c.t.Helper()
+	var made struct{ ID string }
+	if _, err := p.do(c.t.Context(), "POST", "/metric", nil, map[string]any{"archive_policy_name": "high"}, &made); err != nil {
+		c.t.Fatalf("%v\n%s", err, p.log)
+	}
+	return made.ID
+}
+
+// post sends one measure and returns the position that came back.
+func (c *cluster) post(p *process, id string, second int, value float64) string {
+	c.t.Helper()
+	at := time.Unix(int64(1_700_000_000+second), 0).UTC().Format(time.RFC3339)
+	a := p.ask(c.t, "POST", "/metric/"+id+"/measures", fmt.Sprintf(`[{"timestamp": "%s", "value": %g}]`, at, value))
+	if a.status != 202 {
+		c.t.Fatalf("status %d: %s\n%s", a.status, a.body, p.log)
+	}
+	return a.header.Get("Millrace-Position")
+}
+
+// count reads how many measures a process shows of a metric, at a position at least.
+func (c *cluster) count(p *process, id, position string) int {
+	c.t.Helper()
+	var a answer
+	for deadline := time.Now().Add(time.Minute); ; { // a 503 asks for another try
+		a = p.ask(c.t, "GET", "/metric/"+id+"/measures?aggregation=count&granularity=60", "", "Millrace-Position: "+position)
+		if a.status != 503 || time.Now().After(deadline) {
+			break
+		}
+	}
+	if a.status != 200 {
+		c.t.Fatalf("status %d: %s\n%s", a.status, a.body, p.log)
+	}
+	var rows []row
+	if err := json.Unmarshal([]byte(a.body), &rows); err != nil {
+		c.t.Fatalf("%v: %s", err, a.body)
+	}
+	total := 0
+	for _, r := range rows {
+		total += int(r.value)
+	}
+	return total
+}
+
+// What one API accepts another shows, at once, whoever applies it; and whoever dies.
+func TestCluster(t *testing.T) {
+	c := newCluster(t)
+	one := c.start("api")
+	two := c.start("api")
+	first := c.start("worker")
+	id := c.metric(one)
+	n := 0
+	write := func(p, reader *process) {
+		t.Helper()
+		n++
+		position := c.post(p, id, n, float64(n))
+		if got := c.count(reader, id, position); got != n {
+			t.Errorf("%d measures can be read, want %d", got, n)
+		}
+	}
+	write(one, two)
+	began := time.Now()
+	write(two, one)
+	t.Logf("a write could be read through another process after %s", time.Since(began))
+	second := c.start("worker")
+	for range 5 {
+		write(one, two)
+	}
+	first.kill()
+	began = time.Now()
+	write(two, one)
+	t.Logf("after a worker was killed a write could be read after %s", time.Since(began))
+	third := c.start("worker")
+	if err := second.terminate(); err != nil {
+		t.Errorf("the worker ends with %v\n%s", err, second.log)
+	}
+	began = time.Now()
+	write(one, two)
+	t.Logf("after a worker was stopped a write could be read after %s", time.Since(began))
+	if err := third.terminate(); err != nil {
+		t.Errorf("the worker ends with %v\n%s", err, third.log)
+	}
+}
