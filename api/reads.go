@@ -66,11 +66,8 @@ func (s *share) bounded() (context.Context, context.CancelFunc) {
 	if s.q.status != 0 {
 		return context.WithTimeout(s.q.r.Context(), patience)
 	}
-	limit := s.q.config.Timeout / 2
-	if deadline, ok := s.q.ctx.Deadline(); ok {
-		limit = min(limit, time.Until(deadline)-timeToAnswer)
-	}
-	return context.WithTimeout(s.q.ctx, limit)
+	deadline, _ := s.q.ctx.Deadline()
+	return context.WithDeadline(s.q.ctx, deadline.Add(-2*timeToAnswer))
 }
 
 // leave gives the slot back.

@@ -165,7 +165,7 @@ func TestReadsAreAdmitted(t *testing.T) {
 		}
 		return nil
 	}}
-	h, path := r.on(t, Config{MaxReads: 1, MaxReadBytes: 40 * bytesPerRow, Timeout: timeToAnswer + 200*time.Millisecond})
+	h, path := r.on(t, Config{MaxReads: 1, MaxReadBytes: 40 * bytesPerRow, Timeout: 2*timeToAnswer + 200*time.Millisecond})
 	var first sync.WaitGroup
 	first.Go(func() {
 		if w := h.do(t, "GET", path+"?start=0&stop=1800", call{}); w.Code != 200 {
@@ -191,7 +191,7 @@ func TestReadsAreAdmitted(t *testing.T) {
 // A client that doesn't take its answer holds no slot.
 func TestSlowReader(t *testing.T) {
 	r := &ramp{rows: 10 * pieceRows}
-	h, path := r.on(t, Config{MaxReads: 1, Timeout: timeToAnswer + time.Second})
+	h, path := r.on(t, Config{MaxReads: 1, Timeout: 2*timeToAnswer + time.Second})
 	stuck := &stuckWriter{header: http.Header{}, stuck: make(chan bool), free: make(chan bool)}
 	var slow sync.WaitGroup
 	slow.Go(func() {

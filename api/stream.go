@@ -109,6 +109,9 @@ func (s *stream) broken(err error) error {
 	if s.q.status == 0 || err == nil {
 		return err
 	}
+	if s.gone || s.q.r.Context().Err() != nil {
+		panic(http.ErrAbortHandler) // nobody listens
+	}
 	s.q.log.Error("an answer is broken off", "method", s.q.r.Method, "path", s.q.r.URL.Path, "err", err)
 	panic(http.ErrAbortHandler)
 }
