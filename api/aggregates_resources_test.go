@@ -1,7 +1,9 @@
 package api
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -194,4 +196,38 @@ func TestAggregatesInTime(t *testing.T) {
 
 	h.run(t, []step{{"of no one series", "POST", "/v1/aggregates?groupby=project_id&use_history=true",
 		call{body: `{"resource_type": "generic", "search": {}, "operations": "(metric cpu mean)"}`, header: []string{acceptJSON}}, 400, []string{"use_history needs operations"}, "", nil}})
+}
+
+// Whatever the body and the parameters, there is an answer, and no 5xx.
+func FuzzAggregates(f *testing.F) {
+	h := fleet(f)
+	id := h.metric(f, "cookies")
+	for _, seed := range [][2]string{
+		{"", `{"operations": "(aggregate mean (metric ` + id + ` mean))"}`},
+		{"fill=ffill&granularity=60", `{"operations": ["rolling", "mean", 2, ["metric", "` + id + `", "max"]]}`},
+		{"groupby=project_id&use_history=true&start=1425600000&stop=now", `{"resource_type": "generic", "search": "project_id = p", "operations": "(aggregate sum (metric cpu.* mean))"}`},
+		{"groupby=id&details=1&needed_overlap=50", `{"resource_type": "generic", "search": {"and": [{"=": {"id": "x"}}]}, "operations": "(/ (metric cpu.util mean) 0)"}`},
+		{"groupby=started_at:x", `{"resource_type": "generic", "operations": "(metric * mean)"}`},
+	} {
+		f.Add(seed[0], seed[1])
+	}
+	f.Fuzz(func(t *testing.T, query, body string) {
+		for _, path := range []string{"/v1/aggregates", "/v1/aggregation/metric", "/v1/aggregation/resource/generic/metric/cpu.util", "/v1/search/metric"} {
+			r := httptest.NewRequest("POST", path, strings.NewReader(body))
+			r.URL.RawQuery = query
+			if path == "/v1/search/metric" {
+				r.URL.RawQuery += "&metric_id=" + id
+			}
+			r.SetBasicAuth("foobar", "")
+			r.Header.Set("Content-Type", "application/json")
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code >= 500 {
+				t.Errorf("%s?%s: %d %s", path, query, w.Code, w.Body)
+			}
+			if w.Code == 200 && !json.Valid(w.Body.Bytes()) {
+				t.Errorf("%s?%s: %s", path, query, w.Body)
+			}
+		}
+	})
 }

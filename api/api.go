@@ -71,7 +71,7 @@ type Config struct {
 	Prefix            string            // path below which everything is mounted, "/gnocchi"; none
 	MaxLimit          int               // largest page, and the default one; 1000
 	MaxBody           int64             // bytes of a request body, decompressed; 64 MiB
-	MaxReads          int               // reads being computed at one time; four for each processor
+	MaxReads          int               // reads being computed at one time; one for each processor
 	MaxReadBytes      int64             // bytes of rows of all reads in memory at one time; 256 MiB
 	MaxPoints         int               // values that a question across metrics may hold in memory; 2^24
 	MaxBodies         int64             // bytes of all bodies being read at one time; 256 MiB

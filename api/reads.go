@@ -32,7 +32,9 @@ type reading struct {
 
 func newReading(slots int) *reading { return &reading{slots: semaphore.NewWeighted(int64(slots))} }
 
-func defaultReads() int { return 4 * runtime.GOMAXPROCS(0) }
+// defaultReads is one for each processor: where storage answers at once, more of them
+// make each slower and leave nothing to those who write.
+func defaultReads() int { return runtime.GOMAXPROCS(0) }
 
 // lessWork says how a read asks for less.
 const lessWork = "ask for a shorter range (start, stop), a coarser granularity, or fewer metrics at a time"

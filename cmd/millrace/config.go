@@ -33,7 +33,7 @@ type apiConfig struct {
 	Auth               string        `name:"auth" default:"basic" oneof:"basic htpasswd keystone remoteuser" help:"who callers are"`
 	Insecure           bool          `name:"insecure" help:"allow auth basic and remoteuser beyond loopback"`
 	MaxLimit           int           `name:"max_limit" default:"1000" help:"largest page of a listing"`
-	MaxReads           int           `name:"max_reads" default:"0" help:"reads computed at one time, more wait; 0: four for each processor (more pays where storage is slow to answer)"`
+	MaxReads           int           `name:"max_reads" default:"0" help:"reads computed at one time, more wait; 0: one for each processor, 16 where storage is slow to answer"`
 	MaxReadBytes       size          `name:"max_read_bytes" default:"256MiB" help:"memory for the rows of all reads; beyond it reads get 503"`
 	MaxPoints          int           `name:"max_points" default:"16777216" help:"values that one question across metrics may hold in memory; beyond it it gets 400"`
 	MaxBody            size          `name:"max_body" default:"64MiB" help:"largest request body; larger ones get 413"`

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"strings"
 	"time"
 
@@ -94,7 +95,7 @@ func build(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (_ *p
 		Auth: who, Policies: policies,
 	}, api.Config{
 		Prefix: c.API.Prefix, MaxLimit: c.API.MaxLimit, MaxBody: int64(c.API.MaxBody),
-		MaxReads: c.API.MaxReads, MaxReadBytes: int64(c.API.MaxReadBytes), MaxPoints: c.API.MaxPoints,
+		MaxReads: cmp.Or(c.API.MaxReads, p.slowReads()), MaxReadBytes: int64(c.API.MaxReadBytes), MaxPoints: c.API.MaxPoints,
 		AllowedOrigins: c.API.CORSAllowedOrigins, TrustProxyHeaders: c.API.TrustProxyHeaders,
 		WaitCap: c.API.WaitCap, Timeout: c.API.Timeout, ReadyLag: c.API.ReadyLag,
 	}, log, t.meter, t.tracer)
@@ -174,4 +175,13 @@ func (p *parts) close() error {
 	}
 	p.closers = nil
 	return errors.Join(errs...)
+}
+
+// slowReads is how many reads are computed at one time where they mostly wait for
+// storage; 0, the API's own default, where they don't.
+func (p *parts) slowReads() int {
+	if p.traits.NudgeInterval == 0 {
+		return 0
+	}
+	return 16 * runtime.GOMAXPROCS(0)
 }
