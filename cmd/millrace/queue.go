@@ -25,10 +25,9 @@ import (
 )
 
 type queueConfig struct {
-	Driver      string        `name:"driver" default:"disklog" oneof:"disklog kafka" help:"the log; disklog is embedded"`
-	Retain      time.Duration `name:"retain" help:"how long the log keeps what has been applied; 0: 15m where the storage may lose its tail"`
-	MaxBytes    size          `name:"max_bytes" help:"how large the embedded log may grow; 0: as the disk allows"`
-	SkipMissing bool          `name:"skip_missing" help:"start without what the log lacks, once, instead of refusing to"`
+	Driver   string        `name:"driver" default:"disklog" oneof:"disklog kafka" help:"the log; disklog is embedded"`
+	Retain   time.Duration `name:"retain" help:"how long the log keeps what has been applied; 0: 15m where the storage may lose its tail"`
+	MaxBytes size          `name:"max_bytes" help:"how large the embedded log may grow; 0: as the disk allows"`
 
 	Kafka kafkaConfig `name:"kafka"`
 }
@@ -103,7 +102,7 @@ func (p *parts) openQueue(ctx context.Context, c *config, log *slog.Logger, t *t
 
 func openDisklog(c *config, log *slog.Logger, t *telemetry) (*disklog.Log, error) {
 	return disklog.Open(disk.OS{}, filepath.Join(c.DataDir, "log"), c.Sacks,
-		disklog.Config{MaxBytes: int64(c.Queue.MaxBytes), SkipMissing: c.Queue.SkipMissing}, log, t.meter)
+		disklog.Config{MaxBytes: int64(c.Queue.MaxBytes)}, log, t.meter)
 }
 
 // kafkaPatience bounds how long a start waits for a broker to answer.

@@ -100,9 +100,7 @@ func (l *Log) encode(r *appendRequest, out []ingest.Outgoing) error {
 // admit hands the request to the writer if there is room.
 func (l *Log) admit(r *appendRequest) error {
 	if most := l.config.MaxBytes; most > 0 {
-		l.mu.Lock()
-		used := l.used
-		l.mu.Unlock()
+		used := l.held()
 		if used+l.intake.size()+int64(len(r.buf)) > most {
 			return fmt.Errorf("%w: it holds %d bytes of the %d that it may", ingest.ErrUnavailable, used, most)
 		}

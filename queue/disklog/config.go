@@ -3,23 +3,39 @@ package disklog
 import (
 	"fmt"
 	"time"
+
+	"millrace/disk"
 )
 
 // Config tunes a Log. The zero value of a field means its default.
 type Config struct {
-	SegmentBytes int64         // how long a segment file grows; 64 MiB; at most 1 GiB
+	SegmentBytes int64         // how long a segment file grows at most; 64 MiB; at most 1 GiB
 	MaxBytes     int64         // how much the log may hold; none: what the disk takes
-	Retain       time.Duration // how long a segment stays after all of it was applied; none
 	TailBytes    int64         // memory for records that readers have yet to fetch; 64 MiB
 	RetryMin     time.Duration // pause before the log is reopened after an error; 100 ms
 	RetryMax     time.Duration // and after many; 5 s
 
-	// SkipMissing goes on without what is missing or damaged, saying so in the log,
-	// instead of refusing to. It is an operator's decision, for one start.
-	SkipMissing bool
+	// Deployment is the id that the log has to carry, and is given when it is new; none: any.
+	Deployment string
+	// MustExist refuses to make a log where there is none: the deployment has had one.
+	MustExist bool
+	// Rescue is the file system for what must be written even where a disk is full, so that
+	// it can become less full: the manifest. None: the one that the log is on.
+	Rescue disk.FS
 }
 
-const maxSegmentBytes = 1 << 30
+const (
+	maxSegmentBytes = 1 << 30
+	// A segment is cut when it has a quarter of what the log holds, and this much: a small
+	// log keeps little that was applied, and a large one makes few files.
+	minSegmentBytes = 1 << 20
+	segmentShare    = 4
+)
+
+// segmentBytes is where a segment is cut in a log of that size.
+func (c Config) segmentBytes(used int64) int64 {
+	return min(c.SegmentBytes, max(minSegmentBytes, used/segmentShare))
+}
 
 func (c Config) withDefaults() (Config, error) {
 	if c.SegmentBytes == 0 {
@@ -37,7 +53,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.SegmentBytes < 0 || c.SegmentBytes > maxSegmentBytes {
 		return c, fmt.Errorf("segments of %d bytes: want up to %d", c.SegmentBytes, maxSegmentBytes)
 	}
-	if c.MaxBytes < 0 || c.TailBytes < 0 || c.Retain < 0 || c.RetryMin < 0 || c.RetryMax < 0 {
+	if c.MaxBytes < 0 || c.TailBytes < 0 || c.RetryMin < 0 || c.RetryMax < 0 {
 		return c, fmt.Errorf("negative bound in %+v", c)
 	}
 	if c.MaxBytes > 0 { // the segment being written is never removed: it must not be all there is room for

@@ -149,7 +149,7 @@ func TestCrashAnywhere(t *testing.T) {
 				l.mu.Unlock()
 				l.Applied(s, upTo)
 			}
-			if _, err := l.forget(time.Now()); err != nil {
+			if err := l.forget(); err != nil {
 				t.Log(err)
 			}
 			if err := l.Close(); err != nil {

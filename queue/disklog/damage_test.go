@@ -253,49 +253,8 @@ func TestDamage(t *testing.T) {
 	})
 }
 
-// TestSkipMissing: an operator can go on with what is left.
-func TestSkipMissing(t *testing.T) {
-	check := func(t *testing.T, fs *diskfault.FS, want []ackedRecord) {
-		t.Helper()
-		l, err := tryOpen(t, fs, "log", 2, Config{SkipMissing: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := drain(t, l, 0, 0); !slices.Equal(got, want) {
-			t.Errorf("there is %+v, want %+v", got, want)
-		}
-		if _, err := appendTo(l, 0, 100, 1); err != nil {
-			t.Error(err)
-		}
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	files, acked, _ := groups(t, false, Config{SegmentBytes: 220}, 2, 2, 2)
-	names := files.segments()
-	t.Run("segment", func(t *testing.T) {
-		check(t, files.with(t, names[1], nil), slices.Concat(acked[:2], acked[4:]))
-	})
-	t.Run("manifest", func(t *testing.T) { check(t, files.with(t, manifestName, nil), acked) })
-	t.Run("damaged manifest", func(t *testing.T) { check(t, files.with(t, manifestName, []byte("{}\n")), acked) })
-	t.Run("file header", func(t *testing.T) {
-		data := slices.Clone(files[names[0]])
-		data[3] = 'x'
-		fs := files.with(t, names[0], data)
-		check(t, fs, acked[2:])
-		if _, err := fs.Open(filepath.Join("log", names[0]+".damaged")); err != nil {
-			t.Errorf("the damaged file was not put aside: %v", err)
-		}
-	})
-	t.Run("frame", func(t *testing.T) {
-		data := slices.Clone(files[names[1]])
-		data[fileHeaderLen+30] ^= 1
-		check(t, files.with(t, names[1], data), slices.Concat(acked[:2], acked[3:]))
-	})
-}
-
 // TestDamageWhileOpen: a file that rots under an open log is an error of Fetch, not
-// a record that is missing; with SkipMissing it is one, and the log goes on.
+// a record that is missing.
 func TestDamageWhileOpen(t *testing.T) {
 	files, acked, _ := groups(t, true, Config{}, 2, 1)
 	fs := files.with(t, "", nil)
@@ -311,36 +270,6 @@ func TestDamageWhileOpen(t *testing.T) {
 		t.Errorf("when the file is well again there is %+v", got)
 	}
 	l.Close()
-
-	l = openLog(t, fs, "log", 2, Config{SkipMissing: true})
-	defer l.Close()
-	undo = fs.Inject(diskfault.Fault{On: diskfault.Read, Path: "*.log", Flip: true})
-	defer undo()
-	if got := drainAll(t, l); len(got) >= len(acked) {
-		t.Errorf("of a damaged file there is %+v", got)
-	}
-}
-
-// drainAll fetches sack 0 until a record that is appended last comes.
-func drainAll(t *testing.T, l *Log) (got []ackedRecord) {
-	t.Helper()
-	last, err := appendTo(l, 0, 1000, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var buf ingest.Deliveries
-	for from := ingest.Offset(0); ; {
-		if err := l.Fetch(t.Context(), 0, from, &buf); err != nil {
-			t.Fatal(err)
-		}
-		for _, d := range buf.List {
-			if d.Offset == last[0].offset {
-				return got
-			}
-			got = append(got, ackedRecord{0, d.Offset, numberOf(d)})
-			from = d.Offset + 1
-		}
-	}
 }
 
 func TestOpenRefuses(t *testing.T) {
@@ -355,7 +284,7 @@ func TestOpenRefuses(t *testing.T) {
 			t.Errorf("Open with %d sacks of a log with 2 returned %v", sacks, err)
 		}
 	}
-	for _, config := range []Config{{SegmentBytes: 2 << 30}, {SegmentBytes: -1}, {MaxBytes: -1}, {Retain: -1}} {
+	for _, config := range []Config{{SegmentBytes: 2 << 30}, {SegmentBytes: -1}, {MaxBytes: -1}} {
 		if _, err := tryOpen(t, fs, "log", 2, config); err == nil {
 			t.Errorf("Open with %+v succeeded", config)
 		}

@@ -59,7 +59,7 @@ func (l *Log) Fetch(ctx context.Context, sack ingest.Sack, from ingest.Offset, d
 			if err != nil || len(dst.List) > 0 {
 				return err
 			}
-			from = next // the file was removed meanwhile, or what it held of the sack is skipped
+			from = next // the file was removed meanwhile
 			continue
 		}
 		if frames := recent.from(from); len(frames) > 0 {
@@ -87,9 +87,6 @@ func (l *Log) check(sack ingest.Sack, from ingest.Offset) error {
 	if l.closed {
 		return errClosed
 	}
-	if l.config.SkipMissing {
-		return nil
-	}
 	if from < 0 {
 		return fmt.Errorf("%w: it is negative", ingest.ErrGone)
 	}
@@ -100,6 +97,10 @@ func (l *Log) check(sack ingest.Sack, from ingest.Offset) error {
 		return fmt.Errorf("%w: this log begins at %d, so the offset is from another log", ingest.ErrGone, l.origin)
 	}
 	if int64(from) == l.origin { // from the beginning
+		return nil
+	}
+	if l.isLost(from) {
+		l.mourn(sack, from)
 		return nil
 	}
 	var end ingest.Offset
@@ -113,6 +114,23 @@ func (l *Log) check(sack ingest.Sack, from ingest.Offset) error {
 		return fmt.Errorf("%w: the log ends at %d", ingest.ErrGone, end)
 	}
 	return nil
+}
+
+// isLost says whether nobody knows any more what was at a position.
+func (l *Log) isLost(at ingest.Offset) bool {
+	return slices.ContainsFunc(l.lost, func(s span) bool { return at >= s.From && at < s.To })
+}
+
+// mourn says once that a sack had applied what the log has lost: then the disk had said
+// that it was durable.
+func (l *Log) mourn(sack ingest.Sack, from ingest.Offset) {
+	if l.mourned[sack] || len(l.segments) > 0 && l.last[sack] >= from {
+		return
+	}
+	l.mourned[sack] = true
+	l.log.Error("the log has lost its end, which had been acknowledged; all that this sack had in it before the offset has been applied, "+
+		"and the sack goes on with what comes next; whether the lost end held more can't be told",
+		"sack", sack, "applied", from, "log_has_until", l.last[sack])
 }
 
 // checkGaps refuses an offset between two segments: the earlier one has lost what
@@ -253,12 +271,6 @@ func (l *Log) buildIndex(seg *segment, size int64) (*segmentIndex, error) {
 	index := &segmentIndex{sacks: make([][]frameAt, l.sacks)}
 	for {
 		f, err := scan.next()
-		if _, damaged := errors.AsType[*DamageError](err); damaged && l.config.SkipMissing {
-			if err := scan.skip(); err != nil {
-				return nil, err
-			}
-			continue
-		}
 		if errors.Is(err, io.EOF) {
 			return index, nil
 		}
@@ -304,12 +316,7 @@ func (l *Log) readSpan(file disk.File, seg *segment, sack ingest.Sack, frames []
 		position := seg.header.base + int64(f.at)
 		h, ok := parseFrameHeader(b, seg.header, seed, position)
 		if !ok || h.length != f.length || h.sack != uint32(sack) || payloadSum(b[frameHeaderLen:]) != h.sum {
-			err := &DamageError{seg.name, int64(f.at), "a frame is not what it was when the log was opened"}
-			if !l.config.SkipMissing {
-				return err
-			}
-			l.log.Error("skipping a damaged part of the log", "err", err)
-			continue
+			return &DamageError{seg.name, int64(f.at), "a frame is not what it was when the log was opened"}
 		}
 		_ = scratch.decoder.Decode(dst, ingest.Offset(position), b[frameHeaderLen:frameHeaderLen+f.length])
 	}

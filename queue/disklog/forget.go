@@ -7,18 +7,13 @@ import (
 )
 
 // Applied says that every record of the sack before watermark has been applied
-// durably. Segments all of whose records have been are removed, Retain after
-// that. A watermark may go back, and then what is still there stays.
+// durably. Segments all of whose records have been are removed. A watermark may go back, and then what is still there stays.
 func (l *Log) Applied(sack ingest.Sack, watermark ingest.Offset) {
 	if sack < 0 || int(sack) >= l.sacks {
 		return
 	}
 	l.mu.Lock()
 	l.applied[sack] = watermark
-	now := time.Now()
-	for _, seg := range l.segments {
-		l.judge(seg, now)
-	}
 	l.tail.trim(l.applied)
 	l.mu.Unlock()
 	select {
@@ -27,22 +22,20 @@ func (l *Log) Applied(sack ingest.Sack, watermark ingest.Offset) {
 	}
 }
 
-// judge notes since when all of a segment has been applied. The caller holds mu.
-func (l *Log) judge(seg *segment, now time.Time) {
+// isApplied says whether all of a segment has been applied. The caller holds mu.
+func (l *Log) isApplied(seg *segment) bool {
 	for s := range seg.sacks {
 		if sum := &seg.sacks[s]; sum.records > 0 && l.applied[s] <= sum.last {
-			seg.applied = time.Time{}
-			return
+			return false
 		}
 	}
-	if seg.applied.IsZero() {
-		seg.applied = now
-	}
+	return true
 }
 
-// tidy removes segments when their time has come, until the log is closed.
+// tidy removes segments that have been applied, until the log is closed.
 func (l *Log) tidy() {
 	timer := time.NewTimer(time.Hour)
+	timer.Stop()
 	defer timer.Stop()
 	for {
 		select {
@@ -51,34 +44,26 @@ func (l *Log) tidy() {
 		case <-l.dirty:
 		case <-timer.C:
 		}
-		next, err := l.forget(time.Now())
-		if err != nil {
+		if err := l.forget(); err != nil {
 			l.log.Warn("cannot remove the log's applied segments; trying again", "err", err)
-			next = l.config.RetryMax
-		}
-		if next > 0 {
-			timer.Reset(next)
+			timer.Reset(l.config.RetryMax)
 		}
 	}
 }
 
-// forget removes the oldest segments if they were applied long enough ago, and
-// returns when to look again; 0 when something has to be applied first. The
-// newest segment stays: it keeps the place.
-func (l *Log) forget(now time.Time) (next time.Duration, err error) {
+// forget removes the oldest segments as far as they have been applied. The newest
+// stays: it keeps the place.
+func (l *Log) forget() error {
 	l.layout.Lock()
 	defer l.layout.Unlock()
 	l.mu.Lock()
 	n := 0
-	for n < len(l.segments)-1 && !l.segments[n].applied.IsZero() {
-		if next = l.segments[n].applied.Add(l.config.Retain).Sub(now); next > 0 {
-			break
-		}
+	for n < len(l.segments)-1 && l.isApplied(l.segments[n]) {
 		n++
 	}
 	if n == 0 {
 		l.mu.Unlock()
-		return next, nil
+		return nil
 	}
 	forgotten := append([]ingest.Offset(nil), l.forgotten...)
 	for _, seg := range l.segments[:n] {
@@ -90,9 +75,10 @@ func (l *Log) forget(now time.Time) (next time.Duration, err error) {
 	}
 	m := l.manifest()
 	m.Forgotten, m.Segments = forgotten, m.Segments[n:]
+	m.Lost = after(l.lost, l.segments[n].base())
 	l.mu.Unlock()
-	if err := m.write(l.fs, l.dir); err != nil {
-		return 0, err
+	if err := m.write(l.rescue(), l.dir); err != nil {
+		return err
 	}
 	l.mu.Lock()
 	for _, seg := range l.segments[:n] { // only we and the writer change the list, under layout
@@ -102,8 +88,18 @@ func (l *Log) forget(now time.Time) (next time.Duration, err error) {
 			l.frames -= seg.index.frames
 		}
 	}
-	l.segments, l.forgotten = l.segments[n:len(l.segments):len(l.segments)], forgotten
+	l.segments, l.forgotten, l.lost = l.segments[n:len(l.segments):len(l.segments)], forgotten, m.Lost
 	l.mu.Unlock()
 	l.removeStrays()
-	return max(0, next), nil
+	return nil
+}
+
+// after returns the spans that end behind a position: the others are in no gap between
+// two segments any more.
+func after(spans []span, position ingest.Offset) []span {
+	n := 0
+	for n < len(spans) && spans[n].To <= position {
+		n++
+	}
+	return spans[n:len(spans):len(spans)]
 }

@@ -39,6 +39,9 @@ func (h fileHeader) append(dst []byte) []byte {
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
 }
 
+// wrongVersion is what is wrong with a header that is sound.
+const wrongVersion = "its version is unknown to this program"
+
 // parseFileHeader returns the header, or what is wrong with it.
 func parseFileHeader(b []byte) (h fileHeader, wrong string) {
 	switch {
@@ -49,7 +52,7 @@ func parseFileHeader(b []byte) (h fileHeader, wrong string) {
 	case binary.LittleEndian.Uint32(b[36:]) != crc32.Checksum(b[:36], castagnoli):
 		return h, "the file header's checksum is wrong"
 	case binary.LittleEndian.Uint32(b[8:]) != formatVersion:
-		return h, "its version is unknown to this program"
+		return h, wrongVersion
 	}
 	return fileHeader{
 		sacks: int(binary.LittleEndian.Uint32(b[12:])),

@@ -42,21 +42,24 @@ type Log struct {
 	strays   []string // files that the manifest no longer lists
 	indexing sync.Mutex
 
-	mu        sync.Mutex
-	closed    bool
-	id        string // random, of the folder's life
-	origin    int64
-	segments  []*segment // oldest first; the last one is written to when active is set
-	active    *segment
-	used      int64
-	frames    int // in the indexes
-	fetches   int64
-	forgotten []ingest.Offset // per sack: the watermark of the records that were removed
-	last      []ingest.Offset // per sack: the watermark of all records
-	applied   []ingest.Offset // per sack: the watermark that Applied gave
-	wakes     []chan struct{} // per sack: closed at its next record; nil when nobody waits
-	tail      tail
-	dirty     chan struct{} // capacity 1: something was applied since the janitor looked
+	mu         sync.Mutex
+	closed     bool
+	id         string // random, of the folder's life
+	deployment string // the id of the one that it is of
+	origin     int64
+	lost       []span     // given up: what was there can't be told any more
+	mourned    []bool     // per sack: that it had applied what is lost has been said
+	segments   []*segment // oldest first; the last one is written to when active is set
+	active     *segment
+	used       int64
+	frames     int // in the indexes
+	fetches    int64
+	forgotten  []ingest.Offset // per sack: the watermark of the records that were removed
+	last       []ingest.Offset // per sack: the watermark of all records
+	applied    []ingest.Offset // per sack: the watermark that Applied gave
+	wakes      []chan struct{} // per sack: closed at its next record; nil when nobody waits
+	tail       tail
+	dirty      chan struct{} // capacity 1: something was applied since the janitor looked
 }
 
 var (
@@ -100,20 +103,29 @@ func (l *Log) seal() error {
 	l.active = nil
 	m := l.manifest()
 	l.mu.Unlock()
-	return errors.Join(m.write(l.fs, l.dir), w.close())
+	return errors.Join(m.write(l.rescue(), l.dir), w.close())
 }
 
 // manifest describes the log as it is. The caller holds layout and mu.
 func (l *Log) manifest() *manifest {
-	m := &manifest{Format: formatVersion, ID: l.id, Sacks: l.sacks, Origin: l.origin, Forgotten: l.forgotten}
+	m := &manifest{Format: formatVersion, ID: l.id, Deployment: l.deployment, Sacks: l.sacks, Origin: l.origin,
+		Forgotten: l.forgotten, Lost: l.lost}
 	for _, seg := range l.segments {
-		listed := listedSegment{File: seg.name, Bytes: seg.size}
-		if seg == l.active {
-			listed.Bytes = 0
+		listed := listedSegment{File: seg.name}
+		if seg != l.active {
+			listed.Bytes, listed.Records = seg.size, seg.counts()
 		}
 		m.Segments = append(m.Segments, listed)
 	}
 	return m
+}
+
+// rescue is the file system for what must be written although the disk is full.
+func (l *Log) rescue() disk.FS {
+	if l.config.Rescue != nil {
+		return l.config.Rescue
+	}
+	return l.fs
 }
 
 // wake tells those who wait for a record of the sack. The caller holds mu.
@@ -145,10 +157,13 @@ func (l *Log) Backlog(_ context.Context, sack ingest.Sack, from ingest.Offset) (
 	return b, nil
 }
 
+// idPrefix is what an embedded log's id begins with outside its folder.
+const idPrefix = "disklog:"
+
 // Log says which log this is: the folder's id, and the position that every one of its
 // offsets is after.
 func (l *Log) Log() ingest.LogID {
-	return ingest.LogID{ID: "disklog:" + l.id, Base: ingest.Offset(l.origin)}
+	return ingest.LogID{ID: idPrefix + l.id, Base: ingest.Offset(l.origin)}
 }
 
 // Check says whether the log goes on where a watermark ends. That the last record
@@ -180,9 +195,7 @@ func (l *Log) Check(ctx context.Context, sack ingest.Sack, at ingest.Watermark) 
 // Room returns the bytes of the log's segments, and how many more the disk and
 // MaxBytes leave; 0 when the disk does not say.
 func (l *Log) Room() (used, free int64) {
-	l.mu.Lock()
-	used = l.used
-	l.mu.Unlock()
+	used = l.held()
 	free, err := l.fs.Free(l.dir)
 	if err != nil {
 		return used, 0

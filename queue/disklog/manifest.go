@@ -30,18 +30,33 @@ const (
 // A manifest says which segments the log consists of. A rename replaces it: what
 // it does not list does not count.
 type manifest struct {
-	Format    int             `json:"format"`
-	ID        string          `json:"id"`
-	Sacks     int             `json:"sacks"`
-	Origin    int64           `json:"origin"`    // every position of the log is after it
-	Forgotten []ingest.Offset `json:"forgotten"` // per sack: the watermark of the records that were removed
-	Segments  []listedSegment `json:"segments"`  // oldest first
+	Format     int             `json:"format"`
+	ID         string          `json:"id"`
+	Deployment string          `json:"deployment,omitempty"` // the id of the deployment that the log is of
+	Sacks      int             `json:"sacks"`
+	Origin     int64           `json:"origin"`         // every position of the log is after it
+	Forgotten  []ingest.Offset `json:"forgotten"`      // per sack: the watermark of the records that were removed
+	Segments   []listedSegment `json:"segments"`       // oldest first
+	Lost       []span          `json:"lost,omitempty"` // ascending
 }
 
 type listedSegment struct {
-	File  string `json:"file"`
-	Bytes int64  `json:"bytes,omitempty"` // of the file, that count; 0: it was being written
+	File    string  `json:"file"`
+	Bytes   int64   `json:"bytes,omitempty"`   // of the file, that count; 0: it was being written
+	Records []int64 `json:"records,omitempty"` // per sack, in those bytes
 }
+
+// A span is a range of positions whose records nobody has any more: the end of a segment
+// that a crash or damage cut off, or what a repair gave up. Offsets inside are no reason
+// for alarm: what had been applied of it was, and new records come behind it.
+type span struct {
+	From ingest.Offset `json:"from"` // the first one
+	To   ingest.Offset `json:"to"`   // behind the last one
+}
+
+// maxTail is more than a segment ever has behind its end, and less than what two segments
+// are apart at least.
+const maxTail = baseGap / 2
 
 func segmentName(base int64) string { return fmt.Sprintf("%016x%s", base, segmentSuffix) }
 
@@ -76,15 +91,22 @@ func parseManifest(data []byte) (*manifest, error) {
 		return nil, err
 	}
 	if m.Format != formatVersion {
+		if m.Format > formatVersion {
+			return nil, fmt.Errorf("its format is %d, and this program knows %d: %w", m.Format, formatVersion, ingest.ErrNewer)
+		}
 		return nil, fmt.Errorf("its format is %d, and this program knows %d", m.Format, formatVersion)
 	}
 	if len(m.Forgotten) != m.Sacks {
 		return nil, fmt.Errorf("it has %d watermarks for %d sacks", len(m.Forgotten), m.Sacks)
 	}
+	if m.Sacks < 1 {
+		return nil, fmt.Errorf("it has %d sacks", m.Sacks)
+	}
 	last := m.Origin
 	for i, s := range m.Segments {
 		base, ok := segmentBase(s.File)
-		if !ok || base <= last || s.Bytes != 0 && s.Bytes < fileHeaderLen || s.Bytes == 0 && i < len(m.Segments)-1 {
+		if !ok || base <= last || s.Bytes != 0 && s.Bytes < fileHeaderLen || s.Bytes == 0 && i < len(m.Segments)-1 ||
+			len(s.Records) != 0 && len(s.Records) != m.Sacks {
 			return nil, fmt.Errorf("its segment %d makes no sense: %+v", i, s)
 		}
 		last = base
@@ -114,6 +136,9 @@ func readManifest(fsys disk.FS, dir string) (*manifest, error) {
 		return nil, fmt.Errorf("cannot read the log's manifest: %w", err)
 	}
 	m, err := parseManifest(data)
+	if errors.Is(err, ingest.ErrNewer) {
+		return nil, fmt.Errorf("cannot read the log's manifest: %w", err)
+	}
 	if err != nil {
 		return nil, &DamageError{manifestName, -1, err.Error()}
 	}

@@ -1,8 +1,8 @@
 package disklog
 
 import (
+	"cmp"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -36,7 +36,7 @@ func Open(fsys disk.FS, dir string, sacks int, config Config, log *slog.Logger, 
 		fs: fsys, dir: dir, sacks: sacks, config: config, log: log,
 		closing: make(chan struct{}), dirty: make(chan struct{}, 1),
 		forgotten: make([]ingest.Offset, sacks), last: make([]ingest.Offset, sacks),
-		applied: make([]ingest.Offset, sacks), wakes: make([]chan struct{}, sacks),
+		applied: make([]ingest.Offset, sacks), wakes: make([]chan struct{}, sacks), mourned: make([]bool, sacks),
 		tail: tail{limit: config.TailBytes, sacks: make([]tailSack, sacks)},
 	}
 	l.intake.init()
@@ -69,7 +69,10 @@ func (l *Log) open(meter metric.Meter) error {
 	if m.Sacks != l.sacks {
 		return fmt.Errorf("it has %d sacks, and %d are configured: the number can't change", m.Sacks, l.sacks)
 	}
-	l.id, l.origin, l.forgotten = m.ID, m.Origin, m.Forgotten
+	if want := l.config.Deployment; want != "" && m.Deployment != want && m.Deployment != "" {
+		return fmt.Errorf("it is of deployment %s, and this is deployment %s: %w", m.Deployment, want, ingest.ErrForeign)
+	}
+	l.id, l.deployment, l.origin, l.forgotten, l.lost = m.ID, cmp.Or(m.Deployment, l.config.Deployment), m.Origin, m.Forgotten, m.Lost
 	copy(l.last, m.Forgotten)
 	if err := l.sweep(m); err != nil {
 		return err
@@ -80,20 +83,21 @@ func (l *Log) open(meter metric.Meter) error {
 			return err
 		}
 		for _, part := range parts {
-			seg, err := l.recover(part)
+			seg, err := l.load(part)
 			if err != nil {
 				return err
 			}
-			if seg != nil {
-				l.adopt(seg)
-			}
+			l.adopt(seg)
 		}
+	}
+	if n := len(m.Segments); n > 0 && m.Segments[n-1].Bytes == 0 {
+		l.cutOff(m.Segments[n-1])
 	}
 	for s := range l.tail.sacks {
 		l.tail.sacks[s].before = l.last[s] - 1
 	}
-	if now := l.manifest(); !slices.Equal(now.Segments, m.Segments) {
-		if err := now.write(l.fs, l.dir); err != nil {
+	if now := l.manifest(); now.Deployment != m.Deployment || !slices.EqualFunc(now.Segments, m.Segments, sameExtent) {
+		if err := now.write(l.rescue(), l.dir); err != nil {
 			return err
 		}
 	}
@@ -101,30 +105,42 @@ func (l *Log) open(meter metric.Meter) error {
 	return err
 }
 
+func sameExtent(a, b listedSegment) bool { return a.File == b.File && a.Bytes == b.Bytes }
+
+// cutOff gives up what the segment that was being written may have had behind the end
+// that was found. Positions there are not given away again; and a sack that has
+// applied something of it goes on with what comes next.
+func (l *Log) cutOff(listed listedSegment) {
+	base, _ := segmentBase(listed.File)
+	from := ingest.Offset(base + fileHeaderLen)
+	if n := len(l.segments); n > 0 {
+		from = max(from, l.segments[n-1].end())
+	}
+	l.lost = append(l.lost[:len(l.lost):len(l.lost)], span{from + 1, ingest.Offset(base + maxTail)})
+}
+
 // readManifest reads the manifest or, in an empty folder, writes the first one.
-// With SkipMissing it makes one from the segments if it must.
 func (l *Log) readManifest() (*manifest, error) {
 	m, err := readManifest(l.fs, l.dir)
 	if err == nil {
 		return m, nil
 	}
-	fresh := &manifest{Format: formatVersion, ID: rand.Text(), Sacks: l.sacks, Origin: time.Now().UnixNano(), Forgotten: make([]ingest.Offset, l.sacks)}
-	if isMissing(err) {
-		return fresh, fresh.write(l.fs, l.dir)
-	}
-	if _, ok := errors.AsType[*DamageError](err); !ok || !l.config.SkipMissing {
+	if !isMissing(err) {
 		return nil, err
 	}
-	l.log.Error("making a new manifest of the log from the segments that are there", "err", err)
-	bases, err := listSegments(l.fs, l.dir)
-	if err != nil {
-		return nil, err
+	if l.config.MustExist {
+		return nil, &DamageError{manifestName, -1, "it is missing, and so are all segments, but this deployment has had a log"}
 	}
-	for _, base := range bases {
-		fresh.Origin = min(fresh.Origin, base-1)
-		fresh.Segments = append(fresh.Segments, listedSegment{File: segmentName(base)})
+	fresh := newManifest(l.sacks, l.config.Deployment)
+	return fresh, fresh.write(l.rescue(), l.dir)
+}
+
+// newManifest is that of a new log. Its positions begin above those of every log before.
+func newManifest(sacks int, deployment string) *manifest {
+	return &manifest{
+		Format: formatVersion, ID: rand.Text(), Deployment: deployment, Sacks: sacks, Origin: time.Now().UnixNano(),
+		Forgotten: make([]ingest.Offset, sacks),
 	}
-	return fresh, nil
 }
 
 // sweep removes what a crash has left between the steps of a change: files that the

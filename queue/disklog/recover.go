@@ -9,21 +9,7 @@ import (
 	"millrace/ingest"
 )
 
-// recover reads a listed segment. It returns nil for one that is to be skipped.
-func (l *Log) recover(listed listedSegment) (*segment, error) {
-	seg, err := l.load(listed)
-	damage, ok := errors.AsType[*DamageError](err)
-	if !ok || !l.config.SkipMissing {
-		return seg, err
-	}
-	l.log.Error("going on without a segment of the log", "err", damage)
-	from := filepath.Join(l.dir, listed.File)
-	if err := l.fs.Rename(from, from+".damaged"); err != nil && !isMissing(err) {
-		return nil, fmt.Errorf("cannot put log file %s aside: %w", listed.File, err)
-	}
-	return nil, nil
-}
-
+// load reads a listed segment.
 func (l *Log) load(listed listedSegment) (*segment, error) {
 	scan, err := l.scanner(listed)
 	if err != nil {
@@ -74,53 +60,43 @@ func (l *Log) scan(scan *scanner, seg *segment, open bool) (group int64, err err
 		if !ok {
 			return 0, err
 		}
-		torn := false
-		if open {
-			if torn, err = scan.torn(); err != nil {
-				return 0, err
-			}
-		}
-		switch {
-		case torn:
-			l.log.Warn("cutting off the end of the log: an append that was never acknowledged", "file", scan.name,
-				"at", scan.at, "bytes", scan.end-scan.at, "position", scan.header.base+scan.at)
-			seg.size = scan.at
-			return group, nil
-		case !l.config.SkipMissing:
+		if !open {
 			return 0, damage
 		}
-		at := scan.at
-		if err := scan.skip(); err != nil {
+		torn, err := scan.torn()
+		switch {
+		case err != nil:
 			return 0, err
+		case !torn:
+			return 0, damage
 		}
-		l.log.Error("skipping a damaged part of the log", "file", scan.name, "at", at, "bytes", scan.at-at, "err", damage)
+		l.log.Warn("cutting off the end of the log, as a crash leaves it: an append that nobody was told of, unless the disk has lost what it said was durable",
+			"file", scan.name, "at", scan.at, "bytes", scan.end-scan.at, "position", scan.header.base+scan.at)
+		seg.size = scan.at
+		return group, nil
 	}
 }
 
 // settle ends the segment that was being written when the process ended, and
-// returns what takes its place in the list; another segment stays as it is. Of its last group nobody knows whether it was synced, and
-// after a failed sync the memory of the operating system can show what the disk
-// does not have, with every further sync succeeding. So that group is copied to a
-// segment of its own, before a reader sees what a power cut could still
-// undo. It keeps its positions: the copy begins a header before it.
+// returns what takes its place in the list; another segment stays as it is. Of its last
+// group nobody knows whether it was synced, and after a failed sync the memory of the
+// operating system can show what the disk does not have, with every further sync
+// succeeding. So that group is copied to a segment of its own, before a reader sees what
+// a power cut could still undo. It keeps its positions: the copy begins a header before it.
 func (l *Log) settle(listed listedSegment) ([]listedSegment, error) {
 	if listed.Bytes > 0 {
 		return []listedSegment{listed}, nil
 	}
-	parts, err := l.divide(listed)
-	if _, ok := errors.AsType[*DamageError](err); ok && l.config.SkipMissing {
-		return []listedSegment{listed}, nil // recover puts it aside
-	}
-	return parts, err
-}
-
-// divide makes the copy and returns what takes the segment's place.
-func (l *Log) divide(listed listedSegment) ([]listedSegment, error) {
 	scan, err := l.scanner(listed)
 	if err != nil {
 		return nil, err
 	}
 	defer scan.file.Close()
+	return l.divide(listed, scan)
+}
+
+// divide makes the copy and returns what takes the segment's place.
+func (l *Log) divide(listed listedSegment, scan *scanner) ([]listedSegment, error) {
 	seg := newSegment(listed.File, scan.header)
 	group, err := l.scan(scan, seg, true)
 	if err != nil {
@@ -138,7 +114,7 @@ func (l *Log) divide(listed listedSegment) ([]listedSegment, error) {
 		return nil, fmt.Errorf("cannot read log file %s at byte %d: %w", seg.name, group, err)
 	}
 	end := listedSegment{File: segmentName(header.base), Bytes: int64(len(data))}
-	if err := replaceFile(l.fs, l.dir, end.File, data); err != nil {
+	if err := replaceFile(l.rescue(), l.dir, end.File, data); err != nil {
 		return nil, fmt.Errorf("cannot settle the end of log file %s: %w", seg.name, err)
 	}
 	if group == fileHeaderLen { // it replaces the segment

@@ -25,7 +25,7 @@ func (e *DamageError) Error() string {
 	if e.At >= 0 {
 		where = fmt.Sprintf(" at byte %d", e.At)
 	}
-	return fmt.Sprintf("log file %s is damaged%s: %s (restore it from a copy, or start once with skip_missing to go on without what is lost)", e.File, where, e.Reason)
+	return fmt.Sprintf("log file %s is damaged%s: %s (restore it from a copy, or have \"millrace check --repair\" keep what is whole)", e.File, where, e.Reason)
 }
 
 // A frame is one record in a segment.
@@ -69,6 +69,9 @@ func newScanner(file disk.File, name string, sacks int, end int64) (*scanner, er
 		return nil, err
 	}
 	header, wrong := parseFileHeader(b)
+	if wrong == wrongVersion {
+		return nil, fmt.Errorf("cannot read log file %s: %s: %w", name, wrong, ingest.ErrNewer)
+	}
 	if wrong != "" {
 		return nil, &DamageError{name, 0, wrong}
 	}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
-	"time"
 
 	"millrace/disk"
 	"millrace/ingest"
@@ -23,8 +22,7 @@ type segment struct {
 	sacks  []sackSummary // per sack
 	index  *segmentIndex // nil when it was dropped; reading the file brings it back
 
-	fetched int64     // Log.fetches when it was last fetched from
-	applied time.Time // since when all of it has been applied; zero when it isn't
+	fetched int64 // Log.fetches when it was last fetched from
 }
 
 // A sackSummary is what a segment holds of one sack.
@@ -70,6 +68,15 @@ func (s *segment) note(sack ingest.Sack, at int64, length int) {
 	if s.index != nil {
 		s.index.add(sack, at, length)
 	}
+}
+
+// counts is how many records of each sack there are.
+func (s *segment) counts() []int64 {
+	counts := make([]int64, len(s.sacks))
+	for i := range s.sacks {
+		counts[i] = s.sacks[i].records
+	}
+	return counts
 }
 
 func (x *segmentIndex) add(sack ingest.Sack, at int64, length int) {

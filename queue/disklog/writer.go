@@ -54,7 +54,7 @@ func (w *writer) commit() error {
 		size += len(r.buf)
 	}
 	// Only the writer changes active and its size, so it reads them without mu.
-	if seg := l.active; seg == nil || seg.size > fileHeaderLen && seg.size+int64(size) > l.config.SegmentBytes {
+	if seg := l.active; seg == nil || seg.size > fileHeaderLen && seg.size+int64(size) > l.config.segmentBytes(l.held()) {
 		if err := w.roll(); err != nil {
 			return err
 		}
@@ -77,6 +77,13 @@ func (w *writer) commit() error {
 	l.publish(seg, w.group, chunk, size)
 	l.metrics.committed(context.Background(), len(w.group), size, time.Since(began))
 	return nil
+}
+
+// held is how many bytes the log holds.
+func (l *Log) held() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.used
 }
 
 func (w *writer) write(b []byte) error {
@@ -109,7 +116,6 @@ func (l *Log) publish(seg *segment, group []*appendRequest, chunk *chunk, size i
 		chunk.used += len(r.buf)
 	}
 	chunk.end = seg.end()
-	seg.applied = time.Time{}
 	l.used += int64(size)
 	l.tail.trim(l.applied)
 }
@@ -137,7 +143,7 @@ func (w *writer) roll() error {
 	m := l.manifest()
 	l.segments, l.active = segments, active
 	l.mu.Unlock()
-	if err := m.write(l.fs, l.dir); err != nil {
+	if err := m.write(l.rescue(), l.dir); err != nil {
 		l.strays = append(l.strays, seg.name)
 		return errors.Join(err, file.Close())
 	}
