@@ -16,6 +16,7 @@ import (
 	"millrace/drivers/carbonara/filestore"
 	"millrace/drivers/carbonara/redisstore"
 	"millrace/drivers/carbonara/s3store"
+	"millrace/index"
 )
 
 type storageConfig struct {
@@ -141,6 +142,39 @@ func (s *probedStore) ensure(ctx context.Context) error {
 // isUnsafe says whether a store was found to be none that data may be trusted to.
 func isUnsafe(err error) bool {
 	return errors.Is(err, s3store.ErrUnsafe) || errors.Is(err, redisstore.ErrUnsafe)
+}
+
+// await says whether the storage can be used now. Where it can't, a deployment that has
+// been in use starts without it: it accepts, and what it has waits in the log. A new one
+// waits until it can tell that the storage is new, too.
+func (p *parts) await(ctx context.Context, store carbonara.Store, log *slog.Logger) (there bool, err error) {
+	probed, ok := store.(*probedStore)
+	if !ok {
+		return true, nil
+	}
+	_, err = p.index.Deployment(ctx)
+	founding := errors.Is(err, index.ErrNoDeployment)
+	if err != nil && !founding {
+		return false, err
+	}
+	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
+		err := probed.ensure(ctx)
+		switch {
+		case err == nil:
+			return true, nil
+		case isUnsafe(err):
+			return false, err
+		case !founding:
+			log.Warn("the storage can't be used yet; starting without it: what is accepted waits in the log", "err", err)
+			return false, nil
+		}
+		log.Warn("the storage can't be used yet, and a new deployment needs it; trying again", "err", err, "pause", pause)
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
 }
 
 func (s *probedStore) Put(ctx context.Context, name string, data []byte) error {

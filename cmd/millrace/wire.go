@@ -154,11 +154,17 @@ func (p *parts) openDriver(ctx context.Context, c *config, log *slog.Logger, t *
 	}
 	p.closers = append(p.closers, store)
 	p.traits = store.Traits()
+	there, err := p.await(ctx, store, log)
+	if err != nil {
+		return err
+	}
 	observed, err := observeStore(store, t.meter)
 	if err != nil {
 		return err
 	}
-	d, err := carbonara.New(ctx, observed, p.index, c.Sacks, carbonara.Config{CacheBytes: int64(c.Storage.CacheBytes), ViewTTL: c.Storage.ViewTTL})
+	d, err := carbonara.New(ctx, observed, p.index, c.Sacks, carbonara.Config{
+		CacheBytes: int64(c.Storage.CacheBytes), ViewTTL: c.Storage.ViewTTL, Patient: !there,
+	})
 	if err != nil {
 		return err
 	}

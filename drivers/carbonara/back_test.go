@@ -259,7 +259,7 @@ func TestForeignManifest(t *testing.T) {
 	g.write()
 	err := g.tryFlush()
 	g.wantOver("Flush", err, ingest.ErrWentBack)
-	if _, _, err := g.driver.Open(t.Context(), 0); err == nil || !strings.Contains(err.Error(), "is of deployment "+other.driver.layout.Deployment) {
+	if _, _, err := g.driver.Open(t.Context(), 0); err == nil || !strings.Contains(err.Error(), "is of deployment "+other.driver.layout.Load().Deployment) {
 		t.Errorf("Open: %v", err)
 	}
 }

@@ -30,6 +30,9 @@ type Config struct {
 	// empty: whatever it has, and a random one. MustExist refuses storage that is empty.
 	Deployment string
 	MustExist  bool
+	// Patient makes a driver although the store can't be asked now: its layout is looked at
+	// by the first call that can, and until then calls fail.
+	Patient bool
 
 	now func() time.Time // tests
 }
@@ -61,8 +64,9 @@ func orDefault[T comparable](value, otherwise T) T {
 // [ingest.LateReader], [ingest.Watermarker] and [ingest.LiveReader].
 type Driver struct {
 	store    Store
-	layout   Layout
-	troubles atomic.Uint64 // calls of the store that failed
+	opening  sync.Mutex
+	layout   atomic.Pointer[Layout] // nil: it has not been looked at yet
+	troubles atomic.Uint64          // calls of the store that failed
 	policies ingest.Policies
 	sacks    int
 	config   Config
@@ -114,15 +118,16 @@ func New(ctx context.Context, store Store, policies ingest.Policies, sacks int, 
 	if sacks < 1 {
 		return nil, fmt.Errorf("a deployment needs at least one sack, not %d", sacks)
 	}
-	layout, err := openLayout(ctx, store, sacks, config)
-	if err != nil {
-		return nil, err
-	}
 	config = config.withDefaults()
-	d := &Driver{layout: layout, policies: policies, sacks: sacks, config: config, views: make([]viewSlot, sacks)}
+	d := &Driver{policies: policies, sacks: sacks, config: config, views: make([]viewSlot, sacks)}
 	d.room = make(chan struct{}, config.Readers)
 	d.store = &watched{store, &d.troubles}
 	d.files = newCache(d.store, config.CacheBytes, &d.stats.segmentsRead)
+	if !config.Patient {
+		if err := d.open(ctx); err != nil {
+			return nil, err
+		}
+	}
 	return d, nil
 }
 
@@ -143,12 +148,29 @@ func (d *Driver) Close() error {
 	return nil
 }
 
+// open looks at the layout, once.
+func (d *Driver) open(ctx context.Context) error {
+	d.opening.Lock()
+	defer d.opening.Unlock()
+	if d.layout.Load() != nil {
+		return nil
+	}
+	layout, err := openLayout(ctx, d.store, d.sacks, d.config)
+	if err == nil {
+		d.layout.Store(&layout)
+	}
+	return err
+}
+
 func (d *Driver) usable(ctx context.Context) error {
 	d.mu.Lock()
 	closed := d.closed
 	d.mu.Unlock()
 	if closed {
 		return ErrClosed
+	}
+	if d.layout.Load() == nil {
+		return d.open(ctx)
 	}
 	return ctx.Err()
 }

@@ -37,7 +37,8 @@ func Repair(ctx context.Context, store Store, sacks int, report func(Repaired)) 
 	if err != nil {
 		return err
 	}
-	d := &Driver{store: store, layout: layout, sacks: sacks, config: Config{}.withDefaults(), views: make([]viewSlot, sacks)}
+	d := &Driver{store: store, sacks: sacks, config: Config{}.withDefaults(), views: make([]viewSlot, sacks)}
+	d.layout.Store(&layout)
 	d.files = newCache(store, d.config.CacheBytes, &d.stats.segmentsRead)
 	for sack := range ingest.Sack(sacks) {
 		r := &repair{driver: d, sack: sack, out: Repaired{Sack: sack}}
@@ -271,7 +272,7 @@ func (r *repair) rebuild(ctx context.Context) (*manifest, error) {
 		r.stamp(next, r.manifest.Epoch, r.manifest.Version)
 		return next, nil
 	}
-	next := &manifest{Format: layoutVersion, Deployment: r.driver.layout.Deployment}
+	next := &manifest{Format: layoutVersion, Deployment: r.driver.layout.Load().Deployment}
 	epoch, err := r.learn(ctx, next)
 	if err != nil {
 		return nil, err

@@ -88,8 +88,8 @@ func (d *Driver) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWriter,
 func (d *Driver) raiseEpoch(ctx context.Context, sack ingest.Sack) (*manifest, Version, error) {
 	for range openTries {
 		m, version, err := readManifest(ctx, d.store, sack, "")
-		if err == nil && m.Deployment != d.layout.Deployment {
-			err = fmt.Errorf("%s is of deployment %s, and the storage is of deployment %s", manifestName(sack), m.Deployment, d.layout.Deployment)
+		if err == nil && m.Deployment != d.layout.Load().Deployment {
+			err = fmt.Errorf("%s is of deployment %s, and the storage is of deployment %s", manifestName(sack), m.Deployment, d.layout.Load().Deployment)
 		}
 		if err == nil {
 			err = m.unknown
