@@ -32,6 +32,7 @@ var imports = map[string][]string{
 	"drivers/carbonara/s3store":    {"drivers/carbonara"},
 	"drivers/carbonara/redisstore": {"drivers/carbonara"},
 	"drivers/carbonara/storetest":  {"ingest", "drivers/carbonara"},
+	"drivers/influxdb":             {"ingest", "drivers/aggregate"},
 	"drivers/naive":                {"ingest"},
 	"drivers/drivertest":           {"ingest", "drivers/naive"},
 

@@ -17,7 +17,11 @@ func (s *suite) contract(t *testing.T) {
 	t.Run("no queries", s.noQueries)
 	t.Run("a record delivered again changes nothing", s.again)
 	t.Run("a new owner continues at the watermark", s.newOwner)
-	t.Run("an earlier owner is fenced", s.fenced)
+	if s.unfenced {
+		t.Run("two owners do no harm", s.twoOwners)
+	} else {
+		t.Run("an earlier owner is fenced", s.fenced)
+	}
 	t.Run("fencing one sack leaves the others alone", s.fencedAlone)
 	t.Run("undecodable records and nudges move the watermark", s.emptyRecords)
 	t.Run("an unknown policy rejects its entry alone", s.unknownPolicy)
@@ -167,6 +171,49 @@ func (s *suite) fenced(t *testing.T) {
 		t.Errorf("cannot close a fenced writer: %v", err)
 	}
 	h.maintain(settled)
+	h.check()
+}
+
+// twoOwners has both owners of a sack apply and flush the same log, now one of them
+// ahead and now the other.
+func (s *suite) twoOwners(t *testing.T) {
+	h := s.start(t, simple()).history(0)
+	a, b := h.metric("simple"), h.metric("simple")
+	h.measure(a, at(0, 1))
+	h.apply()
+	h.flush()
+	first := h.writer
+	h.open(0)
+	for i := range time.Duration(6) {
+		h.measure(a, at(i*time.Minute, float64(i)))
+		h.measure(b, at(i*time.Minute, -float64(i)))
+		if i == 3 {
+			a.deleted = true
+			h.write(ingest.Record{Kind: ingest.RecordDelete, Metric: a.id})
+		}
+		h.apply()
+		h.flush()
+		h.check()
+		if i%2 == 0 {
+			continue // and one record later the first is behind
+		}
+		if _, err := first.Apply(t.Context(), clone(h.log)); err != nil {
+			h.fatalf("the first owner cannot apply: %v", err)
+		}
+		if _, err := first.Flush(t.Context(), h.watermark()); err != nil {
+			h.fatalf("the first owner cannot flush: %v", err)
+		}
+		h.check()
+	}
+	if n := h.writer.Epoch(); n != 0 {
+		t.Errorf("a writer that doesn't fence has epoch %d, want 0", n)
+	}
+	if err := first.Close(); err != nil {
+		t.Errorf("cannot close the first writer: %v", err)
+	}
+	h.check()
+	h.abandon()
+	h.open(3)
 	h.check()
 }
 

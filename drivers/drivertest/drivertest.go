@@ -43,6 +43,7 @@ type settings struct {
 	lateKept    bool
 	expiredKept bool
 	tornFlushes bool
+	unfenced    bool
 	shorter     int
 	patience    int // how often a call that failed is tried again; 0: it must not fail
 }
@@ -64,6 +65,10 @@ func ExpiredKept() Option { return func(s *settings) { s.expiredKept = true } }
 // TornFlushes says that readers may see a part of what a flush writes before it is
 // done.
 func TornFlushes() Option { return func(s *settings) { s.tornFlushes = true } }
+
+// Unfenced says that an earlier owner of a sack may go on flushing, and that this does
+// no harm: what it writes is what the log has.
+func Unfenced() Option { return func(s *settings) { s.unfenced = true } }
 
 // Shorter divides the length of random histories, for back-ends that are slow to ask.
 func Shorter(by int) Option { return func(s *settings) { s.shorter = by } }

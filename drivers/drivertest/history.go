@@ -180,7 +180,7 @@ func (h *history) tryFlush() error {
 // watermark is that of everything applied.
 func (h *history) watermark() ingest.Watermark {
 	at := ingest.Watermark{Log: suiteLog}
-	for i := range h.log[:h.next] {
+	for i := range h.log[:max(h.next, h.shown)] { // an earlier owner may have flushed more
 		at.Take(&h.log[i])
 	}
 	at.Offset = max(at.Offset, h.flushed)

@@ -87,14 +87,34 @@ func (h *history) usurp(p profile) {
 	}
 }
 
-// wantFenced flushes a writer that has something to flush and no right to.
+// wantFenced flushes a writer that has something to flush and no right to; or, where
+// nobody is fenced, all that it was given.
 func (h *history) wantFenced(old ingest.SackWriter) {
 	h.t.Helper()
+	if h.unfenced {
+		h.flushAsBefore(old)
+		return
+	}
 	_, err := old.Flush(h.t.Context(), ingest.Watermark{Offset: h.end(len(h.log))})
 	h.did.note("flush     by an earlier owner: %v", outcome(err))
 	if !errors.Is(err, ingest.ErrFenced) {
 		h.fatalf("an earlier owner's flush returns %v, want ErrFenced", err)
 	}
+}
+
+// flushAsBefore flushes a writer that has been given the whole log and has a successor.
+func (h *history) flushAsBefore(old ingest.SackWriter) {
+	h.t.Helper()
+	next := h.next
+	h.next = len(h.log)
+	watermark := h.watermark()
+	h.next = next
+	rejects, err := old.Flush(h.t.Context(), watermark)
+	h.did.note("flush     %v by an earlier owner: %v", watermark.Offset, outcome(err))
+	if err != nil || len(rejects) > 0 {
+		h.fatalf("an earlier owner's flush returns %v, and %d rejects", err, len(rejects))
+	}
+	h.show(watermark.Offset)
 }
 
 // manyFlushes makes so many small segments that every tier of merging has work.

@@ -1,0 +1,52 @@
+// Package influxdb keeps measures in InfluxDB, 2.x or 1.8 (which serves the same HTTP
+// API), so that they can be read there too, by whatever reads InfluxDB.
+//
+// # Schema
+//
+// A bucket (of 1.8: a database) has these measurements:
+//
+//	measures             a point per measure, at its time to the nanosecond
+//	  tag metric         id of the metric; reads go by it alone
+//	  tag name           of the metric when it was created
+//	  tag resource       of its resource then, and
+//	  tag resource_type  of that; what is empty is left out
+//	  field value        float
+//	  field special      integer, on points whose value InfluxDB has no number for: 1 is
+//	                     NaN, 2 is +Inf, 3 is -Inf; their value is 5e-324, the smallest
+//	                     number there is, which itself is written with special = 0
+//	millrace_watermark   how far a sack has been applied
+//	  tag sack
+//	  field offset       integer; of several points the greatest counts
+//	  field mark         JSON of the whole ingest.Watermark
+//	  field sacks        integer: how many sacks the deployment has
+//	millrace_deleted     a point per deleted metric, some weeks long
+//	  tag sack
+//	  field metric       its id
+//	  field offset       integer: of the record that deleted it
+//
+// The tags of a metric never change, whatever is renamed: in InfluxDB they are what
+// makes two points the same, and a record that comes twice has to make the same points.
+// In tags, a backslash is written as a slash and a control character as a space: line
+// protocol has no safe way to say them.
+//
+// # Promises
+//
+// A point is durable when InfluxDB answers 204, and nothing else counts. The watermark
+// is written after the data, as a point of its own, so a crash between the two brings
+// records again, which changes nothing. For the same reason nobody is fenced: two owners
+// of a sack write the same points. (One of them that had stood still for long could
+// put back an older value of a timestamp that has been written again since; the log's
+// order of such doubles is kept only while one process owns a sack.)
+//
+// Where a server syncs its write-ahead log only now and then, the watermark waits that
+// long after the data (Config.FsyncDelay): they lie in different shards, each with a log of
+// its own. What a server has lost all the same, Confirm notices.
+//
+// Two things differ from what an archive policy says: a measure is never too late, and
+// what has expired is still there until the bucket's retention takes it. No read shows
+// it: expiry by timespan, counted from the metric's newest bucket, is exact on each.
+// While a flush is under way readers may see a part of it.
+//
+// A deleted metric's points are deleted: 2.x has an API for it, 1.8 is told in InfluxQL.
+// The tombstone keeps measures out that were accepted before everybody had heard of it.
+package influxdb

@@ -1,0 +1,267 @@
+package influxdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"millrace/ingest"
+)
+
+// A place names a measure of the buffer.
+type place struct{ entry, measure int }
+
+// progress is how far the flush of a buffer has come, over several tries.
+type progress struct {
+	at      place            // everything before it is durable, or refused
+	refused map[place]string // why, since rejects were handed over last
+	passed  map[place]bool   // refused before that
+}
+
+// Flush writes the buffer and then the watermark; see ingest.SackWriter.
+func (w *writer) Flush(ctx context.Context, to ingest.Watermark) ([]ingest.Reject, error) {
+	if err := w.usable(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.writeEntries(ctx); err != nil {
+		return nil, err
+	}
+	if rejects := w.takeRejects(); len(rejects) > 0 {
+		return rejects, nil
+	}
+	if err := w.deleteBuried(ctx); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if to.Offset > w.flushed.Offset {
+		if err := pause(ctx, w.driver.config.FsyncDelay); err != nil {
+			return nil, err
+		}
+		if err := w.mark(ctx, &to); err != nil {
+			return nil, err
+		}
+		w.flushed = to.Clone()
+	}
+	w.forget()
+	return nil, nil
+}
+
+// pause waits for a time.
+func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// A batch is some lines, and which measure is in which.
+type batch struct {
+	text  []byte
+	ends  []int // of lines, in text
+	which []place
+}
+
+// lines returns the text of some lines.
+func (b *batch) lines(from, to int) []byte {
+	start := 0
+	if from > 0 {
+		start = b.ends[from-1]
+	}
+	return b.text[start:b.ends[to-1]]
+}
+
+// writeEntries writes what has not been written yet, batch by batch.
+func (w *writer) writeEntries(ctx context.Context) error {
+	var b batch
+	for w.progress.at.entry < len(w.entries) {
+		next := w.fill(&b)
+		if len(b.ends) > 0 {
+			if err := w.send(ctx, &b, 0, len(b.ends)); err != nil {
+				return err
+			}
+		}
+		w.progress.at = next
+	}
+	return nil
+}
+
+// fill encodes the next batch, and returns the place behind it.
+func (w *writer) fill(b *batch) place {
+	b.text, b.ends, b.which = b.text[:0], b.ends[:0], b.which[:0]
+	at := w.progress.at
+	for ; at.entry < len(w.entries); at = (place{at.entry + 1, 0}) {
+		e := &w.entries[at.entry]
+		if by, gone := w.gone[e.metric]; gone && by > e.offset {
+			continue
+		}
+		for ; at.measure < len(e.measures); at.measure++ {
+			if len(b.ends) >= w.driver.config.BatchLines || len(b.text) >= w.driver.config.BatchBytes {
+				return at
+			}
+			m := e.measures[at.measure]
+			if m.Time < minTime || m.Time > maxTime {
+				w.refuse(at, "InfluxDB can't store this time")
+			}
+			if w.progress.passed[at] || w.progress.refused[at] != "" {
+				continue
+			}
+			b.text = appendMeasure(b.text, e.series, m)
+			b.ends, b.which = append(b.ends, len(b.text)), append(b.which, at)
+		}
+	}
+	return at
+}
+
+// send writes some lines of a batch. Those that are refused for good it finds, by
+// halving where the server doesn't name them, and writes the others: a line that is
+// written twice is the same point.
+func (w *writer) send(ctx context.Context, b *batch, from, to int) error {
+	err := w.driver.writeLines(ctx, b.lines(from, to))
+	if err == nil {
+		w.driver.metrics.written.Add(ctx, int64(to-from))
+		return nil
+	}
+	e, ok := errors.AsType[*statusError](err)
+	if !ok || !e.blamesLines() {
+		return failed(fmt.Sprintf("write %d points of sack %d", to-from, w.sack), err)
+	}
+	switch {
+	case to-from == 1 || e.dropped() == to-from:
+		for i := from; i < to; i++ {
+			w.refuse(b.which[i], "InfluxDB refuses it: "+e.message)
+		}
+		return nil
+	case e.line > 0 && e.line <= to-from:
+		return w.sendAround(ctx, b, from, from+e.line-1, to)
+	}
+	return w.sendAround(ctx, b, from, from, to)
+}
+
+// sendAround writes the line that the server blames alone, and the others without it;
+// or two halves, where it blames the first or none.
+func (w *writer) sendAround(ctx context.Context, b *batch, from, blamed, to int) error {
+	cuts := []int{from, blamed, blamed + 1, to}
+	if blamed == from {
+		cuts = []int{from, from + (to-from)/2, to}
+	}
+	for i := range len(cuts) - 1 {
+		if cuts[i] == cuts[i+1] {
+			continue
+		}
+		if err := w.send(ctx, b, cuts[i], cuts[i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// blamesLines says whether some of the lines are to blame, and not the server's state.
+func (e *statusError) blamesLines() bool {
+	switch e.status {
+	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+		return !strings.Contains(e.message, "limit exceeded") && !strings.Contains(e.message, "is required")
+	case http.StatusRequestEntityTooLarge:
+		return true
+	}
+	return false
+}
+
+var droppedCount = regexp.MustCompile(`partial write: .* dropped=(\d+)$`)
+
+// dropped is how many points of a write the server says it has dropped, the others being
+// stored; 0: it doesn't say.
+func (e *statusError) dropped() int {
+	found := droppedCount.FindStringSubmatch(e.message)
+	if found == nil {
+		return 0
+	}
+	n, err := strconv.Atoi(found[1])
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// refuse puts a measure among the rejects.
+func (w *writer) refuse(at place, reason string) {
+	if w.progress.passed[at] {
+		return
+	}
+	if w.progress.refused == nil {
+		w.progress.refused = make(map[place]string)
+	}
+	w.progress.refused[at] = reason
+}
+
+// takeRejects returns what was refused, in the order of the log: a reject for each entry
+// and reason.
+func (w *writer) takeRejects() []ingest.Reject {
+	places := make([]place, 0, len(w.progress.refused))
+	for at := range w.progress.refused {
+		places = append(places, at)
+	}
+	slices.SortFunc(places, func(a, b place) int {
+		if a.entry != b.entry {
+			return a.entry - b.entry
+		}
+		return a.measure - b.measure
+	})
+	var rejects []ingest.Reject
+	for i, at := range places {
+		e, reason := &w.entries[at.entry], w.progress.refused[at]
+		if i == 0 || places[i-1].entry != at.entry || rejects[len(rejects)-1].Reason != reason {
+			rejects = append(rejects, ingest.Reject{Offset: e.offset, Entry: e.index, Reason: reason, Part: &ingest.RejectedPart{
+				AcceptedAt: e.acceptedAt, Project: e.project, Metric: e.metric, Policy: e.policy,
+			}})
+		}
+		part := rejects[len(rejects)-1].Part
+		part.Measures = append(part.Measures, e.measures[at.measure])
+		if w.progress.passed == nil {
+			w.progress.passed = make(map[place]bool)
+		}
+		w.progress.passed[at] = true
+	}
+	w.progress.refused = nil
+	w.driver.metrics.refused.Add(context.Background(), int64(len(places)))
+	return rejects
+}
+
+// deletesAtOnce is how many metrics are deleted at the same time.
+const deletesAtOnce = 4
+
+// deleteBuried deletes the metrics that were deleted since the last flush. What has been
+// done needn't be again when the flush is tried again.
+func (w *writer) deleteBuried(ctx context.Context) error {
+	if len(w.buried) == 0 {
+		return nil
+	}
+	if err := w.driver.writeTombstones(ctx, w.sack, w.buried, time.Now().UnixNano()); err != nil {
+		return err
+	}
+	for len(w.buried) > 0 {
+		some := w.buried[:min(deletesAtOnce, len(w.buried))]
+		group, ctx := errgroup.WithContext(ctx)
+		for _, t := range some {
+			group.Go(func() error { return w.driver.deleteMetric(ctx, t.metric) })
+		}
+		if err := group.Wait(); err != nil {
+			return err
+		}
+		w.buried = w.buried[len(some):]
+	}
+	return nil
+}
