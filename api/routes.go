@@ -52,6 +52,7 @@ func (a *API) routes() []route {
 
 		{method: "GET", path: "/v1/status", handle: (*request).getStatus, rule: auth.GetStatus},
 		{method: "GET", path: "/v1/capabilities", handle: (*request).getCapabilities, open: true},
+		{method: "GET", path: "/v1/openapi.json", handle: (*request).getOpenAPI, open: true},
 
 		{method: "GET", path: "/v1/resource_type", handle: (*request).listResourceTypes, rule: auth.ListResourceType},
 		{method: "POST", path: "/v1/resource_type", handle: (*request).postResourceType},
