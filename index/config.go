@@ -21,6 +21,9 @@ type Config struct {
 	Readers int
 	// Timeout is how long a read may take, if its context allows more; 5 s.
 	Timeout time.Duration
+	// MaxDefinitions is how many definitions an archive policy may have; 64. Every
+	// metric that is listed is listed with them.
+	MaxDefinitions int
 	// MaxLetters is how many dead letters there may be, of all processes; 1 Mi.
 	MaxLetters int
 	// MaxLetterBytes is how much they may take, about; 1 GiB.
@@ -34,6 +37,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Believe, 10*time.Minute)
 	setDefault(&c.Readers, 4)
 	setDefault(&c.Timeout, 5*time.Second)
+	setDefault(&c.MaxDefinitions, 64)
 	setDefault(&c.MaxLetters, 1<<20)
 	setDefault(&c.MaxLetterBytes, 1<<30)
 	return c

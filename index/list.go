@@ -10,13 +10,6 @@ import (
 	"millrace/ingest"
 )
 
-// A Filter selects metrics: those for which everything that is given is equal.
-type Filter struct {
-	ID                          *ingest.MetricID
-	Name, Unit, Policy, Creator *string
-	Project                     *string // the creator ends with ":" and this, or it is the resource's project
-}
-
 // A Page is a part of a listing.
 type Page struct {
 	Limit  int      // how many at most; 0: all
@@ -42,13 +35,17 @@ func (x *Index) Metrics(ctx context.Context, f Filter, p Page) ([]Metric, error)
 	if err != nil {
 		return nil, err
 	}
+	table, nowhere, err := f.from(ctx, x.database.reading())
+	if err != nil || nowhere {
+		return nil, x.failed("cannot list metrics", err)
+	}
 	var metrics []Metric
 	for _, part := range parts(orders, marker.values(orders)) {
 		left := p.Limit - len(metrics)
 		if p.Limit > 0 && left == 0 {
 			break
 		}
-		query, args := part.query(f, left)
+		query, args := part.query(table, f, left)
 		err := x.database.reading().rows(ctx, func(rows *sql.Rows) error {
 			var m Metric
 			err := m.scan(rows)
@@ -120,32 +117,6 @@ func (c condition) clause() string {
 	return " WHERE " + c.text
 }
 
-func (f *Filter) condition() condition {
-	c := where("deleted_at IS NULL")
-	if f.ID != nil {
-		c = c.and(where("id = ?", f.ID[:]))
-	}
-	if f.Name != nil {
-		c = c.and(where("name = ?", *f.Name))
-	}
-	if f.Unit != nil {
-		c = c.and(where("unit = ?", *f.Unit))
-	}
-	if f.Policy != nil {
-		// Not by its index: that would find and sort most of the metrics for every page.
-		c = c.and(where("archive_policy || '' = ?", *f.Policy))
-	}
-	if f.Creator != nil {
-		c = c.and(where("creator = ?", *f.Creator))
-	}
-	if f.Project != nil {
-		created := endsWith("creator", ":"+*f.Project)
-		c = c.and(condition{"(" + created.text + " OR EXISTS (SELECT 1 FROM resources WHERE resources.id = metrics.resource AND project_id = ?))",
-			append(created.args, *f.Project)})
-	}
-	return c
-}
-
 // parts cuts what comes after the marker, which is given by its values of the
 // orders' keys (nil: from the beginning), into at most two parts, to be read one
 // after the other: what has the first key's value and what doesn't. Each is then a
@@ -187,9 +158,10 @@ type part struct {
 }
 
 // query reads the part: limit metrics of it, all if that isn't positive.
-func (p part) query(f Filter, limit int) (query string, args []any) {
+func (p part) query(from condition, f Filter, limit int) (query string, args []any) {
 	where := f.condition().and(p.where)
-	query = `SELECT ` + metricColumns + ` FROM metrics WHERE ` + where.text + ` ORDER BY ` + orderBy(p.orders)
+	where.args = append(from.args[:len(from.args):len(from.args)], where.args...)
+	query = `SELECT ` + metricColumns + ` FROM ` + from.text + ` WHERE ` + where.text + ` ORDER BY ` + orderBy(p.orders)
 	if limit <= 0 {
 		return query, where.args
 	}

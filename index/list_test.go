@@ -202,3 +202,58 @@ func textOf(key string, m *Metric) *string {
 	}
 	return &resource
 }
+
+// testRareFilters lists what few have, what many have and what nobody has.
+func testRareFilters(t *testing.T, open opener) {
+	x, ctx := withPolicies(t, open, Config{}), t.Context()
+	many := make([]Metric, rareMetrics+50)
+	common, few, nobody, none := "common", "few", "nobody", ""
+	for i := range many {
+		many[i] = metric(fmt.Sprint(i % 7))
+		many[i].Unit, many[i].Creator = &common, "alice:p1"
+	}
+	for i := range 5 {
+		many[1000*i].Unit = &few
+		many[900*i+7].Creator = "bob:p2"
+		many[800*i+9].Policy = "high"
+	}
+	many[3].Creator, many[4].Creator = "bob:", "carol:p2"
+	must(t, x.CreateMetrics(ctx, many))
+	must(t, x.MarkDeleted(ctx, many[0].ID)) // a rare one
+	check := func(f Filter, selected func(m *Metric) bool) {
+		t.Helper()
+		var want []Metric
+		for i := range many[1:] {
+			if m := &many[1+i]; selected(m) {
+				want = append(want, *m)
+			}
+		}
+		for _, sorts := range [][]string{{"id"}, {"name:desc", "unit"}} {
+			slices.SortFunc(want, func(a, b Metric) int { return compareBy(sorts, &a, &b) })
+			whole := value(x.Metrics(ctx, f, Page{Sorts: sorts}))(t)
+			if diff := gocmp.Diff(want, whole); diff != "" {
+				t.Fatalf("%+v by %q (-want +got):\n%s", f, sorts, diff)
+			}
+			if len(want) < 3 {
+				continue
+			}
+			page := value(x.Metrics(ctx, f, Page{Sorts: sorts, Limit: 2, Marker: want[0].ID.String()}))(t)
+			if diff := gocmp.Diff(want[1:3], page); diff != "" {
+				t.Errorf("a page of %+v by %q (-want +got):\n%s", f, sorts, diff)
+			}
+		}
+	}
+	high, bob, p1, p2 := "high", "bob:p2", "p1", "p2"
+	isNot := func(*Metric) bool { return false }
+	check(Filter{Unit: &few}, func(m *Metric) bool { return *m.Unit == few })
+	check(Filter{Unit: &common}, func(m *Metric) bool { return *m.Unit == common })
+	check(Filter{Policy: &high}, func(m *Metric) bool { return m.Policy == high })
+	check(Filter{Creator: &bob}, func(m *Metric) bool { return m.Creator == bob })
+	check(Filter{Unit: &common, Creator: &bob}, func(m *Metric) bool { return *m.Unit == common && m.Creator == bob })
+	check(Filter{Project: &p2}, func(m *Metric) bool { return strings.HasSuffix(m.Creator, ":p2") })
+	check(Filter{Project: &p1, Policy: &high}, func(m *Metric) bool { return m.Policy == high && m.Creator == "alice:p1" })
+	check(Filter{Project: &none}, func(m *Metric) bool { return m.Creator == "bob:" })
+	for _, f := range []Filter{{Unit: &nobody}, {Policy: &nobody}, {Creator: &nobody}, {Project: &nobody}, {Unit: &few, Policy: &nobody}} {
+		check(f, isNot)
+	}
+}

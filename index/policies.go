@@ -19,6 +19,9 @@ func (x *Index) CreatePolicy(ctx context.Context, p *ingest.ArchivePolicy) error
 	if err := p.Validate(); err != nil {
 		return &InvalidError{err.Error()}
 	}
+	if n := len(p.Definitions); n > x.config.MaxDefinitions {
+		return &InvalidError{fmt.Sprintf("an archive policy may have %d definitions, and this one has %d", x.config.MaxDefinitions, n)}
+	}
 	row := encodePolicy(p)
 	return x.failed("cannot create archive policy "+p.Name, x.writer.do(ctx, &change{
 		policies: true,

@@ -35,6 +35,17 @@ func testPolicies(t *testing.T, open opener) {
 	err := x.CreatePolicy(ctx, policy("a", time.Hour))
 	wantError(t, err, ErrExists, "Archive policy a already exists")
 	wantInvalid(t, x.CreatePolicy(ctx, policy("b", time.Second, time.Second)), "More than one archive policy uses granularity `1.0'")
+	none := policy("b", time.Second)
+	none.Methods = ingest.MethodSet{}
+	wantInvalid(t, x.CreatePolicy(ctx, none), "an archive policy needs at least one aggregation method")
+	many := policy("b")
+	for i := range 65 {
+		many.Definitions = append(many.Definitions, ingest.Definition{Granularity: time.Duration(i+1) * time.Second})
+	}
+	wantInvalid(t, x.CreatePolicy(ctx, many), "an archive policy may have 64 definitions, and this one has 65")
+	many.Definitions = many.Definitions[:64]
+	must(t, x.CreatePolicy(ctx, many))
+	must(t, x.DeletePolicy(ctx, "b"))
 	_, err = x.Policy(ctx, "b")
 	wantError(t, err, ErrNotFound, "Archive policy b does not exist")
 	wantError(t, err, ingest.ErrNoPolicy, "Archive policy b does not exist")

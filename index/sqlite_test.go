@@ -98,7 +98,7 @@ func TestSQLitePlans(t *testing.T) {
 		must(t, err)
 		var got []string
 		for _, part := range parts(orders, marker.values(orders)) {
-			query, args := part.query(f, 10)
+			query, args := part.query(wholeTable, f, 10)
 			steps := ""
 			must(t, x.database.reading().rows(t.Context(), func(rows *sql.Rows) error {
 				var step string
@@ -121,12 +121,33 @@ func TestSQLitePlans(t *testing.T) {
 	}
 	plan(Filter{Project: &text}, nil, &marker, "SEARCH "+byID+" (id>?); CORRELATED SCALAR SUBQUERY 1; "+
 		"SEARCH resources USING INDEX sqlite_autoindex_resources_1 (id=?); ")
+	must(t, x.CreateMetric(t.Context(), Metric{ID: ingest.NewMetricID(), Unit: &text, Policy: "low", Creator: "u:" + text}))
+	for f, want := range map[Filter]string{
+		{Unit: &text}:    "SEARCH metrics USING INDEX metrics_by_unit (unit=?)",
+		{Project: &text}: "SEARCH metrics USING INDEX metrics_by_creator (creator=?)",
+	} {
+		from, nowhere, err := f.from(t.Context(), x.database.reading())
+		must(t, err)
+		query, args := part{orders: []order{{key: value2(sortKeyOf("id"))}}}.query(from, f, 10)
+		steps := ""
+		must(t, x.database.reading().rows(t.Context(), func(rows *sql.Rows) error {
+			var step string
+			err := rows.Scan(new(int), new(int), new(int), &step)
+			steps += step + "; "
+			return err
+		}, "EXPLAIN QUERY PLAN "+query, args...))
+		if nowhere || !strings.Contains(steps, want) {
+			t.Errorf("%+v is looked for by %s", f, steps)
+		}
+	}
 	plan(Filter{Name: &text}, nil, &marker, "SEARCH metrics USING INDEX metrics_by_name (name=? AND id>?); ")
 	const byName, noName = "SEARCH metrics USING INDEX metrics_by_name (name>?); ", "SEARCH metrics USING INDEX metrics_by_name (name=?); "
 	plan(Filter{}, []string{"name"}, nil, byName, noName)
 	plan(Filter{}, []string{"name"}, &marker, byName, noName)
 	plan(Filter{}, []string{"name:asc-nullsfirst"}, &marker, byName)
 }
+
+func value2[T any](v T, _ bool) T { return v }
 
 const killedURL = "MILLRACE_INDEX_TEST_URL"
 

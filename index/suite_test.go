@@ -34,6 +34,7 @@ func runIndex(t *testing.T, fresh func(t *testing.T) opener) {
 		{"purge", testPurge},
 		{"labels", testLabels},
 		{"filters", testFilters},
+		{"rare filters", testRareFilters},
 		{"bad pages", testBadPages},
 		{"pages", testPages},
 		{"resource types", testResourceTypes},

@@ -148,6 +148,9 @@ func (p *ArchivePolicy) Validate() error {
 	if p.BackWindow < 0 {
 		return errors.New("back_window must not be negative")
 	}
+	if p.Methods == (MethodSet{}) {
+		return errors.New("an archive policy needs at least one aggregation method")
+	}
 	seen := make(map[time.Duration]bool, len(p.Definitions))
 	for _, d := range p.Definitions {
 		if d.Granularity <= 0 {
