@@ -69,9 +69,13 @@ type workerConfig struct {
 }
 
 type indexConfig struct {
-	URL            string `name:"url" default:"sqlite:<data_dir>/index.db" help:"sqlite:<path>; data_dir can be in it"`
-	CacheMetrics   int    `name:"cache_metrics" default:"2000000" help:"metrics that the index keeps in memory"`
-	CreateDefaults bool   `name:"create_defaults" help:"give an empty index Gnocchi's archive policies"`
+	URL            string        `name:"url" default:"sqlite:<data_dir>/index.db" help:"sqlite:<path>, or postgres://<user>:<password>@<host>/<database>; data_dir can be in it"`
+	CacheMetrics   int           `name:"cache_metrics" default:"2000000" help:"metrics that the index keeps in memory"`
+	Believe        time.Duration `name:"believe" default:"10m" help:"how long what is in memory is believed while the index's database can't be asked"`
+	MaxDefinitions int           `name:"max_definitions" default:"64" help:"definitions that an archive policy may have"`
+	MaxLetters     int           `name:"max_letters" default:"1000000" help:"dead letters that there may be; at that number what can't be applied holds its sack"`
+	MaxLetterBytes size          `name:"max_letter_bytes" default:"1GiB" help:"how much dead letters may take"`
+	CreateDefaults bool          `name:"create_defaults" help:"give an empty index Gnocchi's archive policies"`
 }
 
 type logConfig struct {

@@ -127,7 +127,10 @@ func (p *parts) workerConfig(c *config, maxFuture time.Duration) ingest.WorkerCo
 }
 
 func (p *parts) openIndex(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (err error) {
-	p.index, err = index.Open(ctx, c.Index.URL, index.Config{CacheMetrics: c.Index.CacheMetrics}, log, t.meter)
+	p.index, err = index.Open(ctx, c.Index.URL, index.Config{
+		CacheMetrics: c.Index.CacheMetrics, Believe: c.Index.Believe, MaxDefinitions: c.Index.MaxDefinitions,
+		MaxLetters: c.Index.MaxLetters, MaxLetterBytes: int64(c.Index.MaxLetterBytes),
+	}, log, t.meter)
 	if err != nil {
 		return err
 	}
