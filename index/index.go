@@ -61,7 +61,8 @@ func Open(ctx context.Context, url string, config Config, log *slog.Logger, mete
 }
 
 func (x *Index) start(ctx context.Context, meter otelmetric.Meter) (err error) {
-	if x.metrics, err = newMetrics(meter); err != nil {
+	x.follower.started = time.Now()
+	if x.metrics, err = newMetrics(meter, x); err != nil {
 		return err
 	}
 	if err := x.database.dialect.check(ctx, x.database.reading(), x.log); err != nil {
@@ -70,7 +71,6 @@ func (x *Index) start(ctx context.Context, meter otelmetric.Meter) (err error) {
 	if err := migrate(ctx, x.database, migrations()); err != nil {
 		return err
 	}
-	x.follower.started = time.Now()
 	var version, letters int64
 	if err := x.database.reading().row(ctx, []any{&version, &letters}, `SELECT version, letters FROM state`); err != nil {
 		return err

@@ -155,6 +155,32 @@ func testDeletion(t *testing.T, open opener) {
 	must(t, x.CreateMetric(ctx, goes))
 }
 
+// testDeletionElsewhere has one process finish what another has begun.
+func testDeletionElsewhere(t *testing.T, open opener) {
+	here, there, ctx := withPolicies(t, open, Config{}), untold(t, open), t.Context()
+	m := metric("")
+	must(t, here.CreateMetric(ctx, m))
+	there.finds(t, m)
+	must(t, here.MarkDeleted(ctx, m.ID))
+	must(t, here.Close()) // before it has told the log
+	if diff := cmp.Diff([]ingest.MetricID{m.ID}, value(there.Deleted(ctx))(t)); diff != "" {
+		t.Errorf("marked (-want +got):\n%s", diff)
+	}
+	must(t, there.Told(ctx, Deletion{m.ID, 0, 5}))
+	must(t, there.poll(ctx))
+	if there.finds(t, m) {
+		t.Error("a deleted metric is found")
+	}
+	wantError(t, there.CreateMetric(ctx, m), ErrExists, "Metric "+m.ID.String()+" already exists")
+	if n := value(there.PurgeTold(ctx, ingest.Position{6}, time.Now().Add(time.Minute)))(t); n != 1 {
+		t.Errorf("%d are purged, want 1", n)
+	}
+	must(t, there.CreateMetric(ctx, m)) // another life, in which
+	if !there.finds(t, m) || len(value(there.Deleted(ctx))(t)) != 0 {
+		t.Error("nothing of the first is left")
+	}
+}
+
 func testPurge(t *testing.T, open opener) {
 	x, ctx := withPolicies(t, open, Config{}), t.Context()
 	stays, goes := metric("stays"), metric("goes")
@@ -194,6 +220,16 @@ func testLabels(t *testing.T, open opener) {
 	}
 	if got := value(x.Labels(ctx, nil))(t); len(got) != 0 {
 		t.Errorf("no metrics have labels %v", got)
+	}
+	// What it is called later changes nothing.
+	generic := value(x.ResourceType(ctx, GenericType))(t)
+	r := Resource{ID: ResourceID{9}, Type: GenericType, Original: "server 9", Creator: "admin"}
+	value(x.CreateResource(ctx, generic, r, []Association{
+		{Name: "new name", ID: named.ID, Attach: true}, {Name: "made", ID: ingest.NewMetricID(), Policy: "low"}}))(t)
+	made := value(x.MetricOf(ctx, generic, r.ID, "made"))(t)
+	want = []ingest.Labels{{Name: "cpu", Known: true}, {Name: "made", Resource: "server 9", ResourceType: GenericType, Known: true}}
+	if diff := cmp.Diff(want, value(x.Labels(ctx, []ingest.MetricID{named.ID, made.ID}))(t)); diff != "" {
+		t.Errorf("labels of metrics of a resource (-want +got):\n%s", diff)
 	}
 	must(t, x.Purge(ctx, gone.ID))
 	if got := value(x.Labels(ctx, ids[:1]))(t); got[0] != (ingest.Labels{}) {

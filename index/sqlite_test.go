@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -84,6 +85,49 @@ func TestSQLiteIsDurable(t *testing.T) {
 	if _, err := x.database.reads.Exec("DELETE FROM metrics"); err == nil {
 		t.Error("a reading connection writes")
 	}
+}
+
+// TestSQLiteIsPrivate: nobody but the owner reads the files, be they from before.
+func TestSQLiteIsPrivate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "index.db")
+	must(t, os.WriteFile(path, nil, 0o644))
+	x := openIndex(t, "sqlite:"+path, Config{})
+	must(t, x.CreatePolicy(t.Context(), policy("p", time.Minute)))
+	files := value(filepath.Glob(path + "*"))(t)
+	if len(files) != 3 {
+		t.Errorf("there are %q", files)
+	}
+	for _, file := range files {
+		if mode := value(os.Stat(file))(t).Mode().Perm(); mode != 0o600 {
+			t.Errorf("%s has the mode %o", file, mode)
+		}
+	}
+}
+
+// TestSQLiteFull has no room for changes: they are refused for now, not for good.
+func TestSQLiteFull(t *testing.T) {
+	x := withPolicies(t, func(c Config) *Index { return openIndex(t, "sqlite:"+t.TempDir()+"/index.db", c) }, Config{})
+	pages := func(limit string) {
+		t.Helper()
+		must(t, second(x.database.writes.Exec("PRAGMA max_page_count = "+limit)))
+	}
+	var there string
+	must(t, x.database.writes.QueryRow("PRAGMA page_count").Scan(&there))
+	pages(there)
+	many := make([]Metric, 2000)
+	for i := range many {
+		many[i] = metric(fmt.Sprint(i))
+	}
+	for range 2 {
+		if err := x.CreateMetrics(t.Context(), many); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("a full disk: %v, want ErrUnavailable", err)
+		}
+	}
+	if got := value(x.Counts(t.Context()))(t); got.Metrics != 0 {
+		t.Errorf("%d metrics were created nevertheless", got.Metrics)
+	}
+	pages("1000000")
+	must(t, x.CreateMetrics(t.Context(), many))
 }
 
 // TestSQLitePlans checks that no page costs more than the metrics which it looks at:

@@ -32,6 +32,7 @@ func runIndex(t *testing.T, fresh func(t *testing.T) opener) {
 		{"named metrics", testNamedMetrics},
 		{"deletion", testDeletion},
 		{"purge", testPurge},
+		{"deletion elsewhere", testDeletionElsewhere},
 		{"labels", testLabels},
 		{"filters", testFilters},
 		{"rare filters", testRareFilters},
