@@ -181,8 +181,12 @@ func (p *partition) take() (batch []pending, last bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	bytes, n := 0, 0
-	for n < len(p.list) && (n == 0 || bytes+len(p.list[n].value) <= p.log.config.BatchBytes) {
-		bytes += len(p.list[n].value)
+	for n < len(p.list) {
+		size := len(p.list[n].value) + recordOverhead
+		if n > 0 && bytes+size > p.log.config.BatchBytes {
+			break
+		}
+		bytes += size
 		n++
 	}
 	batch = p.list[:n:n]

@@ -33,12 +33,16 @@ func open(t testing.TB, config kafka.Config, sacks int) *kafka.Log {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	l, err := kafka.Open(ctx, config, sacks, register, slog.New(slog.NewTextHandler(t.Output(), nil)), noop.Meter{})
+	l, err := tryOpen(ctx, t, config, sacks)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
 	return l
+}
+
+func tryOpen(ctx context.Context, t testing.TB, config kafka.Config, sacks int) (*kafka.Log, error) {
+	return kafka.Open(ctx, config, sacks, register, slog.New(slog.NewTextHandler(t.Output(), nil)), noop.Meter{})
 }
 
 // reopenable is a queue that can be opened again on the same topic.

@@ -35,12 +35,18 @@ const (
 
 var topicSettings = []string{settingCleanup, settingInSync, settingUnclean, settingRetention, settingBytes, settingMessage, settingTimestamp}
 
-// batchOverhead is what a batch takes beside its records, generously.
-const batchOverhead = 64 << 10
+// What a batch takes beside its records' values, generously, and each record in it.
+const (
+	batchOverhead  = 1 << 10
+	recordOverhead = 32
+)
 
 // largestBatch bounds a batch that we write, in bytes and not compressed: one record may
-// exceed BatchBytes, and then it is alone.
-func (c *Config) largestBatch() int { return max(c.BatchBytes, ingest.MaxRecord) + batchOverhead }
+// exceed BatchBytes, and then it is alone. With the default BatchBytes it fits the brokers'
+// default of max.message.bytes.
+func (c *Config) largestBatch() int {
+	return max(c.BatchBytes, ingest.MaxRecord+recordOverhead) + batchOverhead
+}
 
 // prepareTopic makes the topic where there is none and checks it. It returns the
 // cluster's id.
