@@ -1,6 +1,8 @@
 package api
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"net/url"
@@ -241,39 +243,63 @@ func (q *request) explain(err error, asked *question) error {
 const rowsPerFetch = 1 << 18
 
 // gather reads the series of one granularity, several at a time, of at most so many
-// points in all.
+// points in all. They are read in the order in which drivers keep them, so that
+// neighbours come together, and stand in the table in the question's order.
 func (asked *question) gather(s *share, g time.Duration, most int) (*aggregate.Table, error) {
 	from, to := asked.resample.bounds(asked.start, asked.stop)
+	order := asked.byPlace(s.q.sacks)
 	var all aggregate.Gather
 	queries, dst := []ingest.Query{}, [][]ingest.Measure{}
-	expected := 0
-	for i, c := range asked.columns {
-		queries = append(queries, ingest.Query{Metric: c.metric, Policy: c.policy, Granularity: g, Method: c.method, From: from, To: to})
-		expected += expectedRows(c.policy, g, from, to)
-		if expected < rowsPerFetch && i+1 < len(asked.columns) {
-			continue
+	for done := 0; done < len(order); {
+		queries = queries[:0]
+		for expected, atMost := 0, 0; done+len(queries) < len(order) && expected < rowsPerFetch && atMost < 8*rowsPerFetch; {
+			c := &asked.columns[order[done+len(queries)]]
+			query := ingest.Query{Metric: c.metric, Policy: c.policy, Granularity: g, Method: c.method, From: from, To: to}
+			rows := expectedRows(c.policy, g, from, to)
+			atMost += rows
+			if rows == rowsPerFetch { // or any number
+				query.Limit = most - all.Points() + 1
+			}
+			if done > 0 { // as many as there were, and more
+				rows = min(rows, 2*all.Points()/done+1)
+			}
+			expected += rows
+			queries = append(queries, query)
 		}
 		dst = append(dst[:0], make([][]ingest.Measure, len(queries))...)
 		if err := s.fetch(queries, dst); err != nil {
 			return nil, err
 		}
 		before := all.Points()
-		for _, rows := range dst {
-			all.Add(rows)
+		for i, rows := range dst {
+			all.Put(order[done+i], rows)
 		}
+		done += len(queries)
 		if all.Points() > most {
 			return nil, s.q.tooManyPoints()
 		}
 		if err := s.hold(all.Points() - before); err != nil {
 			return nil, err
 		}
-		queries, expected = queries[:0], 0
 	}
 	table, err := all.Table(g, most)
 	if err != nil {
 		return nil, s.q.explain(err, asked)
 	}
 	return table, nil
+}
+
+// byPlace orders the columns by sack and metric.
+func (asked *question) byPlace(sacks int) []int {
+	order := make([]int, len(asked.columns))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int {
+		x, y := asked.columns[a].metric, asked.columns[b].metric
+		return cmp.Or(cmp.Compare(ingest.SackOf(x, sacks), ingest.SackOf(y, sacks)), bytes.Compare(x[:], y[:]))
+	})
+	return order
 }
 
 // expectedRows is how many rows a read may bring.

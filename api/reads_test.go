@@ -115,6 +115,12 @@ func TestLongSeries(t *testing.T) {
 func TestLongResample(t *testing.T) {
 	r := &ramp{rows: 3 * pieceRows}
 	h, path := r.on(t, Config{MaxPoints: pieceRows})
+	id := strings.Split(path, "/")[3]
+	h.run(t, []step{{"across", "POST", "/v1/aggregates", call{body: `{"operations": "(metric ` + id + ` mean)"}`, header: []string{acceptJSON}}, 400,
+		[]string{fmt.Sprintf("more than %d points in memory", pieceRows)}, "", nil}})
+	if r.most != pieceRows+1 {
+		t.Errorf("%d rows were read", r.most)
+	}
 	h.run(t, []step{{"a year of minutes in one bucket", "GET", path + "?granularity=60&resample=Y", call{header: []string{acceptJSON}}, 400,
 		[]string{fmt.Sprintf("more than %d points in memory: ask for a shorter range", pieceRows)}, "", nil}})
 }

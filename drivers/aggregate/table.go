@@ -39,33 +39,39 @@ func (t *Table) Rows(column int, finite bool) []ingest.Measure {
 // read in batches. Series whose times are those of the one before take 8 bytes for
 // each row, others 16. The zero value is empty.
 type Gather struct {
-	times  [][]int64   // of each series; equal neighbours share one slice
+	times  [][]int64   // of each series; those that are equal mostly share one slice
 	values [][]float64 // of each series
+	last   []int64     // times of the series put last
 	points int
 }
 
 // Add takes the next series, ascending in time. The rows remain the caller's.
-func (g *Gather) Add(rows []ingest.Measure) {
+func (g *Gather) Add(rows []ingest.Measure) { g.Put(len(g.values), rows) }
+
+// Put takes the series of a number, for those that come in another order than the
+// table is to have. Those below it that never come are empty.
+func (g *Gather) Put(series int, rows []ingest.Measure) {
+	for len(g.values) <= series {
+		g.values, g.times = append(g.values, nil), append(g.times, nil)
+	}
 	values := make([]float64, len(rows))
 	for i, r := range rows {
 		values[i] = r.Value
 	}
-	g.values = append(g.values, values)
-	g.times = append(g.times, g.timesOf(rows))
+	g.last = timesOf(rows, g.last)
+	g.values[series], g.times[series] = values, g.last
 	g.points += len(rows)
 }
 
-// timesOf returns the times of rows, where possible those of the series before.
-func (g *Gather) timesOf(rows []ingest.Measure) []int64 {
-	if n := len(g.times); n > 0 && len(rows) > 0 {
-		before := g.times[n-1]
-		same := len(before) == len(rows)
-		for i := 0; same && i < len(rows); i++ {
-			same = before[i] == rows[i].Time
-		}
-		if same {
-			return before
-		}
+// timesOf returns the times of rows, if possible in the memory of those of the
+// series before.
+func timesOf(rows []ingest.Measure, before []int64) []int64 {
+	same := len(before) == len(rows)
+	for i := 0; same && i < len(rows); i++ {
+		same = before[i] == rows[i].Time
+	}
+	if same {
+		return before
 	}
 	times := make([]int64, len(rows))
 	for i, r := range rows {

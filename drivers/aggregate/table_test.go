@@ -63,6 +63,22 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// Series may come in any order.
+func TestGatherPut(t *testing.T) {
+	var g Gather
+	g.Put(2, pairs(1, 12, 2, 22))
+	g.Put(0, pairs(1, 10, 2, 20))
+	g.Put(3, pairs(2, 23))
+	table, err := g.Table(time.Second, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := [][]float64{{10, 20}, {nan, nan}, {12, 22}, {nan, 23}}
+	if diff := cmp.Diff(want, valuesOf(table), sameNaN); diff != "" || g.Points() != 5 {
+		t.Errorf("%d points\n%s", g.Points(), diff)
+	}
+}
+
 func TestTableLimit(t *testing.T) {
 	var g Gather
 	for i := range 10 { // no two have a time in common: 10 rows, 10 columns
