@@ -22,6 +22,9 @@ var (
 	ValkeyFlavor = Flavor{"valkey", "Valkey", "valkey-server"}
 )
 
+// Title is the maker's name for it.
+func (f Flavor) Title() string { return f.title }
+
 // programs are what is installed for it: the client is Redis's for all.
 func (f Flavor) programs() []string { return []string{f.word, "redis"} }
 
