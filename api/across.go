@@ -348,8 +348,9 @@ func (asked *question) writeMeasures(out *stream, tables []*aggregate.Table) {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return slices.Compare(asked.columns[a].path, asked.columns[b].path) })
-	order = slices.CompactFunc(order, func(a, b int) bool { return slices.Equal(asked.columns[a].path, asked.columns[b].path) })
+	byPath := func(a, b int) int { return slices.Compare(asked.columns[a].path, asked.columns[b].path) }
+	slices.SortStableFunc(order, byPath)
+	order = slices.CompactFunc(order, func(a, b int) bool { return byPath(a, b) == 0 })
 	var open []string
 	out.text("{")
 	for n, i := range order {

@@ -44,7 +44,11 @@ func (q *request) postAggregates() error {
 		} else if err != nil {
 			return err
 		}
-		return q.aggregateResources(values, asked, sel, condition, refresh)
+		if sel.search, err = q.searchOf(values, sel.of, condition); err != nil {
+			return err
+		}
+		sel.groupBy = onlyOnce(values["groupby"])
+		return q.aggregateResources(asked, sel, refresh)
 	}
 	ids, err := q.byID(&asked)
 	if err != nil {
@@ -87,7 +91,9 @@ func operationTree(into *aggregate.Operation) check {
 			return invalid
 		}
 		if bad, ok := errors.AsType[*operations.SyntaxError](err); ok {
-			return badRequest(cause{cause: "Invalid operations", reason: "Fail to parse the operations string", detail: bad.Error()})
+			return badRequest(cause{
+				cause: "Invalid operations", reason: "Fail to parse the operations string", detail: bad.Error(),
+			})
 		}
 		if bad, ok := errors.AsType[*operations.NoMetricError](err); ok {
 			return badRequest(cause{cause: "Operations is invalid", reason: bad.Error(), detail: bad.Operations})

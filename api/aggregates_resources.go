@@ -197,23 +197,11 @@ type result struct {
 }
 
 // aggregateResources answers a question about the metrics of resources.
-func (q *request) aggregateResources(values url.Values, asked question, sel resourceSelection, condition any, refresh bool) error {
-	var err error
-	if sel.groupBy = onlyOnce(values["groupby"]); len(sel.groupBy) > 0 {
-		if sel.search.History, err = flag(values, "use_history", false); err != nil {
-			return err
-		}
-	}
-	sel.search.Type = sel.of
-	if sel.search.Where, err = q.searchOf(condition, sel); err != nil {
-		return err
-	}
-	if sel.search.Scope, err = q.scope(auth.SearchResource); err != nil {
-		return err
-	}
+func (q *request) aggregateResources(asked question, sel resourceSelection, refresh bool) error {
 	if sel.search.History {
 		if !aggregate.Aggregated(asked.tree) {
-			return badRequest(cause{cause: "Operations is invalid", reason: "use_history needs operations that make one series of all: an aggregate around them does"})
+			return badRequest(cause{cause: "Operations is invalid",
+				reason: "use_history needs operations that make one series of all: an aggregate around them does"})
 		}
 		sel.search.Where = asked.during(sel.of, sel.search.Where)
 	}
@@ -255,16 +243,28 @@ func (q *request) aggregateResources(values url.Values, asked question, sel reso
 	return out.end()
 }
 
-// searchOf reads the search of an aggregation: a tree, a filter, or none.
-func (q *request) searchOf(condition any, sel resourceSelection) (where *index.Expr, err error) {
+// searchOf reads the search of an aggregation: a tree, a filter, or none. With groups
+// it may be among past states too.
+func (q *request) searchOf(values url.Values, of *index.ResourceType, condition any) (search index.Search, err error) {
+	search.Type = of
+	if values.Has("groupby") {
+		if search.History, err = flag(values, "use_history", false); err != nil {
+			return search, err
+		}
+	}
 	switch filter, isText := condition.(string); {
 	case condition == nil:
-		return nil, nil
 	case isText:
-		return q.filterOf(filter, sel.of, sel.search.History)
+		search.Where, err = q.filterOf(filter, of, search.History)
+	default:
+		search.Where, err = q.conditionOf(condition, of, search.History)
+		err = below(err, "search")
 	}
-	where, err = q.conditionOf(condition, sel.of, sel.search.History)
-	return where, below(err, "search")
+	if err != nil {
+		return search, err
+	}
+	search.Scope, err = q.scope(auth.SearchResource)
+	return search, err
 }
 
 // onlyOnce returns names in their order, each once.

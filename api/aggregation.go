@@ -71,7 +71,8 @@ func (q *request) aggregation(values url.Values, ids []ingest.MetricID) error {
 		if err != nil {
 			return err
 		}
-		asked.columns = append(asked.columns, column{metric: id, policy: policy, ref: aggregate.Reference{Metric: id.String()}})
+		ref := aggregate.Reference{Metric: id.String()}
+		asked.columns = append(asked.columns, column{metric: id, policy: policy, ref: ref})
 	}
 	refresh, err := asked.legacy(values)
 	if err != nil {
@@ -131,7 +132,8 @@ func (asked *question) legacy(values url.Values) (refresh bool, err error) {
 	}
 	f, ok := aggregate.ParseFunction(again)
 	if !ok {
-		return false, badArgument("reaggregation", "'"+again+"' can't combine metrics: one of mean, median, std, min, max, sum, var, count, or rate: and one of these")
+		return false, badArgument("reaggregation", "'"+again+
+			"' can't combine metrics: one of mean, median, std, min, max, sum, var, count, or rate: and one of these")
 	}
 	asked.tree = metrics
 	if r := asked.resample; r != (resample{}) {

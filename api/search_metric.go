@@ -165,7 +165,9 @@ func (found *search) writeRows(out *stream, s *share, id ingest.MetricID, policy
 		granularities = policy.Granularities()
 	}
 	for _, g := range granularities {
-		query := ingest.Query{Metric: id, Policy: policy, Granularity: g, Method: found.method, From: found.start, To: found.stop}
+		query := ingest.Query{
+			Metric: id, Policy: policy, Granularity: g, Method: found.method, From: found.start, To: found.stop,
+		}
 		err := s.pieces(query, func(rows []ingest.Measure) error {
 			rows = slices.DeleteFunc(rows, func(r ingest.Measure) bool { return !found.like(r.Value) })
 			out.rows(rows, ingest.FormatSeconds(g))

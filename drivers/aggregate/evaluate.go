@@ -346,14 +346,18 @@ func (o Binary) withTable(e *evaluation, left, right operand) (operand, error) {
 // aligned says what is wrong when two tables don't have the same times.
 func aligned(a, b *Table) error {
 	if a.Granularity != b.Granularity {
-		return &UnaggregableError{Problem: NotAligned, Reason: fmt.Sprintf("Can't compute timeseries with different granularity %s <> %s",
-			ingest.FormatSeconds(a.Granularity), ingest.FormatSeconds(b.Granularity))}
+		return notAligned("Can't compute timeseries with different granularity %s <> %s",
+			ingest.FormatSeconds(a.Granularity), ingest.FormatSeconds(b.Granularity))
 	}
 	if !sameList(a.Times, b.Times) && !slices.Equal(a.Times, b.Times) {
-		return &UnaggregableError{Problem: NotAligned, Reason: fmt.Sprintf("Can't compute timeseries with different timestamps: %d <> %d of granularity %s",
-			len(a.Times), len(b.Times), ingest.FormatSeconds(a.Granularity))}
+		return notAligned("Can't compute timeseries with different timestamps: %d <> %d of granularity %s",
+			len(a.Times), len(b.Times), ingest.FormatSeconds(a.Granularity))
 	}
 	return nil
+}
+
+func notAligned(format string, args ...any) error {
+	return &UnaggregableError{Problem: NotAligned, Reason: fmt.Sprintf(format, args...)}
 }
 
 // differences makes every value its difference to the one before, and cuts the first row.
