@@ -22,7 +22,7 @@ type WorkerConfig struct {
 	TableBytes    int64         // buffered bytes of all sacks; beyond, the largest is flushed; 512 MiB
 	FetchAhead    int64         // bytes of records read ahead, of all sacks; 64 MiB
 	MaxFuture     time.Duration // measures further ahead of their acceptance are dead letters; 30 min; negative: none
-	Maintainers   int64         // sacks that do housekeeping at the same time; 1
+	Maintainers   int64         // sacks that do housekeeping at the same time; 16: the driver bounds what it does of it
 	MaintainEvery time.Duration // how often to ask a sack that is not written to; 1 min
 	Retain        time.Duration // how long the log keeps what has been applied; 0
 	ConfirmEvery  time.Duration // how often to read the watermark back, for a back-end that may lose its tail; 0: never
@@ -38,7 +38,7 @@ func (c WorkerConfig) withDefaults() WorkerConfig {
 	setDefault(&c.TableBytes, 512<<20)
 	setDefault(&c.FetchAhead, 64<<20)
 	setDefault(&c.MaxFuture, DefaultMaxFuture)
-	setDefault(&c.Maintainers, 1)
+	setDefault(&c.Maintainers, 16)
 	setDefault(&c.MaintainEvery, time.Minute)
 	setDefault(&c.FetchPatience, time.Minute)
 	setDefault(&c.BackoffMin, 100*time.Millisecond)

@@ -497,7 +497,7 @@ func TestStop(t *testing.T) {
 }
 
 func TestMaintain(t *testing.T) {
-	onBench(t, WorkerConfig{FlushInterval: time.Second, MaintainEvery: time.Minute}, func(t *testing.T, b *bench) {
+	onBench(t, WorkerConfig{FlushInterval: time.Second, MaintainEvery: time.Minute, Maintainers: 1}, func(t *testing.T, b *bench) {
 		running, most := 0, 0
 		b.driver.onMaintain = func(Sack) error {
 			running++

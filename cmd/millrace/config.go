@@ -65,7 +65,7 @@ type workerConfig struct {
 	FlushBytes    size          `name:"flush_bytes" default:"32MiB" help:"bytes of a sack that are flushed sooner"`
 	TableBytes    size          `name:"table_bytes" default:"512MiB" help:"bytes of all sacks that await a flush, at most"`
 	FetchAhead    size          `name:"fetch_ahead" default:"64MiB" help:"memory for reading the log ahead, of all sacks"`
-	Maintainers   int           `name:"maintainers" default:"1" help:"sacks that are merged and sealed at the same time"`
+	Maintainers   int           `name:"maintainers" default:"16" help:"sacks that do housekeeping at the same time; one large merge and one small go on at once"`
 }
 
 type indexConfig struct {

@@ -47,7 +47,7 @@ func (w *writer) due(now time.Time) []string {
 	defer w.mu.Unlock()
 	var names []string
 	for _, g := range w.manifest.Garbage {
-		if now.Sub(g.Since) >= w.driver.config.Grace && !slices.Contains(w.collected, g.Name) {
+		if now.Sub(g.Since) >= w.driver.garbage && !slices.Contains(w.collected, g.Name) {
 			names = append(names, g.Name)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"millrace/drivers/carbonara/segment"
 	"millrace/ingest"
 )
 
@@ -69,9 +70,9 @@ func TestCollectSparesMerges(t *testing.T) {
 		}
 		var err error
 		if verb == "merge" {
-			_, err = writer.mergeRawTier(t.Context(), writer.current())
+			_, err = writer.mergeTier(segment.Raw, true)(t.Context())
 		} else {
-			err = writer.sealNow(t.Context())
+			err = writer.sealNow(t.Context(), writer.current())
 		}
 		if err != nil || store.afterPut != nil {
 			t.Fatalf("%s: %v", verb, err)
@@ -195,5 +196,39 @@ func TestNothingToFlush(t *testing.T) {
 	s.flush()
 	if store.calls != 1 {
 		t.Errorf("%d requests for a watermark that moves, want one swap", store.calls)
+	}
+}
+
+// Replaced segments go after the grace period, and soon where no other process can read.
+func TestCollectReplaced(t *testing.T) {
+	for exclusive, grace := range map[bool]time.Duration{false: 5 * time.Minute, true: exclusiveGrace} {
+		s := newSackTest(t, func(m *memoryStore) Store { m.exclusive = exclusive; return m }, Config{MergeWidth: 2})
+		for i := range int64(2) {
+			s.measure(ingest.NewMetricID(), 1000+i, 1)
+			s.flush()
+		}
+		s.maintain()
+		replaced := s.manifest().Garbage
+		if len(replaced) == 0 {
+			t.Fatal("nothing was replaced")
+		}
+		there := func() (n int) {
+			for _, g := range replaced {
+				if _, ok := s.store.objects[sackPrefix(0)+g.Name]; ok {
+					n++
+				}
+			}
+			return n
+		}
+		s.now = s.now.Add(grace - 1)
+		s.maintain()
+		if n := there(); n != len(replaced) {
+			t.Errorf("exclusive %v: %d of %d replaced segments are left before the grace period", exclusive, n, len(replaced))
+		}
+		s.now = s.now.Add(1)
+		s.maintain()
+		if n := there(); n != 0 {
+			t.Errorf("exclusive %v: %d replaced segments are left after the grace period", exclusive, n)
+		}
 	}
 }

@@ -21,7 +21,7 @@ type Config struct {
 	SealEvery   time.Duration // at least so often is sealed what can be; 1 h
 	SealRows    int64         // and as soon as so many raw rows have gathered since, if most of it can be; 64 k
 	MergeWidth  int           // so many neighbours of one tier are merged; 8
-	Grace       time.Duration // how long what is no longer used stays for the readers of older manifests; 5 min
+	Grace       time.Duration // how long what is no longer used stays for the readers of older manifests; 5 min, and 10 s where no other process can be one
 	CollectEach time.Duration // how often to look for orphans; 1 h
 	Tombstone   time.Duration // how long a deleted metric's id is remembered, unless there are very many; 24 h
 	Readers     int           // requests to the store that reads have under way at the same time; 32
@@ -34,7 +34,8 @@ type Config struct {
 	// by the first call that can, and until then calls fail.
 	Patient bool
 
-	now func() time.Time // tests
+	now    func() time.Time // tests
+	serial bool             // tests: housekeeping in one goroutine
 }
 
 func (c Config) withDefaults() Config {
@@ -73,9 +74,12 @@ type Driver struct {
 	files    *cache
 	room     chan struct{} // holds a place for each request of a read
 	damaged  damages
-	views    []viewSlot // per sack
-	stats    stats
-	encoders sync.Pool // of *segment.RawWriter that are empty, with their memory
+	garbage  time.Duration // how long replaced segments stay
+
+	smallWork, largeWork chan struct{} // hold a place for each merge or seal under way
+	views                []viewSlot    // per sack
+	stats                stats
+	encoders             sync.Pool // of *segment.RawWriter that are empty, with their memory
 
 	mu     sync.Mutex
 	closed bool
@@ -111,6 +115,10 @@ type stats struct {
 	segmentsRead, orphans, garbage, late   atomic.Uint64
 }
 
+// exclusiveGrace is how long replaced segments stay where all readers are in this
+// process: one that still needs a segment which has gone starts again.
+const exclusiveGrace = 10 * time.Second
+
 // New returns a driver for a deployment of that many sacks. It writes the layout
 // of a new deployment, and refuses one with another number of sacks. The driver
 // does not own the store: its owner closes it after the driver.
@@ -118,9 +126,16 @@ func New(ctx context.Context, store Store, policies ingest.Policies, sacks int, 
 	if sacks < 1 {
 		return nil, fmt.Errorf("a deployment needs at least one sack, not %d", sacks)
 	}
+	garbage := config.Grace
 	config = config.withDefaults()
-	d := &Driver{policies: policies, sacks: sacks, config: config, views: make([]viewSlot, sacks)}
+	if garbage == 0 {
+		if garbage = config.Grace; store.Traits().Exclusive {
+			garbage = exclusiveGrace
+		}
+	}
+	d := &Driver{policies: policies, sacks: sacks, config: config, garbage: garbage, views: make([]viewSlot, sacks)}
 	d.room = make(chan struct{}, config.Readers)
+	d.smallWork, d.largeWork = make(chan struct{}, 1), make(chan struct{}, 1)
 	d.store = &watched{store, &d.troubles}
 	d.files = newCache(d.store, config.CacheBytes, &d.stats.segmentsRead)
 	if !config.Patient {

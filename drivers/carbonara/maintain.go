@@ -39,9 +39,12 @@ const remainderLevel = 100
 // cover: whoever opens the sack has to scan them.
 const uncoveredRows = 4 << 20
 
+// A turn does one thing that is due, and says whether it did.
+type turn func(ctx context.Context) (did bool, err error)
+
 // Maintain does what is due: seals, merges until no tier is full, the rewriting of
 // what has mostly expired, the collection of garbage. What fails does not keep the
-// rest from being done.
+// rest from being done, and small merges don't wait for what is large.
 func (w *writer) Maintain(ctx context.Context) error {
 	w.chores.Lock()
 	defer w.chores.Unlock()
@@ -52,9 +55,80 @@ func (w *writer) Maintain(ctx context.Context) error {
 		return err
 	}
 	w.readmit(w.current())
-	// In turns, so that none waits for another that is always due.
-	turns := []func(context.Context, *manifest) (did bool, err error){w.sealIfDue, w.mergeRawTier, w.mergeSealedTier, w.rewriteStale, w.purge}
-	var failures []error
+	failures, err := w.doTurns(ctx)
+	if err != nil {
+		return err
+	}
+	if err := w.settle(ctx); err != nil { // what was put for a swap that may happen yet is no orphan
+		return errors.Join(append(failures, err)...)
+	}
+	return errors.Join(append(failures, w.collect(ctx))...)
+}
+
+// doTurns does what is due until nothing is: first what is large, and small merges
+// beside it as long as that takes, and after it.
+func (w *writer) doTurns(ctx context.Context) (failures []error, err error) {
+	small := []turn{w.mergeTier(segment.Raw, true), w.mergeTier(segment.Sealed, true)}
+	large := []turn{w.sealIfDue, w.mergeTier(segment.Raw, false), w.mergeTier(segment.Sealed, false), w.rewriteStale, w.purge}
+	for busy := true; busy; {
+		l := &lane{turns: large}
+		if w.driver.config.serial {
+			l.run(ctx, w)
+		} else {
+			err = w.beside(ctx, l, small)
+		}
+		after := &lane{turns: small}
+		if l.over == nil && err == nil {
+			after.run(ctx, w)
+		}
+		if over := cmp.Or(err, l.over, after.over); over != nil {
+			return nil, over
+		}
+		failures = append(append(failures, l.failures...), after.failures...)
+		busy = after.did && len(failures) == 0
+	}
+	return failures, nil
+}
+
+// smallEvery is how often small merges are looked for while something large goes on.
+const smallEvery = 250 * time.Millisecond
+
+// beside does what is large, and small merges now and then as long as it goes on. It
+// returns what has ended those.
+func (w *writer) beside(ctx context.Context, large *lane, small []turn) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		large.run(ctx, w)
+	}()
+	for {
+		select {
+		case <-done:
+			return nil
+		case <-time.After(smallEvery):
+		}
+		now := &lane{turns: small}
+		if now.run(ctx, w); now.over != nil || len(now.failures) > 0 { // it will be tried, and told, afterwards
+			<-done
+			return nil
+		}
+	}
+}
+
+// A lane does turns, one after the other.
+type lane struct {
+	turns    []turn
+	did      bool
+	failures []error
+	over     error // what ends the round
+}
+
+// run does what is due until nothing is, in turns, so that none waits for another
+// that is always due.
+func (l *lane) run(ctx context.Context, w *writer) {
+	turns := slices.Clone(l.turns)
 	for busy := true; busy; {
 		busy = false
 		for i, do := range turns {
@@ -63,25 +137,55 @@ func (w *writer) Maintain(ctx context.Context) error {
 			}
 			// One that failed may have happened: the next must not start from before it.
 			if err := w.settle(ctx); err != nil {
-				return errors.Join(append(failures, err)...)
+				l.over = errors.Join(append(l.failures, err)...)
+				return
 			}
-			did, err := do(ctx, w.current())
+			did, err := do(ctx)
 			switch {
 			case err == nil:
 				busy = busy || did
+				l.did = l.did || did
 			case ctx.Err() != nil || errors.Is(err, ingest.ErrFenced) || errors.Is(err, ingest.ErrWentBack) || errors.Is(err, ErrClosed):
-				return err
+				l.over = err
+				return
 			default:
 				w.setAside(err)
-				failures = append(failures, err)
+				l.failures = append(l.failures, err)
 				turns[i] = nil
 			}
 		}
 	}
-	if err := w.settle(ctx); err != nil { // what was put for a swap that may happen yet is no orphan
-		return errors.Join(append(failures, err)...)
+}
+
+// take waits for one of the driver's places for work of a size, and returns what
+// gives it back.
+func (d *Driver) take(ctx context.Context, small bool) (giveBack func(), err error) {
+	places := d.largeWork
+	if small {
+		places = d.smallWork
 	}
-	return errors.Join(append(failures, w.collect(ctx))...)
+	select {
+	case places <- struct{}{}:
+		return func() { <-places }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// reserve keeps others away from segments that are about to be replaced. The caller
+// holds choosing.
+func (w *writer) reserve(segments []entry) {
+	for _, s := range segments {
+		w.reserved[s.Name] = true
+	}
+}
+
+func (w *writer) unreserve(segments []entry) {
+	w.choosing.Lock()
+	defer w.choosing.Unlock()
+	for _, s := range segments {
+		delete(w.reserved, s.Name)
+	}
 }
 
 // revalidateEvery is how often the owner of a sack on a store that may go back looks
@@ -112,6 +216,8 @@ func (w *writer) setAside(err error) {
 	if _, ok := errors.AsType[*storeError](err); !ok {
 		w.driver.damaged.note(name, err, w.driver.config.now())
 	}
+	w.choosing.Lock()
+	defer w.choosing.Unlock()
 	a := w.collectors.aside[e.name]
 	if a == nil {
 		a = new(aside)
@@ -131,8 +237,12 @@ func (w *writer) readmit(m *manifest) {
 	})
 }
 
-// isAside says whether any of the segments is to be left alone now.
+// isAside says whether any of the segments is to be left alone now. The caller holds
+// choosing.
 func (w *writer) isAside(segments []entry) bool {
+	if slices.ContainsFunc(segments, func(s entry) bool { return w.reserved[s.Name] }) {
+		return true
+	}
 	if len(w.collectors.aside) == 0 {
 		return false
 	}
@@ -153,12 +263,27 @@ func (w *writer) open(ctx context.Context, s entry) (*segment.Reader, error) {
 }
 
 // sealIfDue seals when that is due.
-func (w *writer) sealIfDue(ctx context.Context, m *manifest) (did bool, err error) {
-	due, err := w.sealIsDue(ctx, m)
-	if !due || err != nil || w.isAside(m.of(segment.Raw)) || w.isAside(m.of(segment.State)) {
+func (w *writer) sealIfDue(ctx context.Context) (did bool, err error) {
+	m := w.current()
+	if due, err := w.sealIsDue(ctx, m); !due || err != nil {
 		return false, err
 	}
-	return true, w.sealNow(ctx)
+	giveBack, err := w.driver.take(ctx, false)
+	if err != nil {
+		return false, err
+	}
+	defer giveBack()
+	w.choosing.Lock()
+	m = w.current()
+	all := append(m.of(segment.Raw), m.of(segment.State)...)
+	if w.isAside(all) {
+		w.choosing.Unlock()
+		return false, nil
+	}
+	w.reserve(all)
+	w.choosing.Unlock()
+	defer w.unreserve(all)
+	return true, w.sealNow(ctx, m)
 }
 
 // sealIsDue decides when raw measures are worth sealing: when so many rows have
@@ -234,37 +359,72 @@ func (w *writer) policy(ctx context.Context, name string) (*ingest.ArchivePolicy
 	return p, nil
 }
 
-// mergeRawTier merges a tier of raw runs that is full.
-func (w *writer) mergeRawTier(ctx context.Context, m *manifest) (did bool, err error) {
-	if merge, level := w.fullTier(m.of(segment.Raw), true); merge != nil {
-		return true, w.mergeRaw(ctx, merge, level)
-	}
-	return false, nil
-}
+// smallMerge is how much a small merge reads, in bytes.
+const smallMerge = 8 << 20
 
-// mergeSealedTier merges a tier of sealed runs that is full.
-func (w *writer) mergeSealedTier(ctx context.Context, m *manifest) (did bool, err error) {
-	if merge, level := w.fullTier(m.of(segment.Sealed), false); merge != nil {
+// mergeTier returns the turn that merges a full tier of runs of a kind, if that is
+// small, or if it isn't.
+func (w *writer) mergeTier(k segment.Kind, small bool) turn {
+	return func(ctx context.Context) (did bool, err error) {
+		w.choosing.Lock()
+		merge, _ := w.fullTier(w.current().of(k), k == segment.Raw, small)
+		w.choosing.Unlock()
+		if merge == nil {
+			return false, nil
+		}
+		giveBack, err := w.driver.take(ctx, small)
+		if err != nil {
+			return false, err
+		}
+		defer giveBack()
+		w.choosing.Lock()
+		merge, level := w.fullTier(w.current().of(k), k == segment.Raw, small)
+		w.reserve(merge)
+		w.choosing.Unlock()
+		defer w.unreserve(merge)
+		switch {
+		case merge == nil:
+			return false, nil
+		case k == segment.Raw:
+			return true, w.mergeRaw(ctx, merge, level)
+		}
 		return true, w.mergeSealed(ctx, merge, level)
 	}
-	return false, nil
 }
 
 // rewriteStale rewrites a sealed segment that has mostly expired.
-func (w *writer) rewriteStale(ctx context.Context, m *manifest) (did bool, err error) {
+func (w *writer) rewriteStale(ctx context.Context) (did bool, err error) {
+	w.choosing.Lock()
+	m := w.current()
 	newest := newestOf(m)
+	var one []entry
 	for _, s := range m.of(segment.Sealed) {
-		if one := []entry{s}; s.Stale != 0 && newest >= s.Stale && !w.isAside(one) {
-			return true, w.mergeSealed(ctx, one, s.Level)
+		if s.Stale != 0 && newest >= s.Stale && !w.isAside([]entry{s}) {
+			one = []entry{s}
+			break
 		}
 	}
-	return false, nil
+	w.reserve(one)
+	w.choosing.Unlock()
+	if one == nil {
+		return false, nil
+	}
+	defer w.unreserve(one)
+	giveBack, err := w.driver.take(ctx, false)
+	if err != nil {
+		return false, err
+	}
+	defer giveBack()
+	return true, w.mergeSealed(ctx, one, one[0].Level)
 }
 
-// fullTier finds segments to merge: of the lowest tier that has MergeWidth runs,
-// all of them. Raw runs have to be neighbours in the log. It returns the level of
-// the result.
-func (w *writer) fullTier(segments []entry, neighbours bool) (merge []entry, level int) {
+// fullTier finds segments to merge, which together are small or aren't: of the lowest
+// such tier that has MergeWidth runs, all of them. Raw runs have to be neighbours in
+// the log. It returns the level of the result. The caller holds choosing.
+func (w *writer) fullTier(segments []entry, neighbours, small bool) (merge []entry, level int) {
+	if w.alone {
+		return nil, 0
+	}
 	runs := runsOf(segments)
 	if !neighbours {
 		runs = slices.DeleteFunc(runs, w.isAside)
@@ -281,6 +441,7 @@ func (w *writer) fullTier(segments []entry, neighbours bool) (merge []entry, lev
 			j++
 		}
 		if j-i >= w.driver.config.MergeWidth && runs[i][0].Level < remainderLevel &&
+			(bytesOf(slices.Concat(runs[i:j]...)) <= smallMerge) == small &&
 			(best == nil || runs[i][0].Level < best[0][0].Level) {
 			best = runs[i:j]
 		}

@@ -18,7 +18,7 @@ type memoryStore struct {
 	swaps   int
 	largest int64
 
-	mayGoBack bool
+	mayGoBack, exclusive bool
 }
 
 type memoryObject struct {
@@ -114,7 +114,7 @@ func (s *memoryStore) Delete(ctx context.Context, names []string) error {
 }
 
 func (s *memoryStore) Traits() Traits {
-	return Traits{MaxObject: s.largest, DeleteBatch: 100, MayGoBack: s.mayGoBack}
+	return Traits{MaxObject: s.largest, DeleteBatch: 100, MayGoBack: s.mayGoBack, Exclusive: s.exclusive}
 }
 
 func (s *memoryStore) Close() error { return nil }

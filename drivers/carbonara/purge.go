@@ -23,16 +23,26 @@ const (
 
 // purge makes deleted metrics disappear from segments that no merge has rewritten
 // since, and then forgets their tombstones.
-func (w *writer) purge(ctx context.Context, m *manifest) (did bool, err error) {
+func (w *writer) purge(ctx context.Context) (did bool, err error) {
 	now := w.driver.config.now()
 	if now.Sub(w.collectors.purged) < min(purgeEvery, w.driver.config.Tombstone) {
 		return false, nil
 	}
 	w.collectors.purged = now
+	w.choosing.Lock()
+	m := w.current()
 	due := w.dueTombstones(m, now)
 	if due == 0 || w.isAside(m.Segments) {
+		w.choosing.Unlock()
 		return false, nil
 	}
+	w.alone = true // no merge beside it
+	w.choosing.Unlock()
+	defer func() {
+		w.choosing.Lock()
+		defer w.choosing.Unlock()
+		w.alone = false
+	}()
 	known := make(map[ingest.MetricID]string) // the archive policies of those of which there was something
 	for _, t := range m.Tombstones[:due] {
 		if t.Policy != "" {
@@ -92,7 +102,7 @@ func (w *writer) rewriteWithout(ctx context.Context, m *manifest, metrics map[in
 			}
 		}
 	}
-	return w.sealNow(ctx) // which rewrites all raw and state segments
+	return w.sealNow(ctx, w.current()) // which rewrites all raw and state segments
 }
 
 // worthLooking is how many metrics are looked up in a segment before it is rewritten.

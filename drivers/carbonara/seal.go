@@ -49,20 +49,19 @@ type mark struct {
 	sealed int64
 }
 
-// sealNow does one seal.
-func (w *writer) sealNow(ctx context.Context) error {
+// sealNow does one seal, of all that a manifest shows; nobody else replaces any of it meanwhile.
+func (w *writer) sealNow(ctx context.Context, m *manifest) error {
 	began := time.Now()
 	defer timed(&w.driver.stats.sealNanos, began)
 	w.freshTaken()
-	err := w.sealWith(ctx, w.policyNames())
+	err := w.sealWith(ctx, m, w.policyNames())
 	if err != nil {
 		w.freshAgain()
 	}
 	return err
 }
 
-func (w *writer) sealWith(ctx context.Context, policies []string) error {
-	m := w.current()
+func (w *writer) sealWith(ctx context.Context, m *manifest, policies []string) error {
 	s := &seal{w: w, manifest: m, buried: w.buriedNow(), policies: make(map[string]*sealPolicy)}
 	raw, state := m.of(segment.Raw), m.of(segment.State)
 	if err := s.resolve(ctx, policies); err != nil {

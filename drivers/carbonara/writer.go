@@ -26,6 +26,9 @@ type writer struct {
 	// Of the goroutine of Maintain.
 	chores     sync.Mutex
 	collectors chores
+	choosing   sync.Mutex      // held while segments to be replaced are chosen; guards the next two, and collectors.aside
+	reserved   map[string]bool // segments that are being replaced
+	alone      bool            // no merge is to begin
 
 	committing sync.Mutex // held while the manifest is swapped; before mu
 	version    Version    // of the stored manifest; guarded by committing, as are the next two
@@ -73,7 +76,7 @@ func (d *Driver) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWriter,
 	}
 	w := &writer{
 		driver: d, sack: sack, next: m.Applied.Offset, version: version, tried: m.Version, manifest: m,
-		shown: d.newView(sack, version, m), table: newTable(), deleted: m.deleted(), unnamed: make(map[string]bool),
+		shown: d.newView(sack, version, m), table: newTable(), deleted: m.deleted(), unnamed: make(map[string]bool), reserved: make(map[string]bool),
 		resolved: make(map[string]*ingest.ArchivePolicy),
 	}
 	w.seen.Store(&sighting{d.config.now(), d.troubles.Load()})
