@@ -19,16 +19,18 @@ type cluster struct {
 	settings []string
 }
 
-// newCluster is a deployment on real servers, with nothing in it.
+// newCluster is a deployment on real servers that others use too, with nothing in it.
 func newCluster(t *testing.T, settings ...string) *cluster {
+	t.Helper()
+	return clusterOn(t, testservers.Postgres(t), testservers.Kafka(t, testservers.Kafka4), testservers.Redis(t, testservers.RedisFlavor), settings...)
+}
+
+func clusterOn(t *testing.T, postgres *testservers.PostgresServer, kafka *testservers.KafkaServer, redis *testservers.RedisServer, settings ...string) *cluster {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	postgres := testservers.Postgres(t)
-	kafka := testservers.Kafka(t, testservers.Kafka4)
-	redis := testservers.Redis(t, testservers.RedisFlavor)
 	name := strings.ToLower(rand.Text())
 	return &cluster{t, path, append([]string{
 		"MILLRACE_SACKS=8", "MILLRACE_INDEX_CREATE_DEFAULTS=true", "MILLRACE_LOG_LEVEL=info",

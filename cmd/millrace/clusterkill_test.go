@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"millrace/testservers"
+)
+
+// A victim is one of the processes of a deployment, its own or those that it stands on.
+type victim struct {
+	name string
+	kill func() (revive func())
+}
+
+// TestClusterKill loads a deployment of two APIs and three workers, and kills, stops or
+// freezes any of them, the broker or the database at random moments, again and again. What
+// was acknowledged is there, once, with the right value, whichever process is asked.
+// MILLRACE_TEST_CLUSTER_CYCLES says how often (4).
+func TestClusterKill(t *testing.T) {
+	cycles := testNumber(t, "MILLRACE_TEST_CLUSTER_CYCLES", 4)
+	seed := testNumber(t, "MILLRACE_TEST_SEED", rand.Uint64())
+	t.Logf("MILLRACE_TEST_SEED=%d", seed)
+	random := rand.New(rand.NewPCG(seed, 7))
+	postgres := testservers.NewPostgres(t)
+	kafka := testservers.NewKafka(t, testservers.Kafka4, testservers.KafkaOptions{})
+	redis := testservers.NewRedis(t, testservers.RedisFlavor, "--appendonly", "yes", "--appendfsync", "always")
+	c := clusterOn(t, postgres, kafka, redis, "MILLRACE_WORKER_FLUSH_INTERVAL=1s", "MILLRACE_LOG_LEVEL=warn")
+	apis := []*process{c.start("api"), c.start("api")}
+	workers := []*process{c.start("worker"), c.start("worker"), c.start("worker")}
+	oracles := newOracles(t, &apis[0].server, seed)
+	victims := c.victims(random, postgres, kafka, redis, apis, workers)
+	fell := map[string]int{}
+	for cycle := range cycles {
+		stop, cancel := context.WithCancel(t.Context())
+		var writing sync.WaitGroup
+		for i, o := range oracles {
+			writing.Go(func() {
+				for stop.Err() == nil && o.refused == nil {
+					o.write(stop, apis[i%2].client)
+				}
+			})
+		}
+		time.Sleep(time.Duration(random.IntN(1000)) * time.Millisecond)
+		v := victims[random.IntN(len(victims))]
+		fell[v.name]++
+		revive := v.kill()
+		time.Sleep(time.Duration(random.IntN(2000)) * time.Millisecond)
+		cancel()
+		writing.Wait()
+		revive()
+		full := cycle == cycles-1
+		for i, o := range oracles {
+			reader := apis[(i+1)%2]
+			if o.refused != nil {
+				t.Fatalf("cycle %d, %s: a good batch is refused: %v\n%s", cycle, v.name, o.refused, reader.log)
+			}
+			if err := o.verify(t.Context(), reader.client, full); err != nil {
+				t.Fatalf("cycle %d, after %s: %v\n%s\n%s", cycle, v.name, err, reader.log, logsOf(workers))
+			}
+		}
+	}
+	total, unknown := 0, 0
+	for _, o := range oracles {
+		total += o.total
+		unknown += o.unknown
+	}
+	if total == 0 {
+		t.Error("nothing was acknowledged")
+	}
+	t.Logf("suite: ack oracle over Kafka, PostgreSQL and Redis, two APIs and three workers: %d cycles (%v), %d measures acknowledged, %d of unknown outcome, all as promised",
+		cycles, fell, total, unknown)
+}
+
+// victims are who may fall, and how. A process that is started again takes the place of
+// the one that fell.
+func (c *cluster) victims(random *rand.Rand, postgres *testservers.PostgresServer, kafka *testservers.KafkaServer,
+	redis *testservers.RedisServer, apis, workers []*process) []victim {
+	pick := func(of []*process) int { return random.IntN(len(of)) }
+	restart := func(kind, roles string, of []*process, end func(p *process)) victim {
+		return victim{kind, func() func() {
+			i := pick(of)
+			end(of[i])
+			return func() { of[i] = c.start(roles) }
+		}}
+	}
+	return []victim{
+		restart("an API killed", "api", apis, (*process).kill),
+		restart("a worker killed", "worker", workers, (*process).kill),
+		restart("a worker stopped", "worker", workers, func(p *process) { p.terminate() }),
+		{"a worker frozen for longer than its session", func() func() {
+			p := workers[pick(workers)]
+			p.cmd.Process.Signal(syscall.SIGSTOP)
+			time.Sleep(7 * time.Second)
+			return func() { p.cmd.Process.Signal(syscall.SIGCONT) }
+		}},
+		{"the broker killed", func() func() {
+			kafka.Brokers[0].Kill()
+			return func() { c.must(kafka.Brokers[0].Start()) }
+		}},
+		{"the database killed", func() func() {
+			postgres.Kill()
+			return func() { c.must(postgres.Start()) }
+		}},
+		{"the storage killed", func() func() {
+			redis.Kill()
+			return func() { c.must(redis.Start()) }
+		}},
+	}
+}
+
+func (c *cluster) must(err error) {
+	c.t.Helper()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// logsOf are what processes have logged, each below its address.
+func logsOf(processes []*process) string {
+	all := map[string]string{}
+	for _, p := range processes {
+		all[p.base.Host] = p.log.String()
+	}
+	text := ""
+	for _, host := range slices.Sorted(maps.Keys(all)) {
+		text += fmt.Sprintf("== %s\n%s\n", host, all[host])
+	}
+	return text
+}
