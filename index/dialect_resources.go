@@ -10,6 +10,10 @@ type resourceDialect struct {
 	// attribute is a custom attribute's value in a row: as SQL knows it, NULL where
 	// there is none. It is the text of an index as well, so it never changes.
 	attribute func(a *Attribute) string
+	// ofType begins the columns of an index of a type's resources by an attribute:
+	// SQLite prefers an index with the type in it, and PostgreSQL drops a condition that
+	// the index implies, so that it couldn't find its way in it.
+	ofType string
 	// setAttribute is the row's attributes with another value for one of them, the
 	// statement's next parameter, which is JSON.
 	setAttribute func(a *Attribute) string
@@ -27,6 +31,7 @@ func sqliteResources() resourceDialect {
 	path := func(a *Attribute) string { return `'$."` + a.key() + `"'` }
 	return resourceDialect{
 		bytes: "BLOB", json: "TEXT",
+		ofType:          "type_id, ",
 		attribute:       func(a *Attribute) string { return "json_extract(attributes, " + path(a) + ")" },
 		setAttribute:    func(a *Attribute) string { return "json_set(attributes, " + path(a) + ", json(?))" },
 		removeAttribute: func(a *Attribute) string { return "json_remove(attributes, " + path(a) + ")" },

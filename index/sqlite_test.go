@@ -24,7 +24,7 @@ func TestSQLite(t *testing.T) {
 	})
 }
 
-func openIndex(t *testing.T, url string, config Config) *Index {
+func openIndex(t testing.TB, url string, config Config) *Index {
 	t.Helper()
 	x, err := openURL(t, url, config)
 	must(t, err)
