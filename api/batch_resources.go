@@ -89,6 +89,7 @@ func (q *request) acceptNamedBatch() error {
 // are one resource.
 func (s *namedScan) fill(q *request) error {
 	s.takeBad()
+	var measures []int // per resource of the body, where that is asked
 	for _, text := range s.body.Resources {
 		id, err := resourceID(text, q.who.Creator)
 		if err != nil && !s.body.Lenient {
@@ -96,7 +97,10 @@ func (s *namedScan) fill(q *request) error {
 		}
 		if err != nil {
 			s.of = append(s.of, -1)
-			s.scan.reject(reject{Metric: strings.Clone(text), Reason: err.Error()}, s.measuresOf(len(s.of)-1))
+			if measures == nil {
+				measures = s.measuresOf()
+			}
+			s.scan.reject(reject{Metric: strings.Clone(text), Reason: err.Error()}, measures[len(s.of)-1])
 			continue
 		}
 		at, again := s.homes[id]
@@ -129,12 +133,11 @@ func (s *namedScan) fill(q *request) error {
 	return nil
 }
 
-// measuresOf counts the measures of a resource of the body.
-func (s *namedScan) measuresOf(resource int) (n int) {
+// measuresOf counts the measures of each resource of the body.
+func (s *namedScan) measuresOf() []int {
+	n := make([]int, len(s.body.Resources))
 	for i := range s.body.Metrics {
-		if s.body.Metrics[i].Resource == resource {
-			n += len(s.body.Entries[i].Measures)
-		}
+		n[s.body.Metrics[i].Resource] += len(s.body.Entries[i].Measures)
 	}
 	return n
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 
+	"millrace/api/auth"
 	"millrace/index"
 	"millrace/ingest"
 )
@@ -71,8 +72,12 @@ func (q *request) metricFilter(get func(name string) (string, bool, error)) (f i
 		}
 		f.Creator = &creator
 	}
-	if q.who.Scoped && !q.who.Has("admin") {
-		f.Project = &q.who.Project
+	scope, err := q.scope(auth.ListMetric)
+	if err != nil {
+		return f, false, err
+	}
+	if scope != nil { // a policy file has both of its parts or neither: see auth.ReadPolicies
+		f.Project = &scope.Project
 	}
 	switch {
 	case status == nil || *status == "active":

@@ -323,9 +323,13 @@ func (w *work) conflict(id string) error {
 
 // vanished lists the resources that somebody has deleted meanwhile.
 func (w *work) vanished(e *index.UnknownResourcesError) error {
+	gone := make(map[index.ResourceID]bool, len(e.IDs))
+	for _, id := range e.IDs {
+		gone[id] = true
+	}
 	var unknown []Resource
 	for i := range w.batch.Resources {
-		if r := &w.batch.Resources[i]; slices.Contains(e.IDs, r.ID) {
+		if r := &w.batch.Resources[i]; gone[r.ID] {
 			unknown = append(unknown, *r)
 		}
 	}

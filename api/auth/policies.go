@@ -26,7 +26,7 @@ type Policies struct{ rules [len(rules)]allowance }
 //
 // The alternatives are role:NAME; creator, resource owner and metric owner, also as
 // rule:creator and so on; rule:admin_or_creator; @ or nothing, for anyone; and !, for
-// nobody. The error joins all that is wrong, each with its line.
+// nobody. Of list metric, creator and metric owner go together. The error joins all that is wrong, each with its line.
 func ReadPolicies(file string) (*Policies, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -78,6 +78,9 @@ func (p *Policies) set(name string, value *yaml.Node, seen map[string]bool) erro
 	a, err := parseAllowance(value)
 	if err != nil {
 		return fmt.Errorf("rule %q: %w", name, err)
+	}
+	if r == ListMetric && a.pass&anyone == 0 && (a.pass&creator == 0) != (a.pass&metricOwner == 0) {
+		return fmt.Errorf("rule %q: creator and metric owner go together, as a listing has both or neither", name)
 	}
 	p.rules[r] = a
 	return nil
