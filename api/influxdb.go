@@ -43,7 +43,10 @@ func (q *request) postInfluxQuery() error {
 	}
 	m := createDatabase.FindStringSubmatch(statement)
 	if m == nil {
-		return &failure{status: http.StatusNotImplemented, description: cause{cause: "Not implemented error", detail: "q", reason: "Query not implemented"}}
+		return &failure{
+			status:      http.StatusNotImplemented,
+			description: cause{cause: "Not implemented error", detail: "q", reason: "Query not implemented"},
+		}
 	}
 	name := unescapeQuoted.ReplaceAllString(m[1], "$1") + m[2]
 	if err := text(new(string), maxName)(name); err != nil {
@@ -66,7 +69,8 @@ func (q *request) influxStatement() (string, error) {
 	if err != nil || given {
 		return statement, err
 	}
-	if kind, _, err := mime.ParseMediaType(q.r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
+	kind, _, err := mime.ParseMediaType(q.r.Header.Get("Content-Type"))
+	if err != nil || kind != "application/x-www-form-urlencoded" {
 		return "", nil
 	}
 	b, err := q.readBody(smallBody)
@@ -140,7 +144,10 @@ func (q *request) influxOptions() (o influx.Options, err error) {
 	if _, err := q.index.ResourceType(q.ctx, database); err != nil {
 		return o, err
 	}
-	o = influx.Options{Type: database, ResourceTag: q.r.Header.Get(headerResourceTag), Creator: q.who.Creator, Now: q.now().UnixNano()}
+	o = influx.Options{
+		Type: database, ResourceTag: q.r.Header.Get(headerResourceTag), Creator: q.who.Creator,
+		Now: q.now().UnixNano(),
+	}
 	if o.ResourceTag == "" {
 		o.ResourceTag = defaultResourceTag
 	}
@@ -153,9 +160,15 @@ func badLine(err error) error {
 	if !ok {
 		return err
 	}
-	c := cause{cause: "Value error", detail: "line", reason: fmt.Sprintf("Unable to parse line %d", e.Line), more: gnocchi.Object{{Name: "error", Value: e.Reason}}}
+	c := cause{
+		cause: "Value error", detail: "line", reason: fmt.Sprintf("Unable to parse line %d", e.Line),
+		more: gnocchi.Object{{Name: "error", Value: e.Reason}},
+	}
 	if e.Tag != "" {
-		c = cause{cause: "Value error", detail: "key", reason: "Unable to find key `" + e.Tag + "' in tags", more: gnocchi.Object{{Name: "line", Value: e.Line}}}
+		c = cause{
+			cause: "Value error", detail: "key", reason: "Unable to find key `" + e.Tag + "' in tags",
+			more: gnocchi.Object{{Name: "line", Value: e.Line}},
+		}
 	}
 	return badRequest(c)
 }
@@ -173,5 +186,11 @@ func linesRefused(err error, line func(series int) int) error {
 		return err
 	}
 	at := line(series)
-	return badRequest(cause{cause: "Value error", detail: "line", reason: fmt.Sprintf("Unable to take line %d: %s", at, strings.TrimSpace(reason)), more: gnocchi.Object{{Name: "line", Value: at}}})
+	return badRequest(
+		cause{
+			cause: "Value error", detail: "line",
+			reason: fmt.Sprintf("Unable to take line %d: %s", at, strings.TrimSpace(reason)),
+			more:   gnocchi.Object{{Name: "line", Value: at}},
+		},
+	)
 }

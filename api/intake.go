@@ -59,7 +59,10 @@ func (q *request) notTakenIn(b *intake.Batch, err error) error {
 		return badRequest(e.Error())
 	}
 	if e, ok := errors.AsType[*intake.ConflictError](err); ok {
-		return &failure{status: http.StatusConflict, description: cause{cause: "Resource already exists", detail: e.Resource.ID.String()}}
+		return &failure{
+			status:      http.StatusConflict,
+			description: cause{cause: "Resource already exists", detail: e.Resource.ID.String()},
+		}
 	}
 	if e, ok := errors.AsType[*index.ObjectError](err); ok && e.Kind == index.KindPolicy {
 		return badRequest(e.Error())
@@ -82,7 +85,11 @@ func (q *request) unfinished(e *intake.UnfinishedError) error {
 	}
 	said := *f
 	text, _ := f.description.(string)
-	said.description = strings.TrimSpace(fmt.Sprintf("%s (%d resources and %d metrics were created, and stay.)", text, e.Created.Resources, e.Created.Metrics))
+	said.description = strings.TrimSpace(
+		fmt.Sprintf(
+			"%s (%d resources and %d metrics were created, and stay.)", text, e.Created.Resources, e.Created.Metrics,
+		),
+	)
 	return &said
 }
 

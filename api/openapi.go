@@ -58,7 +58,12 @@ func (a *API) openAPI(base string) gnocchi.Object {
 			{Name: "schemas", Value: openAPISchemas()},
 			{Name: "securitySchemes", Value: gnocchi.Object{
 				{Name: "basic", Value: gnocchi.Object{{Name: "type", Value: "http"}, {Name: "scheme", Value: "basic"}}},
-				{Name: "keystone", Value: gnocchi.Object{{Name: "type", Value: "apiKey"}, {Name: "in", Value: "header"}, {Name: "name", Value: "X-Auth-Token"}}},
+				{
+					Name: "keystone",
+					Value: gnocchi.Object{
+						{Name: "type", Value: "apiKey"}, {Name: "in", Value: "header"}, {Name: "name", Value: "X-Auth-Token"},
+					},
+				},
 			}},
 		}},
 	}
@@ -76,14 +81,25 @@ func (o *operation) object(rt *route) gnocchi.Object {
 			media = typeJSON
 		}
 		d = append(d, gnocchi.Member{Name: "requestBody", Value: gnocchi.Object{
-			{Name: "required", Value: true}, {Name: "content", Value: gnocchi.Object{{Name: media, Value: gnocchi.Object{{Name: "schema", Value: schemaRef(o.body)}}}}},
+			{Name: "required", Value: true}, {
+				Name:  "content",
+				Value: gnocchi.Object{{Name: media, Value: gnocchi.Object{{Name: "schema", Value: schemaRef(o.body)}}}},
+			},
 		}})
 	}
 	d = append(d, gnocchi.Member{Name: "responses", Value: o.responses(rt)})
 	if rt.open {
 		return append(d, gnocchi.Member{Name: "security", Value: []any{}})
 	}
-	return append(d, gnocchi.Member{Name: "security", Value: []any{gnocchi.Object{{Name: "basic", Value: []any{}}}, gnocchi.Object{{Name: "keystone", Value: []any{}}}}})
+	return append(
+		d,
+		gnocchi.Member{
+			Name: "security",
+			Value: []any{
+				gnocchi.Object{{Name: "basic", Value: []any{}}}, gnocchi.Object{{Name: "keystone", Value: []any{}}},
+			},
+		},
+	)
 }
 
 // operationID is "getMetricById" and the like: method and path in one word.
@@ -112,7 +128,10 @@ func (o *operation) parameters(rt *route) []any {
 		if !ok {
 			panic("BUG: nobody describes the parameter " + name)
 		}
-		d := gnocchi.Object{{Name: "name", Value: name}, {Name: "in", Value: in}, {Name: "description", Value: p.about}, {Name: "schema", Value: p.schema}}
+		d := gnocchi.Object{
+			{Name: "name", Value: name}, {Name: "in", Value: in}, {Name: "description", Value: p.about},
+			{Name: "schema", Value: p.schema},
+		}
 		if required {
 			d = append(d, gnocchi.Member{Name: "required", Value: true})
 		}
@@ -143,7 +162,13 @@ func (o *operation) responses(rt *route) gnocchi.Object {
 	for _, status := range statuses {
 		d := gnocchi.Object{{Name: "description", Value: http.StatusText(status)}}
 		if schema := o.answers[status]; schema != "" {
-			d = append(d, gnocchi.Member{Name: "content", Value: gnocchi.Object{{Name: typeJSON, Value: gnocchi.Object{{Name: "schema", Value: schemaRef(schema)}}}}})
+			d = append(
+				d,
+				gnocchi.Member{
+					Name:  "content",
+					Value: gnocchi.Object{{Name: typeJSON, Value: gnocchi.Object{{Name: "schema", Value: schemaRef(schema)}}}},
+				},
+			)
 		}
 		all = append(all, gnocchi.Member{Name: strconv.Itoa(status), Value: d})
 	}
@@ -167,9 +192,21 @@ func (o *operation) responses(rt *route) gnocchi.Object {
 			{Name: typeProblem, Value: gnocchi.Object{{Name: "schema", Value: schemaRef("Problem")}}},
 		}
 		for _, media := range []string{typeText, typeHTML} {
-			content = append(content, gnocchi.Member{Name: media, Value: gnocchi.Object{{Name: "schema", Value: gnocchi.Object{{Name: "type", Value: "string"}}}}})
+			content = append(
+				content,
+				gnocchi.Member{
+					Name:  media,
+					Value: gnocchi.Object{{Name: "schema", Value: gnocchi.Object{{Name: "type", Value: "string"}}}},
+				},
+			)
 		}
-		all = append(all, gnocchi.Member{Name: strconv.Itoa(status), Value: gnocchi.Object{{Name: "description", Value: explanations[status]}, {Name: "content", Value: content}}})
+		all = append(
+			all,
+			gnocchi.Member{
+				Name:  strconv.Itoa(status),
+				Value: gnocchi.Object{{Name: "description", Value: explanations[status]}, {Name: "content", Value: content}},
+			},
+		)
 	}
 	return all
 }

@@ -17,9 +17,13 @@ import (
 // prometheusType is the resource type of what Prometheus sends.
 func prometheusType() *index.ResourceType {
 	attribute := func(name string) index.Attribute {
-		return index.Attribute{Name: name, Type: index.AttributeString, Required: true, MinLength: 1, MaxLength: prometheus.MaxAttribute}
+		return index.Attribute{
+			Name: name, Type: index.AttributeString, Required: true, MinLength: 1, MaxLength: prometheus.MaxAttribute,
+		}
 	}
-	return &index.ResourceType{Name: prometheus.ResourceType, Attributes: []index.Attribute{attribute("job"), attribute("instance")}}
+	return &index.ResourceType{
+		Name: prometheus.ResourceType, Attributes: []index.Attribute{attribute("job"), attribute("instance")},
+	}
 }
 
 // postPrometheusWrite answers POST /v1/prometheus/write: remote write 1.0.
@@ -27,8 +31,12 @@ func (q *request) postPrometheusWrite() error { return q.refused(q.acceptRemoteW
 
 func (q *request) acceptRemoteWrite() error {
 	// A sender of version 2.0 goes back to 1.0 when it meets 415.
-	if _, parameters, err := mime.ParseMediaType(q.r.Header.Get("Content-Type")); err == nil && parameters["proto"] != "" && parameters["proto"] != "prometheus.WriteRequest" {
-		return &failure{status: http.StatusUnsupportedMediaType, description: "Only prometheus.WriteRequest (remote write 1.0) is understood"}
+	_, parameters, err := mime.ParseMediaType(q.r.Header.Get("Content-Type"))
+	if proto := parameters["proto"]; err == nil && proto != "" && proto != "prometheus.WriteRequest" {
+		return &failure{
+			status:      http.StatusUnsupportedMediaType,
+			description: "Only prometheus.WriteRequest (remote write 1.0) is understood",
+		}
 	}
 	p := q.preferences()
 	packed, err := q.readRaw(q.config.MaxBody)
@@ -67,7 +75,7 @@ func (q *request) acceptRemoteWrite() error {
 func (q *request) unsnap(packed []byte) (body, error) {
 	size, err := snappy.DecodedLen(packed)
 	if err != nil {
-		return body{}, badRequest(cause{cause: "Unable to decode body", reason: "not in Snappy's block format: " + err.Error(), detail: []any{}})
+		return body{}, notSnappy(err)
 	}
 	if int64(size) > q.config.MaxBody {
 		return body{}, tooLarge(q.config.MaxBody)
@@ -82,9 +90,15 @@ func (q *request) unsnap(packed []byte) (body, error) {
 	}
 	if b.data, err = snappy.Decode(b.data[:cap(b.data)], packed); err != nil {
 		b.release()
-		return body{}, badRequest(cause{cause: "Unable to decode body", reason: "not in Snappy's block format: " + err.Error(), detail: []any{}})
+		return body{}, notSnappy(err)
 	}
 	return b, nil
+}
+
+func notSnappy(err error) error {
+	return badRequest(
+		cause{cause: "Unable to decode body", reason: "not in Snappy's block format: " + err.Error(), detail: []any{}},
+	)
 }
 
 // badSeries is the 400 for a series that can't be taken.
@@ -96,13 +110,20 @@ func badSeries(err error) error {
 	if e.Series < 0 {
 		return badRequest(cause{cause: "Unable to decode body", reason: e.Reason, detail: []any{}})
 	}
-	return badRequest(cause{cause: "Value error", detail: "series", reason: e.Error(), more: gnocchi.Object{{Name: "series", Value: e.Series}}})
+	return badRequest(
+		cause{
+			cause: "Value error", detail: "series", reason: e.Error(),
+			more: gnocchi.Object{{Name: "series", Value: e.Series}},
+		},
+	)
 }
 
 // seriesRefused names the series of what the intake does not take.
 func seriesRefused(batch *intake.Batch, err error) error {
 	if e, ok := errors.AsType[*intake.NameError](err); ok {
-		return badRequest(cause{cause: "Value error", detail: "series", reason: nameOf(batch, e.Series) + ": " + e.Reason})
+		return badRequest(
+			cause{cause: "Value error", detail: "series", reason: nameOf(batch, e.Series) + ": " + e.Reason},
+		)
 	}
 	if e, ok := errors.AsType[*ingest.BadMeasureError](err); ok {
 		return badRequest(cause{cause: "Value error", detail: "series", reason: nameOf(batch, e.Entry) + ": " + e.Reason})

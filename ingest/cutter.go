@@ -57,7 +57,10 @@ func (c *cutter) cut(b *Batch, accepted time.Time) ([]Outgoing, error) {
 		if to == from {
 			continue
 		}
-		whole := Record{Kind: RecordMeasures, AcceptedAt: accepted, Project: b.Project, Trace: b.Trace, Entries: c.entries[from:to:to]}
+		whole := Record{
+			Kind: RecordMeasures, AcceptedAt: accepted, Project: b.Project, Trace: b.Trace,
+			Entries: c.entries[from:to:to],
+		}
 		from = to
 		if whole.Size() <= MaxRecord { // Fast path.
 			c.records = append(c.records, whole)

@@ -40,7 +40,8 @@ func startKeystone(i []installation) (*KeystoneServer, error) {
 	p.command = func() *exec.Cmd {
 		// Without that header clients use a connection again that uwsgi has closed.
 		command := exec.Command(i[0].program("uwsgi"), "--http-socket", p.Addr, "--module", "keystone.wsgi.api:application",
-			"--master", "--processes", "1", "--threads", "4", "--enable-threads", "--lazy-apps", "--add-header", "Connection: close", "--die-on-term")
+			"--master", "--processes", "1", "--threads", "4", "--enable-threads", "--lazy-apps",
+			"--add-header", "Connection: close", "--die-on-term")
 		command.Env = append(os.Environ(), "OS_KEYSTONE_CONFIG_FILES="+file)
 		return command
 	}
@@ -87,10 +88,13 @@ key_repository = %[1]s/credential-keys
 		{"db_sync"},
 		{"fernet_setup", "--keystone-user", user, "--keystone-group", group},
 		{"credential_setup", "--keystone-user", user, "--keystone-group", group},
-		{"bootstrap", "--bootstrap-password", k.AdminPassword, "--bootstrap-region-id", "RegionOne", "--bootstrap-public-url", k.URL(),
+		{"bootstrap", "--bootstrap-password", k.AdminPassword, "--bootstrap-region-id", "RegionOne",
+			"--bootstrap-public-url", k.URL(),
 			"--bootstrap-internal-url", k.URL(), "--bootstrap-admin-url", k.URL()},
 	} {
-		out, err := exec.Command(i.program("keystone-manage"), append([]string{"--config-file", file}, args...)...).CombinedOutput()
+		out, err := exec.Command(
+			i.program("keystone-manage"), append([]string{"--config-file", file}, args...)...,
+		).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("keystone-manage %s: %w\n%s", args[0], err, out)
 		}

@@ -49,7 +49,10 @@ const (
 
 // NewHtpasswd reads the file.
 func NewHtpasswd(file string, log *slog.Logger) (*Htpasswd, error) {
-	h := &Htpasswd{file: file, log: log, work: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), key: make([]byte, sha256.Size)}
+	h := &Htpasswd{
+		file: file, log: log, work: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+		key: make([]byte, sha256.Size),
+	}
 	rand.Read(h.key)
 	if err := h.read(); err != nil {
 		return nil, err

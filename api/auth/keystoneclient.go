@@ -63,10 +63,10 @@ func (c *keystoneClient) validate(ctx context.Context, token string) (id Identit
 		case http.StatusUnauthorized:
 			c.forget(own)
 		default:
-			return id, expires, fmt.Errorf("Keystone answers %d to a validation", status) //lint:ignore ST1005 a name
+			return id, expires, fmt.Errorf("Keystone answers %d to a validation", status)
 		}
 	}
-	return id, expires, errors.New("Keystone does not accept the service's own token") //lint:ignore ST1005 a name
+	return id, expires, errors.New("Keystone does not accept the service's own token")
 }
 
 func (d *tokenDoc) identity() Identity {
@@ -101,19 +101,23 @@ func (c *keystoneClient) own(ctx context.Context) (string, error) {
 		"identity": map[string]any{"methods": []string{"password"}, "password": map[string]any{"user": map[string]any{
 			"name": c.config.User, "password": c.config.Password, "domain": domain{c.config.UserDomain},
 		}}},
-		"scope": map[string]any{"project": map[string]any{"name": c.config.Project, "domain": domain{c.config.ProjectDomain}}},
+		"scope": map[string]any{
+			"project": map[string]any{"name": c.config.Project, "domain": domain{c.config.ProjectDomain}},
+		},
 	}})
 	if err != nil {
 		return "", err
 	}
 	var doc tokenDoc
-	header, status, err := c.call(ctx, http.MethodPost, "/auth/tokens?nocatalog", http.Header{"Content-Type": {"application/json"}}, body, &doc)
+	header, status, err := c.call(
+		ctx, http.MethodPost, "/auth/tokens?nocatalog", http.Header{"Content-Type": {"application/json"}}, body, &doc,
+	)
 	if err != nil {
 		return "", err
 	}
 	token := header.Get("X-Subject-Token")
 	if status != http.StatusCreated || token == "" {
-		return "", fmt.Errorf("Keystone answers %d to user %q of project %q", status, c.config.User, c.config.Project) //lint:ignore ST1005 a name
+		return "", fmt.Errorf("Keystone answers %d to user %q of project %q", status, c.config.User, c.config.Project)
 	}
 	c.token, c.expires = token, doc.Token.ExpiresAt
 	return token, nil
@@ -129,7 +133,9 @@ func (c *keystoneClient) forget(token string) {
 }
 
 // call makes a request and reads the JSON of a success. Errors say nothing of tokens.
-func (c *keystoneClient) call(ctx context.Context, method, path string, header http.Header, body []byte, into any) (http.Header, int, error) {
+func (c *keystoneClient) call(
+	ctx context.Context, method, path string, header http.Header, body []byte, into any,
+) (http.Header, int, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, method, c.config.URL+path, bytes.NewReader(body))

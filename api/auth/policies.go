@@ -26,7 +26,8 @@ type Policies struct{ rules [len(rules)]allowance }
 //
 // The alternatives are role:NAME; creator, resource owner and metric owner, also as
 // rule:creator and so on; rule:admin_or_creator; @ or nothing, for anyone; and !, for
-// nobody. Of list metric, creator and metric owner go together. The error joins all that is wrong, each with its line.
+// nobody. Of list metric, creator and metric owner go together. The error joins all
+// that is wrong, each with its line.
 func ReadPolicies(file string) (*Policies, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -131,7 +132,10 @@ func (a *allowance) add(alternative string) error {
 	}
 	role, ok := strings.CutPrefix(alternative, "role:")
 	if !ok || role == "" || strings.ContainsAny(role, " ()") {
-		return fmt.Errorf("%q is not known: want role:NAME, creator, resource owner, metric owner, @ (anyone) or ! (nobody)", alternative)
+		return fmt.Errorf(
+			"%q is not known: want role:NAME, creator, resource owner, metric owner, @ (anyone) or ! (nobody)",
+			alternative,
+		)
 	}
 	switch {
 	case strings.EqualFold(role, "admin"):

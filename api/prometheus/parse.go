@@ -232,7 +232,9 @@ func (p *Parser) sample(message []byte) error {
 	case at > math.MaxInt64/int64(time.Millisecond):
 		return fmt.Errorf("the timestamp %d is out of range", at)
 	}
-	p.measures = append(p.measures, ingest.Measure{Time: at * int64(time.Millisecond), Value: math.Float64frombits(value)})
+	p.measures = append(
+		p.measures, ingest.Measure{Time: at * int64(time.Millisecond), Value: math.Float64frombits(value)},
+	)
 	return nil
 }
 
@@ -295,7 +297,8 @@ func (p *Parser) resource() (int, error) {
 	h := home{string(p.job), string(p.inst)}
 	attributes := []intake.Attribute{{Name: "job", Value: h.job}, {Name: "instance", Value: h.instance}}
 	for _, a := range attributes {
-		if n := utf8.RuneCountInString(a.Value); n < 1 || n > MaxAttribute || !utf8.ValidString(a.Value) || strings.Contains(a.Value, "\x00") {
+		n, text := utf8.RuneCountInString(a.Value), utf8.ValidString(a.Value) && !strings.Contains(a.Value, "\x00")
+		if n < 1 || n > MaxAttribute || !text {
 			return 0, fmt.Errorf("label %s is not a text of 1 to %d characters", a.Name, MaxAttribute)
 		}
 	}
@@ -307,7 +310,9 @@ func (p *Parser) resource() (int, error) {
 	at, seen := p.byID[id]
 	if !seen {
 		at = len(p.into.Resources)
-		p.into.Resources = append(p.into.Resources, intake.Resource{ID: id, Original: original, Type: ResourceType, Attributes: attributes})
+		p.into.Resources = append(
+			p.into.Resources, intake.Resource{ID: id, Original: original, Type: ResourceType, Attributes: attributes},
+		)
 		p.byID[id] = at
 	}
 	p.homes[h] = at
