@@ -31,7 +31,7 @@ var imports = map[string][]string{
 	"drivers/carbonara/filestore":  {"ingest", "drivers/carbonara", "disk"},
 	"drivers/carbonara/s3store":    {"drivers/carbonara"},
 	"drivers/carbonara/redisstore": {"drivers/carbonara"},
-	"drivers/carbonara/storetest":  {"ingest", "drivers/carbonara"},
+	"drivers/carbonara/storetest":  {"ingest", "drivers/carbonara", "drivers/naive"},
 	"drivers/influxdb":             {"ingest", "drivers/aggregate"},
 	"drivers/naive":                {"ingest"},
 	"drivers/drivertest":           {"ingest", "drivers/naive"},

@@ -73,3 +73,15 @@ func TestInject(t *testing.T) {
 		t.Errorf("%d calls of Delete and List", got)
 	}
 }
+
+func TestCrashes(t *testing.T) {
+	Crashes(t, 1, func(*testing.T) func() carbonara.Store {
+		m := kept{NewMemory()}
+		return func() carbonara.Store { return m }
+	})
+}
+
+// kept outlives those who close it.
+type kept struct{ *Memory }
+
+func (kept) Close() error { return nil }

@@ -1,0 +1,207 @@
+package s3store_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric/noop"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	"millrace/drivers/carbonara"
+	"millrace/drivers/carbonara/s3store"
+	"millrace/testservers"
+	"millrace/testservers/faultproxy"
+)
+
+const manifest = "sack/3/manifest.json"
+
+// What becomes of a swap, and what the caller is told.
+func TestSwapOutcomes(t *testing.T) {
+	for name, start := range servers {
+		t.Run(name, func(t *testing.T) {
+			c, proxy := proxied(t, start(t))
+			c.Timeout = time.Second
+			s := open(t, c)
+			version, err := s.Swap(t.Context(), manifest, "", []byte("first"), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			const (
+				succeeds = iota
+				changed
+				unknown
+			)
+			puts := func(r *http.Request) bool { return r.Method == http.MethodPut }
+			f := func(what string, fault faultproxy.Fault, want int, written bool) {
+				t.Helper()
+				fault.Match, fault.Many = puts, 1
+				proxy.Inject(fault)
+				next, err := s.Swap(t.Context(), manifest, version, []byte(what), nil)
+				if proxy.Clear() != 1 {
+					t.Errorf("%s: not hit once", what)
+				}
+				got := unknown
+				switch {
+				case err == nil:
+					got = succeeds
+				case errors.Is(err, carbonara.ErrChanged):
+					got = changed
+				}
+				now, readErr := s.Read(t.Context(), manifest, "", nil)
+				if readErr != nil {
+					t.Fatal(readErr)
+				}
+				if got != want || (string(now.Data[0]) == what) != written || got == succeeds && next != now.Version {
+					t.Errorf("%s: outcome %d (%v), and %q is there; want outcome %d", what, got, err, now.Data[0], want)
+				}
+				version = now.Version
+			}
+			f("repeated below us", faultproxy.Fault{Kind: faultproxy.Repeat}, succeeds, true)
+			f("the answer lost", faultproxy.Fault{Kind: faultproxy.Lose}, unknown, true)
+			f("500 after all", faultproxy.Fault{Kind: faultproxy.RefuseDone, Status: 500}, unknown, true)
+			f("503", faultproxy.Fault{Kind: faultproxy.Refuse}, unknown, false)
+			f("no answer", faultproxy.Fault{Kind: faultproxy.Hang}, unknown, false)
+			f("409, not done", faultproxy.Fault{Kind: faultproxy.Refuse, Status: 409}, unknown, false)
+			f("409, done", faultproxy.Fault{Kind: faultproxy.RefuseDone, Status: 409}, succeeds, true)
+			f("412, done", faultproxy.Fault{Kind: faultproxy.RefuseDone, Status: 412}, succeeds, true)
+			f("412, not done, nothing changed", faultproxy.Fault{Kind: faultproxy.Refuse, Status: 412}, unknown, false)
+			f("the request damaged", faultproxy.Fault{Kind: faultproxy.FlipRequest}, unknown, false)
+
+			// Somebody else was faster, on an object that is there and on one that isn't.
+			stale := version
+			if version, err = s.Swap(t.Context(), manifest, version, []byte("somebody else"), nil); err != nil {
+				t.Fatal(err)
+			}
+			for _, at := range []string{manifest, "sack/4/manifest.json"} {
+				if _, err := s.Swap(t.Context(), at, stale, []byte("too late"), nil); !errors.Is(err, carbonara.ErrChanged) {
+					t.Errorf("Swap of %s from an old version: %v", at, err)
+				}
+			}
+
+			// A whole object that was damaged on its way is no answer.
+			proxy.Inject(faultproxy.Fault{Kind: faultproxy.Flip, Many: 1})
+			if got, err := s.Read(t.Context(), manifest, "", nil); err == nil {
+				t.Errorf("Read of a damaged answer: %q", got.Data[0])
+			}
+		})
+	}
+}
+
+// The bucket that isn't there is no object that isn't.
+func TestNoBucket(t *testing.T) {
+	for name, start := range servers {
+		t.Run(name, func(t *testing.T) {
+			c := configOf(t, start(t))
+			c.Bucket = "none-such"
+			s := open(t, c)
+			_, swap := s.Swap(t.Context(), manifest, "some", []byte("x"), nil)
+			_, read := s.Read(t.Context(), manifest, "", nil)
+			for what, err := range map[string]error{"Swap": swap, "Read": read, "Probe": s.Probe(t.Context())} {
+				if err == nil || errors.Is(err, carbonara.ErrChanged) || errors.Is(err, carbonara.ErrNotFound) ||
+					errors.Is(err, s3store.ErrUnsafe) || !strings.Contains(err.Error(), "there is no bucket none-such") {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+		})
+	}
+}
+
+// Checksums of the SDK, as on AWS, work too; a wrong key is said, and no secret.
+func TestChecksumAndKeys(t *testing.T) {
+	for name, start := range servers {
+		t.Run(name, func(t *testing.T) {
+			c := configOf(t, start(t))
+			c.Checksum = "crc32c"
+			s := open(t, c)
+			if err := s.Probe(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			c.SecretKey = "hunter2hunter2"
+			err := open(t, c).Put(t.Context(), "sack/3/x", []byte("x"))
+			if err == nil || !strings.Contains(err.Error(), "secret key is wrong") || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("a wrong secret: %v", err)
+			}
+		})
+	}
+}
+
+// A clock that is another than the server's is said once.
+func TestClockSkew(t *testing.T) {
+	server := testservers.VersityGW(t)
+	var said bytes.Buffer
+	c, proxy := proxied(t, server)
+	s, err := s3store.Open(t.Context(), c, slog.New(slog.NewTextHandler(&said, nil)), noop.NewMeterProvider().Meter(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	early := http.Header{"Date": {time.Now().Add(-2 * time.Hour).UTC().Format(http.TimeFormat)}}
+	proxy.Inject(faultproxy.Fault{Kind: faultproxy.Refuse, Status: 403, Header: early, Many: 2,
+		Body: "<Error><Code>RequestTimeTooSkewed</Code><Message>x</Message></Error>"})
+	for range 2 {
+		if err := s.Put(t.Context(), "sack/3/x", nil); err == nil || !strings.Contains(err.Error(), "too far apart") {
+			t.Errorf("Put: %v", err)
+		}
+	}
+	if n := strings.Count(said.String(), "clock"); n != 1 || !strings.Contains(said.String(), "ahead=2h") {
+		t.Errorf("the log speaks of it %d times:\n%s", n, said.String())
+	}
+}
+
+// What is paid for is counted by kind: no HEAD, one request for each verb, and one for ranges
+// that lie near each other.
+func TestRequestsAreCounted(t *testing.T) {
+	server := testservers.VersityGW(t)
+	reader := sdkmetric.NewManualReader()
+	meter := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)).Meter("")
+	s, err := s3store.Open(t.Context(), configOf(t, server), slog.New(slog.DiscardHandler), meter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	if err := s.Put(t.Context(), "sack/3/x", make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	version, err := s.Swap(t.Context(), manifest, "", []byte("one"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Read(t.Context(), "sack/3/x", "", []carbonara.Range{{Off: 0, Len: 10}, {Off: 500, Len: 10}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Read(t.Context(), manifest, version, nil); !errors.Is(err, carbonara.ErrUnchanged) {
+		t.Fatal(err)
+	}
+	if _, err := s.List(t.Context(), "sack/3/"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Delete(t.Context(), []string{"sack/3/x", "sack/3/y"}); err != nil {
+		t.Fatal(err)
+	}
+	var all metricdata.ResourceMetrics
+	if err := reader.Collect(t.Context(), &all); err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]int64)
+	for _, m := range all.ScopeMetrics[0].Metrics {
+		for _, point := range m.Data.(metricdata.Sum[int64]).DataPoints {
+			kind, _ := point.Attributes.Value(attribute.Key("kind"))
+			got[m.Name+" "+kind.AsString()] += point.Value
+		}
+	}
+	for kind, want := range map[string]int64{"put": 2, "get": 2, "list": 1, "delete": 1, "head": 0} {
+		if n := got["millrace.store.requests "+kind]; n != want {
+			t.Errorf("%d requests of kind %s, want %d", n, kind, want)
+		}
+	}
+	if sent := got["millrace.store.request.bytes put"]; sent != 1003 {
+		t.Errorf("%d bytes were put", sent)
+	}
+}
