@@ -17,18 +17,23 @@ type rawMerge struct {
 	policy   string
 	late     map[ingest.MetricID]uint64
 	failed   error
+	set      *scanSet
 }
+
+// close ends what is being read ahead.
+func (m *rawMerge) close() { m.set.close() }
 
 // newRawMerge opens the segments and collects their late totals.
 func (w *writer) newRawMerge(ctx context.Context, segments []entry) (*rawMerge, error) {
-	m := &rawMerge{late: make(map[ingest.MetricID]uint64)}
+	set, err := w.openAll(ctx, segments)
+	if err != nil {
+		return nil, err
+	}
+	m := &rawMerge{late: make(map[ingest.MetricID]uint64), set: set}
 	for _, seg := range segments {
-		f, err := w.open(ctx, seg)
+		totals, err := set.of(&seg).Lates()
 		if err != nil {
-			return nil, err
-		}
-		totals, err := f.Lates()
-		if err != nil {
+			set.close()
 			return nil, &segmentError{seg.Name, err}
 		}
 		for _, l := range totals {
@@ -37,11 +42,7 @@ func (w *writer) newRawMerge(ctx context.Context, segments []entry) (*rawMerge, 
 	}
 	for _, run := range runsOf(segments) {
 		m.runs = append(m.runs, newRunScan(run, func(s entry) (rowScan[segment.RawRun], error) {
-			f, err := w.open(ctx, s)
-			if err != nil {
-				return nil, err
-			}
-			return f.ScanRaw(ctx), nil
+			return set.of(&s).ScanRaw(ctx), nil
 		}))
 	}
 	return m, nil
@@ -108,6 +109,7 @@ func (w *writer) mergeRaw(ctx context.Context, segments []entry, level int) erro
 	if err != nil {
 		return err
 	}
+	defer merge.close()
 	enc := w.driver.rawEncoder()
 	enc.Late(merge.lateTotals(buried))
 	out := w.newSink(enc, entry{Info: segment.Info{Kind: segment.Raw}, From: segments[0].From, To: segments[len(segments)-1].To, Level: level})

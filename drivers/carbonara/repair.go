@@ -329,6 +329,7 @@ func (r *repair) rebuildRaw(ctx context.Context, applied ingest.Offset) ([]entry
 	if err != nil {
 		return nil, err
 	}
+	defer merge.close()
 	enc := r.driver.rawEncoder()
 	enc.Late(merge.lateTotals(nil))
 	from, to := bounds(raw, applied)
@@ -447,6 +448,7 @@ func (r *repair) rebuildSealed(ctx context.Context) ([]entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer merge.close()
 	from, to := bounds(sealed, 0)
 	out := r.w.newSink(segment.NewSealedWriter(methods), entry{Info: segment.Info{Kind: segment.Sealed}, From: from, To: to})
 	series := newSealedSeries(len(methods))

@@ -153,3 +153,34 @@ func TestFirstMergeCostsNoRead(t *testing.T) {
 		}
 	})
 }
+
+// Whoever takes a sack over reads its segments side by side, and so do merges and
+// seals of what somebody else has written.
+func TestTakeOverRoundTrips(t *testing.T) {
+	onFakeClock(t, func(t *testing.T) {
+		store, _, _, _ := sackFar(t, 21)
+		other, err := New(t.Context(), store, benchPolicies(), 1, Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		writer, _, err := other.Open(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > 4*distance { // manifest, swap, ends and beginnings
+			t.Errorf("a take-over takes %s", took)
+		}
+		began = time.Now()
+		if err := writer.Maintain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if s := other.Stats(); s.Seals+s.Merges == 0 {
+			t.Errorf("nothing was done: %+v", s)
+		}
+		if took := time.Since(began); took > 6*distance {
+			t.Errorf("the first housekeeping takes %s", took)
+		}
+		t.Logf("the first housekeeping takes %s: %d seals, %d merges", time.Since(began), other.Stats().Seals, other.Stats().Merges)
+	})
+}

@@ -172,10 +172,12 @@ func (s *seal) walk(ctx context.Context, raw, state []entry) error {
 	if err != nil {
 		return err
 	}
+	defer merge.close()
 	states, err := s.w.newStateWalk(ctx, state)
 	if err != nil {
 		return err
 	}
+	defer states.close()
 	// A metric may have neither state nor raw rows and yet a late count: not possible,
 	// as only a metric that has a newest timestamp can have late measures.
 	more := merge.next()
@@ -356,15 +358,20 @@ type stateWalk struct {
 	row    segment.StateRow
 	ok     bool
 	failed error
+	set    *scanSet
 }
 
+// close ends what is being read ahead.
+func (s *stateWalk) close() { s.set.close() }
+
 func (w *writer) newStateWalk(ctx context.Context, segments []entry) (*stateWalk, error) {
-	s := new(stateWalk)
+	set, err := w.openAll(ctx, segments)
+	if err != nil {
+		return nil, err
+	}
+	s := &stateWalk{set: set}
 	for _, seg := range segments {
-		f, err := w.open(ctx, seg)
-		if err != nil {
-			return nil, err
-		}
+		f := set.of(&seg)
 		s.scans, s.names = append(s.scans, f.ScanState(ctx)), append(s.names, seg.Name)
 	}
 	s.advance()

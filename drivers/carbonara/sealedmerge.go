@@ -15,27 +15,28 @@ type sealedMerge struct {
 	runs    []*runScan[segment.SealedRun]
 	columns [][]int // of the segment that each run is in: where its methods are among all
 	failed  error
+	set     *scanSet
 }
+
+// close ends what is being read ahead.
+func (m *sealedMerge) close() { m.set.close() }
 
 // newSealedMerge opens the segments and returns all their methods.
 func (w *writer) newSealedMerge(ctx context.Context, segments []entry) (*sealedMerge, []ingest.Method, error) {
+	files, err := w.openAll(ctx, segments)
+	if err != nil {
+		return nil, nil, err
+	}
 	var set ingest.MethodSet
 	for _, seg := range segments {
-		f, err := w.open(ctx, seg)
-		if err != nil {
-			return nil, nil, err
-		}
-		set.Union(ingest.MethodsOf(f.Methods()...))
+		set.Union(ingest.MethodsOf(files.of(&seg).Methods()...))
 	}
 	methods := set.List()
 	runs := runsOf(segments)
-	m := &sealedMerge{columns: make([][]int, len(runs))}
+	m := &sealedMerge{columns: make([][]int, len(runs)), set: files}
 	for i, run := range runs {
 		m.runs = append(m.runs, newRunScan(run, func(s entry) (rowScan[segment.SealedRun], error) {
-			f, err := w.open(ctx, s)
-			if err != nil {
-				return nil, err
-			}
+			f := files.of(&s)
 			m.columns[i] = mapColumns(methods, f.Methods())
 			return f.ScanSealed(ctx), nil
 		}))
@@ -84,6 +85,7 @@ func (w *writer) mergeSealed(ctx context.Context, segments []entry, level int) e
 	if err != nil {
 		return err
 	}
+	defer merge.close()
 	limits, err := w.newLimits(ctx)
 	if err != nil {
 		return err

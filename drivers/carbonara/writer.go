@@ -117,27 +117,30 @@ func (d *Driver) raiseEpoch(ctx context.Context, sack ingest.Sack) (*manifest, V
 // since.
 func (w *writer) remember(ctx context.Context) error {
 	covered := ingest.Offset(-1)
-	for _, seg := range w.manifest.of(segment.State) {
+	state := w.manifest.of(segment.State)
+	for _, seg := range state {
 		covered = max(covered, seg.To)
-		if err := w.rememberState(ctx, seg); err != nil {
+	}
+	raw := slices.DeleteFunc(w.manifest.of(segment.Raw), func(seg entry) bool { return seg.To <= covered })
+	set, err := w.openAll(ctx, append(slices.Clone(state), raw...))
+	if err != nil {
+		return err
+	}
+	defer set.close()
+	for _, seg := range state {
+		if err := w.rememberState(ctx, set.of(&seg)); err != nil {
 			return err
 		}
 	}
-	for _, seg := range w.manifest.of(segment.Raw) {
-		if seg.To > covered {
-			if err := w.rememberRaw(ctx, seg); err != nil {
-				return err
-			}
+	for _, seg := range raw {
+		if err := w.rememberRaw(ctx, set.of(&seg)); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (w *writer) rememberState(ctx context.Context, seg entry) error {
-	f, err := w.driver.files.open(ctx, w.sack, &seg)
-	if err != nil {
-		return err
-	}
+func (w *writer) rememberState(ctx context.Context, f *segment.Reader) error {
 	scan := f.ScanState(ctx)
 	for scan.Next() {
 		row := scan.Row()
@@ -151,11 +154,7 @@ func (w *writer) rememberState(ctx context.Context, seg entry) error {
 	return scan.Err()
 }
 
-func (w *writer) rememberRaw(ctx context.Context, seg entry) error {
-	f, err := w.driver.files.open(ctx, w.sack, &seg)
-	if err != nil {
-		return err
-	}
+func (w *writer) rememberRaw(ctx context.Context, f *segment.Reader) error {
 	lates, err := f.Lates()
 	if err != nil {
 		return err
