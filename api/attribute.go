@@ -172,6 +172,9 @@ func real64(v any) (json.Number, error) {
 	if !ok || err != nil || math.IsInf(f, 0) {
 		return "", wrong("expected Real")
 	}
+	if f == 0 { // not every database reads 1e-400 as that
+		return "0", nil
+	}
 	return n, nil
 }
 

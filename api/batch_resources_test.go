@@ -21,8 +21,10 @@ import (
 
 const namedPath = "/v1/batch/resources/metrics/measures"
 
-func TestPostNamedBatch(t *testing.T) {
-	h := newHouse(t, build{})
+func TestPostNamedBatch(t *testing.T) { onEach(t, testPostNamedBatch) }
+
+func testPostNamedBatch(t *testing.T, address string) {
+	h := newHouse(t, build{url: address})
 	h.policy(t, "low", `{"granularity": 1}`)
 	h.must(t, "POST", "/v1/archive_policy_rule", call{as: "admin", body: `{"name": "auto", "metric_pattern": "auto.*", "archive_policy_name": "low"}`})
 	r := h.must(t, "POST", "/v1/resource/generic", call{body: `{"id": "r", "metrics": {"cpu": {"archive_policy_name": "low"}}}`})
@@ -84,8 +86,10 @@ func minText(a, b string) string { return min(a, b) }
 
 // Two batches create the same new metric at once: both are taken, there is one metric,
 // and nothing is lost. (gnocchixyz/gnocchi PR 555)
-func TestOneMetricOfTwoBatches(t *testing.T) {
-	h := newHouse(t, build{})
+func TestOneMetricOfTwoBatches(t *testing.T) { onEach(t, testOneMetricOfTwoBatches) }
+
+func testOneMetricOfTwoBatches(t *testing.T, address string) {
+	h := newHouse(t, build{url: address})
 	h.policy(t, "low", `{"granularity": 1}`)
 	h.must(t, "POST", "/v1/resource/generic", call{body: `{"id": "r"}`})
 	const rivals, names = 8, 50

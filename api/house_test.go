@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -24,6 +25,7 @@ import (
 	"millrace/drivers/naive"
 	"millrace/index"
 	"millrace/ingest"
+	"millrace/testservers"
 )
 
 // A memoryLog is a log without durability.
@@ -203,6 +205,7 @@ const houseSacks = 4
 // A build changes how a house is built.
 type build struct {
 	config Config
+	url    string // of the index; SQLite in memory
 	accept ingest.AcceptConfig
 	auth   auth.Authenticator
 	driver func(*naive.Driver) Reader
@@ -210,16 +213,27 @@ type build struct {
 	meter  metric.Meter
 }
 
-// openMemory opens an index that ends with the test.
-func openMemory(t testing.TB) (*index.Index, error) {
+// onEach runs a test on every kind of index.
+func onEach(t *testing.T, test func(t *testing.T, url string)) {
+	t.Run("sqlite", func(t *testing.T) { test(t, "") })
+	t.Run("postgres", func(t *testing.T) {
+		server := testservers.Postgres(t)
+		test(t, server.URL(server.Database(t)))
+	})
+}
+
+func openMemory(t testing.TB) (*index.Index, error) { return openTest(t, "") }
+
+// openTest opens an index that ends with the test.
+func openTest(t testing.TB, url string) (*index.Index, error) {
 	log, meter := slog.New(slog.NewTextHandler(t.Output(), nil)), metricnoop.NewMeterProvider().Meter("")
-	return index.Open(t.Context(), "sqlite::memory:", index.Config{}, log, meter)
+	return index.Open(t.Context(), cmp.Or(url, "sqlite::memory:"), index.Config{}, log, meter)
 }
 
 // newHouse builds a house. It has no worker: see work.
 func newHouse(t testing.TB, b build) *house {
 	t.Helper()
-	x, err := openMemory(t)
+	x, err := openTest(t, b.url)
 	if err != nil {
 		t.Fatal(err)
 	}

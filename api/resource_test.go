@@ -17,8 +17,10 @@ import (
 // patch is the header of a PATCH of a resource type.
 var patchType = []string{"Content-Type: application/json-patch+json", acceptJSON}
 
-func TestResourceTypes(t *testing.T) {
-	h := newHouse(t, build{})
+func TestResourceTypes(t *testing.T) { onEach(t, testResourceTypes) }
+
+func testResourceTypes(t *testing.T, address string) {
+	h := newHouse(t, build{url: address})
 	const path = "/v1/resource_type"
 	admin := func(body string) call { return call{as: "admin", body: body, header: []string{acceptJSON}} }
 	change := func(body string) call { return call{as: "admin", body: body, header: patchType} }
@@ -70,8 +72,10 @@ func TestResourceTypes(t *testing.T) {
 
 // A type gets an attribute; resources and history that there were get its fill.
 // (gnocchixyz/python-gnocchiclient#73)
-func TestFills(t *testing.T) {
-	h := newHouse(t, build{})
+func TestFills(t *testing.T) { onEach(t, testFills) }
+
+func testFills(t *testing.T, address string) {
+	h := newHouse(t, build{url: address})
 	h.must(t, "POST", "/v1/resource_type", call{as: "admin", body: `{"name": "host"}`})
 	h.must(t, "POST", "/v1/resource/host", call{body: `{"id": "old"}`})
 	h.must(t, "PATCH", "/v1/resource/host/old", call{body: `{"user_id": "u"}`})
@@ -96,8 +100,10 @@ func TestFills(t *testing.T) {
 	h.run(t, []step{{"now required", "POST", "/v1/resource/host", call{body: `{"id": "new"}`}, 400, []string{"required key not provided @ data['x']"}, "", nil}})
 }
 
-func TestResources(t *testing.T) {
-	h := newHouse(t, build{})
+func TestResources(t *testing.T) { onEach(t, testResources) }
+
+func testResources(t *testing.T, address string) {
+	h := newHouse(t, build{url: address})
 	h.policy(t, "low", `{"granularity": 1}`)
 	h.must(t, "POST", "/v1/resource_type", call{as: "admin", body: `{"name": "host", "attributes": {"rack": {"type": "string", "required": false, "min_length": 1, "max_length": 4},
 		"u": {"type": "uuid", "required": false}, "n": {"type": "number", "required": false, "max": 3}, "on": {"type": "bool", "required": false}, "at": {"type": "datetime", "required": false}}}`})
@@ -205,8 +211,10 @@ func TestMappedIDs(t *testing.T) {
 	h.run(t, []step{{"jd's", "GET", "/v1/resource/generic/test8", call{as: "jd", header: []string{acceptJSON}}, 404, []string{`"Resource ` + own.String() + ` does not exist"`}, "", nil}})
 }
 
-func TestMetricsOfResources(t *testing.T) {
-	h := newHouse(t, build{})
+func TestMetricsOfResources(t *testing.T) { onEach(t, testMetricsOfResources) }
+
+func testMetricsOfResources(t *testing.T, address string) {
+	h := newHouse(t, build{url: address})
 	h.work(t, ingest.WorkerConfig{})
 	h.policy(t, "low", `{"granularity": 1}`)
 	const path = "/v1/resource/generic/r"
@@ -248,8 +256,10 @@ func TestMetricsOfResources(t *testing.T) {
 
 // ended_at 22:24:00, then a measure stamped 22:23:56: it stays; one at 22:24:00 takes
 // it away. (gnocchixyz/gnocchi PR 1466)
-func TestRevival(t *testing.T) {
-	h := newHouse(t, build{})
+func TestRevival(t *testing.T) { onEach(t, testRevival) }
+
+func testRevival(t *testing.T, address string) {
+	h := newHouse(t, build{url: address})
 	h.policy(t, "low", `{"granularity": 1}`)
 	r := h.must(t, "POST", "/v1/resource/generic", call{body: `{"id": "r", "started_at": "2026-01-01", "ended_at": "2026-01-02T22:24:00", "metrics": {"cpu": {"archive_policy_name": "low"}}}`})
 	id := r["metrics"].(map[string]any)["cpu"].(string)
@@ -272,8 +282,10 @@ func TestRevival(t *testing.T) {
 	}
 }
 
-func TestSearchResources(t *testing.T) {
-	h := newHouse(t, build{config: Config{MaxLimit: 3}})
+func TestSearchResources(t *testing.T) { onEach(t, testSearchResources) }
+
+func testSearchResources(t *testing.T, address string) {
+	h := newHouse(t, build{url: address, config: Config{MaxLimit: 3}})
 	h.must(t, "POST", "/v1/resource_type", call{as: "admin", body: `{"name": "host", "attributes": {"rack": {"type": "string", "required": false}, "n": {"type": "number", "required": false},
 		"u": {"type": "uuid", "required": false}, "on": {"type": "bool", "required": false}, "at": {"type": "datetime", "required": false}}}`})
 	for _, r := range []string{
@@ -397,8 +409,10 @@ func TestSearchResources(t *testing.T) {
 	}
 }
 
-func TestPagesOfResources(t *testing.T) {
-	h := newHouse(t, build{config: Config{MaxLimit: 4}})
+func TestPagesOfResources(t *testing.T) { onEach(t, testPagesOfResources) }
+
+func testPagesOfResources(t *testing.T, address string) {
+	h := newHouse(t, build{url: address, config: Config{MaxLimit: 4}})
 	for i := range 11 {
 		h.must(t, "POST", "/v1/resource/generic", call{body: fmt.Sprintf(`{"id": "r%02d"}`, i)})
 	}
@@ -427,8 +441,10 @@ func TestPagesOfResources(t *testing.T) {
 
 // What somebody of another project has is not there for members. (gnocchixyz/gnocchi
 // PR 1494, #519)
-func TestScopedResources(t *testing.T) {
-	h := newHouse(t, build{auth: projects{}})
+func TestScopedResources(t *testing.T) { onEach(t, testScopedResources) }
+
+func testScopedResources(t *testing.T, address string) {
+	h := newHouse(t, build{url: address, auth: projects{}})
 	h.policy(t, "low", `{"granularity": 1}`)
 	create := func(as, id, project string) string {
 		body, _ := json.Marshal(map[string]any{"id": id, "project_id": project, "metrics": map[string]any{"cpu": map[string]any{"archive_policy_name": "low"}}})

@@ -111,6 +111,9 @@ var comparisons = map[Op]string{OpEq: " = ?", OpLt: " < ?", OpGt: " > ?", OpLe: 
 
 func (c *compiler) compare(e *Expr) (string, error) {
 	left := e.Field.expression(c.dialect, c.old)
+	if e.Field.Name == "revision" { // else the values would have to be integers, too
+		left = "CAST(" + left + " AS DOUBLE PRECISION)"
+	}
 	switch {
 	case e.Op == OpIn:
 		return c.in(left, e.Values), nil
