@@ -79,6 +79,8 @@ func Run(t *testing.T, open Opener, options ...Option) {
 	t.Run("Contract", s.contract)
 	t.Run("Meaning", s.meaning)
 	t.Run("Random", s.random)
+	t.Run("InPieces", s.inPieces)
+	t.Run("Positions", s.positions)
 	t.Run("Concurrent", s.concurrent)
 	if s.processes != nil {
 		t.Run("Processes", s.severalProcesses)
