@@ -176,7 +176,8 @@ func namedTarget(handle func(*request) error) func(*request) error {
 		if len(missing) > 0 {
 			return noMetric(q.params[2]) // created at this very moment
 		}
-		q.target = target{id: entries[0].Metric, policy: infos[0].Policy, creator: infos[0].Creator, ended: infos[0].Ended, text: q.params[2]}
+		q.target = target{id: entries[0].Metric, policy: infos[0].Policy, creator: infos[0].Creator, ended: infos[0].Ended,
+			text: q.params[2]}
 		return handle(q)
 	}
 }

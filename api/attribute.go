@@ -198,7 +198,8 @@ func checkAttributes(list []patchedAttribute, isNew func(name string) bool) erro
 		least, err1 := low.Float64()
 		most, err2 := high.Float64()
 		if (a.Type == index.AttributeNumber || a.Type == index.AttributeString) && err1 == nil && err2 == nil && least > most {
-			return badRequest(fmt.Sprintf("Invalid input: Resource attribute value min (or min_length) %s must be less  than or equal to max (or max_length) %s!", low, high))
+			return badRequest(fmt.Sprintf("Invalid input: Resource attribute value min (or min_length) %s must be less  "+
+				"than or equal to max (or max_length) %s!", low, high))
 		}
 	}
 	return nil

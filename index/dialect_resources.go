@@ -40,7 +40,8 @@ func sqliteResources() resourceDialect {
 			glob := strings.NewReplacer("%", "*", "_", "?", "*", "[*]", "?", "[?]", "[", "[[]")
 			return expression + " GLOB ?", glob.Replace(pattern)
 		},
-		metricsOf: `(SELECT json_group_object(name, hex(id)) FROM metrics WHERE resource = u.id AND deleted_at IS NULL AND name IS NOT NULL)`,
+		metricsOf: `(SELECT json_group_object(name, hex(id)) FROM metrics
+			WHERE resource = u.id AND deleted_at IS NULL AND name IS NOT NULL)`,
 	}
 }
 
@@ -64,6 +65,7 @@ func postgresResources() resourceDialect {
 		like: func(expression, pattern string) (string, string) {
 			return expression + " LIKE ? ESCAPE ''", pattern
 		},
-		metricsOf: `(SELECT CAST(json_object_agg(name, encode(id, 'hex')) AS TEXT) FROM metrics WHERE resource = u.id AND deleted_at IS NULL AND name IS NOT NULL)`,
+		metricsOf: `(SELECT CAST(json_object_agg(name, encode(id, 'hex')) AS TEXT) FROM metrics
+			WHERE resource = u.id AND deleted_at IS NULL AND name IS NOT NULL)`,
 	}
 }

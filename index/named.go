@@ -17,7 +17,9 @@ import (
 // cost no SQL and no memory, the others one query for many of them; its errors are
 // those of Lookup. References to
 // metrics of one resource are found fastest when they stand together.
-func (x *Index) LookupNamed(ctx context.Context, refs []MetricRef, entries []ingest.Entry, infos []MetricInfo) (missing []int, err error) {
+func (x *Index) LookupNamed(
+	ctx context.Context, refs []MetricRef, entries []ingest.Entry, infos []MetricInfo,
+) (missing []int, err error) {
 	if err := x.believable(); err != nil {
 		return nil, err
 	}

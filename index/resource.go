@@ -165,7 +165,9 @@ func now() int64 { return time.Now().UnixMicro() * 1000 }
 // are the caller's. ErrExists when there is a resource of that id, of any type;
 // ErrNotFound of a metric to attach that isn't there or has another creator;
 // ingest.ErrNoPolicy; ErrChanged when t is no longer what it was.
-func (x *Index) CreateResource(ctx context.Context, t *ResourceType, r Resource, metrics []Association) (Resource, error) {
+func (x *Index) CreateResource(
+	ctx context.Context, t *ResourceType, r Resource, metrics []Association,
+) (Resource, error) {
 	r.Type, r.Revision, r.RevisionEnd = t.Name, current, nil
 	attributes, err := storedAttributes(t, r.Attributes)
 	if err != nil {
@@ -188,7 +190,8 @@ func (x *Index) CreateResource(ctx context.Context, t *ResourceType, r Resource,
 			made.RevisionStart = now()
 			_, err := s.exec(ctx, `INSERT INTO resources (id, type_id, original_id, creator, user_id, project_id,
 				started_at, ended_at, revision_start, attributes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS `+s.dialect.json+`))`,
-				made.ID[:], t.id, made.Original, made.Creator, made.User, made.Project, made.Started, made.Ended, made.RevisionStart, attributes)
+				made.ID[:], t.id, made.Original, made.Creator, made.User, made.Project, made.Started,
+				made.Ended, made.RevisionStart, attributes)
 			if err != nil {
 				return err
 			}
@@ -231,7 +234,9 @@ func (x *Index) resourceIn(ctx context.Context, s session, t *ResourceType, id R
 // Metrics, unless nil, are all metrics that the resource has from then on: others
 // are detached and go on without a resource. That makes no revision. Errors are
 // those of CreateResource, and ErrNotFound.
-func (x *Index) UpdateResource(ctx context.Context, t *ResourceType, id ResourceID, edit func(r *Resource) error, metrics *[]Association) (Resource, error) {
+func (x *Index) UpdateResource(
+	ctx context.Context, t *ResourceType, id ResourceID, edit func(r *Resource) error, metrics *[]Association,
+) (Resource, error) {
 	w := &association{}
 	if metrics != nil {
 		w.of, w.replace = *metrics, true
@@ -270,7 +275,9 @@ func (x *Index) UpdateResource(ctx context.Context, t *ResourceType, id Resource
 
 // AddMetrics gives metrics to a resource, seen as one of type t, and returns it.
 // ErrExists when it has one of that name already; else as UpdateResource.
-func (x *Index) AddMetrics(ctx context.Context, t *ResourceType, id ResourceID, metrics []Association) (Resource, error) {
+func (x *Index) AddMetrics(
+	ctx context.Context, t *ResourceType, id ResourceID, metrics []Association,
+) (Resource, error) {
 	w := &association{of: metrics}
 	err := x.writer.do(ctx, &change{
 		apply: func(ctx context.Context, s session) error {
@@ -304,7 +311,8 @@ func (x *Index) revise(ctx context.Context, s session, old, r *Resource) error {
 	if err := keepState(ctx, s, r.ID, r.RevisionStart); err != nil {
 		return err
 	}
-	_, err = s.exec(ctx, `UPDATE resources SET user_id = ?, project_id = ?, started_at = ?, ended_at = ?, revision_start = ?, attributes = CAST(? AS `+s.dialect.json+`) WHERE id = ?`,
+	_, err = s.exec(ctx, `UPDATE resources SET user_id = ?, project_id = ?, started_at = ?, ended_at = ?,
+		revision_start = ?, attributes = CAST(? AS `+s.dialect.json+`) WHERE id = ?`,
 		r.User, r.Project, r.Started, r.Ended, r.RevisionStart, after, r.ID[:])
 	return err
 }
@@ -337,7 +345,8 @@ func equalValues(a, b any) bool {
 func keepState(ctx context.Context, s session, id ResourceID, until int64) error {
 	_, err := s.exec(ctx, `INSERT INTO resource_history (id, type_id, original_id, creator, user_id, project_id,
 			started_at, ended_at, revision_start, revision_end, attributes)
-		SELECT id, type_id, original_id, creator, user_id, project_id, started_at, ended_at, revision_start, CAST(? AS BIGINT), attributes
+		SELECT id, type_id, original_id, creator, user_id, project_id, started_at, ended_at, revision_start,
+			CAST(? AS BIGINT), attributes
 		FROM resources WHERE id = ?`, until, id[:])
 	return err
 }
@@ -345,7 +354,9 @@ func keepState(ctx context.Context, s session, id ResourceID, until int64) error
 // DeleteResource deletes a resource, seen as one of type t, its history and its
 // metrics, and returns these: they are marked, as by MarkDeleted. Check looks at the
 // resource before; its error ends it, and it may do what UpdateResource's edit may.
-func (x *Index) DeleteResource(ctx context.Context, t *ResourceType, id ResourceID, check func(*Resource) error) ([]ingest.MetricID, error) {
+func (x *Index) DeleteResource(
+	ctx context.Context, t *ResourceType, id ResourceID, check func(*Resource) error,
+) ([]ingest.MetricID, error) {
 	d := &deletion{}
 	err := x.writer.do(ctx, &change{
 		apply: func(ctx context.Context, s session) error {
@@ -487,7 +498,8 @@ func (x *Index) Revive(ctx context.Context, measures map[ingest.MetricID]int64) 
 				if err := keepState(ctx, s, e.id, began); err != nil {
 					return err
 				}
-				if _, err := s.exec(ctx, `UPDATE resources SET ended_at = NULL, revision_start = ? WHERE id = ?`, began, e.id[:]); err != nil {
+				_, err = s.exec(ctx, `UPDATE resources SET ended_at = NULL, revision_start = ? WHERE id = ?`, began, e.id[:])
+				if err != nil {
 					return err
 				}
 				theirs, err := metricsOf(ctx, s, e.id)

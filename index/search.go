@@ -176,7 +176,8 @@ func (l *listing) valuesOf(ctx context.Context, which condition, old bool) ([]an
 		dest[i] = &values[i]
 	}
 	table := tableOf(old)
-	err := l.index.database.reading().row(ctx, dest, `SELECT `+strings.Join(columns, ", ")+` FROM `+table+which.clause(), which.args...)
+	err := l.index.database.reading().row(ctx, dest,
+		`SELECT `+strings.Join(columns, ", ")+` FROM `+table+which.clause(), which.args...)
 	return values, err
 }
 

@@ -95,7 +95,8 @@ func (x *Index) CreateResourceType(ctx context.Context, t *ResourceType) error {
 				return &ObjectError{KindResourceType, t.Name, ErrExists}
 			}
 			made := ResourceType{Attributes: t.Attributes}
-			err := s.row(ctx, []any{&made.id}, `INSERT INTO resource_types (name, attributes) VALUES (?, ?) RETURNING id`, t.Name, string(attributes))
+			err := s.row(ctx, []any{&made.id},
+				`INSERT INTO resource_types (name, attributes) VALUES (?, ?) RETURNING id`, t.Name, string(attributes))
 			if err != nil {
 				return err
 			}
@@ -132,7 +133,9 @@ type Fill struct {
 // longer there vanish from them, those that are new get their fill, or nothing;
 // those that stay keep their type, and their fill goes where there was no value.
 // ErrNotFound when the type is gone, ErrChanged when it isn't what the caller has seen.
-func (x *Index) UpdateResourceType(ctx context.Context, seen *ResourceType, attributes []Attribute, fills []Fill) (*ResourceType, error) {
+func (x *Index) UpdateResourceType(
+	ctx context.Context, seen *ResourceType, attributes []Attribute, fills []Fill,
+) (*ResourceType, error) {
 	want := &ResourceType{Name: seen.Name, Attributes: attributes, id: seen.id}
 	text, err := json.Marshal(want.list())
 	if err != nil {
@@ -225,7 +228,8 @@ func (t *ResourceType) rewrite(ctx context.Context, s session, attributes, condi
 func (t *ResourceType) index(ctx context.Context, s session, attributes []Attribute) error {
 	for i := range attributes {
 		a := &attributes[i]
-		_, err := s.exec(ctx, fmt.Sprintf(`CREATE INDEX %s ON resources (%s(%s), revision_start, started_at, id) WHERE type_id = %d`,
+		_, err := s.exec(ctx, fmt.Sprintf(`CREATE INDEX %s ON resources
+			(%s(%s), revision_start, started_at, id) WHERE type_id = %d`,
 			t.indexName(a), s.dialect.ofType, s.dialect.attribute(a), t.id))
 		if err != nil {
 			return fmt.Errorf("cannot index attribute %s: %w", a.Name, err)
@@ -250,7 +254,8 @@ func (x *Index) DeleteResourceType(ctx context.Context, name string) error {
 				return err
 			}
 			used := 0
-			err = s.row(ctx, []any{&used}, `SELECT count(*) FROM (SELECT 1 FROM resources WHERE type_id = ? LIMIT 1) AS used`, t.id)
+			err = s.row(ctx, []any{&used},
+				`SELECT count(*) FROM (SELECT 1 FROM resources WHERE type_id = ? LIMIT 1) AS used`, t.id)
 			if err != nil {
 				return err
 			}
