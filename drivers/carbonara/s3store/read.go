@@ -252,7 +252,9 @@ func (s *Store) List(ctx context.Context, prefix string) ([]carbonara.Object, er
 		if err != nil {
 			return nil, err
 		}
-		page, err := pages.NextPage(ctx)
+		each, cancel := s.bounded(ctx, maxObject)
+		page, err := pages.NextPage(each)
+		cancel()
 		done(err)
 		if err != nil {
 			return nil, fmt.Errorf("list %s of %s: %w", prefix, s.config.Bucket, s.explain(err))

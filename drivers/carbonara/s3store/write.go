@@ -120,6 +120,8 @@ func (s *Store) Delete(ctx context.Context, names []string) error {
 	for _, name := range names {
 		request.Delete.Objects = append(request.Delete.Objects, types.ObjectIdentifier{Key: s.key(name)})
 	}
+	ctx, cancel := s.bounded(ctx, maxObject)
+	defer cancel()
 	done, err := s.enter(ctx)
 	if err != nil {
 		return err
