@@ -47,6 +47,8 @@ type Deps struct {
 	Letters  ingest.DeadLetters
 	Auth     auth.Authenticator
 	Policies *auth.Policies // nil: the v1 API's own
+
+	Deployment Deployment // nil: nothing is told of it
 }
 
 // An Acceptor takes batches in; see ingest.Acceptor, which is one.
@@ -137,6 +139,8 @@ type API struct {
 	auth     auth.Authenticator
 	policies *auth.Policies
 
+	deployment Deployment
+
 	config  Config
 	sacks   int
 	router  *router
@@ -160,10 +164,14 @@ func New(deps Deps, config Config, log *slog.Logger, meter metric.Meter, tracer 
 	a := &API{
 		index: deps.Index, acceptor: deps.Acceptor, ender: deps.Log, progress: deps.Progress,
 		driver: deps.Driver, letters: deps.Letters, auth: deps.Auth, policies: deps.Policies,
-		config: config.withDefaults(), sacks: len(deps.Progress.Watermarks()),
+		deployment: deps.Deployment,
+		config:     config.withDefaults(), sacks: len(deps.Progress.Watermarks()),
 		log: log, tracer: tracer, now: time.Now,
 	}
 	a.intake = intake.New(deps.Index, deps.Acceptor, log)
+	if a.deployment == nil {
+		a.deployment = untold{a.sacks}
+	}
 	if a.auth == nil {
 		a.auth = auth.Basic{}
 	}

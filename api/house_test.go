@@ -211,6 +211,8 @@ type build struct {
 	driver func(*naive.Driver) Reader
 	tracer trace.Tracer
 	meter  metric.Meter
+
+	deployment Deployment
 }
 
 // onEach runs a test on every kind of index.
@@ -243,6 +245,7 @@ func newHouse(t testing.TB, b build) *house {
 	deps := Deps{
 		Index: x, Acceptor: ingest.NewAcceptor(h.log, h.progress, houseSacks, b.accept), Log: h.log,
 		Progress: h.progress, Driver: h.driver, Letters: h.letters, Auth: b.auth,
+		Deployment: b.deployment,
 	}
 	if b.driver != nil {
 		deps.Driver = b.driver(h.driver)

@@ -13,6 +13,7 @@ const (
 	stateQueued         = "queued"          // not all of it has been applied yet
 	stateApplied        = "applied"         // all of it can be read
 	statePartlyRejected = "partly_rejected" // what was not rejected can be read
+	stateLost           = "lost"            // the log was left behind before all of it was applied
 )
 
 // An ingestDoc says what became of the measures of one request.
@@ -78,7 +79,13 @@ func (q *request) fate(t ingest.Ticket, rejects []reject) (ingestDoc, error) {
 			doc.Rejects = append(doc.Rejects, reject{Metric: l.Metric.String(), Measures: len(l.Measures), Reason: l.Reason})
 		}
 	}
+	lost, err := q.isLost(t)
+	if err != nil {
+		return doc, err
+	}
 	switch {
+	case lost:
+		doc.State = stateLost
 	case !reached:
 	case doc.Refused > 0 || len(doc.Rejects) > 0:
 		doc.State = statePartlyRejected

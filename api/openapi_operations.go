@@ -135,7 +135,7 @@ var described = map[string]operation{
 	},
 
 	"GET /v1/status": {
-		summary: "how far the server is", query: []string{"details"}, answers: answers(200, "Object"),
+		summary: "how far the server is", query: []string{"details"}, answers: answers(200, "Status"),
 		errors: []int{400, 403},
 	},
 	"GET /v1/capabilities": {summary: "the aggregation methods", answers: answers(200, "Object")},

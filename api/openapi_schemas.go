@@ -270,10 +270,35 @@ func openAPISchemas() gnocchi.Object {
 			),
 		),
 		with("Ids", arrayOf(uuid)),
+		with("Status", statusSchema()),
 		with("Replay", objectOf(nil, with("ids", arrayOf(anyText)), with("all", typed("boolean")))),
 		with(
 			"Versions",
 			objectOf([]any{"build", "versions"}, with("build", anyText), with("versions", arrayOf(typed("object")))),
 		),
 	}
+}
+
+// statusSchema is the shape of GET /v1/status.
+func statusSchema() gnocchi.Object {
+	whole, number := typed("integer"), typed("number")
+	lag := objectOf([]any{"records", "bytes", "age"},
+		with("records", whole), with("bytes", whole), with("age", number), with("error", anyText))
+	sack := objectOf([]any{"sack", "applied", "lag"},
+		with("sack", whole), with("applied", whole), with("owner", anyText), with("lag", lag))
+	process := objectOf(
+		[]any{"id", "host", "roles", "version", "formats", "log", "since", "beat", "alive", "sacks"},
+		with("id", anyText), with("host", anyText), with("roles", arrayOf(oneOfTexts("api", "worker"))),
+		with("version", anyText), with("formats", arrayOf(anyText)), with("log", anyText),
+		with("since", number), with("beat", number), with("alive", typed("boolean")), with("sacks", arrayOf(whole)),
+	)
+	log := objectOf([]any{"id", "base"},
+		with("id", anyText), with("base", whole), with("partitions", whole), with("replication", whole),
+		with("settings", typed("object", with("additionalProperties", anyText))), with("risks", arrayOf(anyText)), with("error", anyText))
+	return objectOf(
+		[]any{"storage", "metricd", "index", "ingest", "dead_letters", "processes", "log"},
+		with("storage", typed("object")), with("metricd", typed("object")), with("index", typed("object")),
+		with("ingest", objectOf([]any{"lag"}, with("lag", lag), with("sacks", arrayOf(sack)))),
+		with("dead_letters", whole), with("processes", arrayOf(process)), with("log", log),
+	)
 }

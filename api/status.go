@@ -30,11 +30,15 @@ func (q *request) getStatus() error {
 	}
 	storage := map[string]any{"summary": map[string]any{"metrics": behind, "measures": total.Records}}
 	progress := map[string]any{"lag": newLagDoc(total)}
+	log, processes, owners, err := q.surroundings()
+	if err != nil {
+		return err
+	}
 	if details {
 		storage["measures_to_process"] = map[string]any{}
 		sacks := make([]sackDoc, len(lags))
 		for i, lag := range lags {
-			sacks[i] = sackDoc{lag.Sack, lag.Watermark, newLagDoc(lag)}
+			sacks[i] = sackDoc{lag.Sack, lag.Watermark, owners[lag.Sack], newLagDoc(lag)}
 		}
 		progress["sacks"] = sacks
 	}
@@ -44,6 +48,8 @@ func (q *request) getStatus() error {
 		"index":        map[string]any{"archive_policies": counts.Policies, "archive_policy_rules": counts.Rules, "metrics": counts.Metrics, "deleted_metrics": counts.Deleted},
 		"ingest":       progress,
 		"dead_letters": q.letters.Count(),
+		"processes":    processes,
+		"log":          log,
 	})
 }
 
@@ -81,6 +87,7 @@ func newLagDoc(lag ingest.SackLag) lagDoc {
 type sackDoc struct {
 	Sack    ingest.Sack   `json:"sack"`
 	Applied ingest.Offset `json:"applied"`
+	Owner   string        `json:"owner,omitempty"` // the process that it is given to
 	Lag     lagDoc        `json:"lag"`
 }
 

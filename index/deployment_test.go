@@ -94,7 +94,7 @@ func testLogs(t *testing.T, open opener) {
 		t.Errorf("closed at %v and %v", logs[0].Closed, logs[1].Closed)
 	}
 
-	must(t, x.AdoptLog(ctx, first))
+	must(t, x.AdoptLog(ctx, first, nil))
 	if got := value(x.CurrentLog(ctx))(t); got != first {
 		t.Errorf("adopted %v", got)
 	}

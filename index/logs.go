@@ -112,12 +112,20 @@ func (x *Index) SwitchLog(ctx context.Context, from, to ingest.LogID, applied in
 }
 
 // AdoptLog makes a log the current one, whatever was before. It is an operator's decision:
-// what the log of before still held, if anything, is given up.
-func (x *Index) AdoptLog(ctx context.Context, id ingest.LogID) error {
+// what the log of before still held behind applied, if anything, is given up.
+func (x *Index) AdoptLog(ctx context.Context, id ingest.LogID, applied ingest.Position) error {
 	return x.failed("cannot adopt the log "+id.ID, x.writer.do(ctx, &change{
 		apply: func(ctx context.Context, s session) error {
-			if _, err := s.exec(ctx, `UPDATE logs SET current = NULL, closed_at = ? WHERE current = 1`, time.Now().UnixNano()); err != nil {
+			switch current, err := currentLog(ctx, s); {
+			case errors.Is(err, ErrNoLog):
+			case err != nil:
 				return err
+			case current == id:
+				return nil
+			default:
+				if err := closeLog(ctx, s, current, applied); err != nil {
+					return err
+				}
 			}
 			return insertLog(ctx, s, id)
 		},

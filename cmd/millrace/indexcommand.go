@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/metric/noop"
 
 	"millrace/index"
+	"millrace/ingest"
 )
 
 // newIndex is the command for what is done to an index while no server uses it.
@@ -43,14 +45,15 @@ func newIndexAdopt(source *configSource) *cobra.Command {
 		Long: `A start is refused when the index, the log and the storage are not of one deployment. Where the one that is
 missing can't be restored, adopt has the index that index.url names take the log that is there for its own.
 What the index of before knew is then unknown: measures that the log still holds for such metrics become dead letters. What
-a log of before still held is given up. The server must be stopped: adopt takes the data directory into use.`,
+a log of before still held is given up: GET /v1/ingest/<token> says "lost" of it. All processes must be stopped: adopt takes
+the data directory into use, gives a topic a new base, and has the workers apply it from its beginning.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			c, _, err := source.load()
 			if err != nil {
 				return err
 			}
-			p := new(parts)
+			p := &parts{id: newProcessID()}
 			defer func() { err = errors.Join(err, p.close()) }()
 			if c.keepsData() {
 				lock, err := lockDataDir(c.DataDir)
@@ -64,6 +67,7 @@ a log of before still held is given up. The server must be stopped: adopt takes 
 			if err := p.openIndex(cmd.Context(), &c, log, t); err != nil {
 				return err
 			}
+			applied := p.appliedBefore(cmd.Context(), &c, log, t)
 			p.rebase = true
 			if err := p.openQueue(cmd.Context(), &c, log, t); err != nil {
 				return err
@@ -72,11 +76,26 @@ a log of before still held is given up. The server must be stopped: adopt takes 
 				return err
 			}
 			id := p.log.Log()
-			if err := p.index.AdoptLog(cmd.Context(), id); err != nil {
+			if err := p.index.AdoptLog(cmd.Context(), id, applied); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "the index %s goes on with the log %s\n", indexName(&c), id.ID)
 			return err
 		},
 	}
+}
+
+// appliedBefore tells how far the storage has been applied, so that it can be said later
+// what of the log of before was lost. A storage that can't be read doesn't keep an operator
+// from giving that log up: then all of it counts as lost.
+func (p *parts) appliedBefore(ctx context.Context, c *config, log *slog.Logger, t *telemetry) ingest.Position {
+	err := p.openDriver(ctx, c, log, t)
+	if err == nil {
+		var applied ingest.Position
+		if applied, err = p.watermarks(ctx, c.Sacks); err == nil {
+			return applied
+		}
+	}
+	log.Warn("all that the log of before held will be told to be lost", "err", err)
+	return nil
 }

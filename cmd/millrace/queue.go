@@ -89,11 +89,11 @@ func (p *parts) openQueue(ctx context.Context, c *config, log *slog.Logger, t *t
 		p.closers = append(p.closers, l)
 		return nil
 	case "kafka":
-		l, err := openKafka(ctx, c, c.Queue.Kafka.Topic, p.base, log, t)
+		l, err := openKafka(ctx, c, c.Queue.Kafka.Topic, p.id, p.base, log, t)
 		if err != nil {
 			return err
 		}
-		p.log, p.assigner, p.hints = l, l.Group(), l
+		p.log, p.assigner, p.hints, p.kafka = l, l.Group(), l, l
 		p.closers = append(p.closers, l)
 		return nil
 	}
@@ -108,7 +108,7 @@ func openDisklog(c *config, log *slog.Logger, t *telemetry) (*disklog.Log, error
 // kafkaPatience bounds how long a start waits for a broker to answer.
 const kafkaPatience = 5 * time.Minute
 
-func openKafka(ctx context.Context, c *config, topic string, base kafka.Registrar, log *slog.Logger, t *telemetry) (*kafka.Log, error) {
+func openKafka(ctx context.Context, c *config, topic, id string, base kafka.Registrar, log *slog.Logger, t *telemetry) (*kafka.Log, error) {
 	k := &c.Queue.Kafka
 	secure, err := k.tls()
 	if err != nil {
@@ -121,7 +121,7 @@ func openKafka(ctx context.Context, c *config, topic string, base kafka.Registra
 	ctx, cancel := context.WithTimeout(ctx, kafkaPatience)
 	defer cancel()
 	return kafka.Open(ctx, kafka.Config{
-		Brokers: k.Brokers, Topic: topic, Group: k.Group, TLS: secure, SASL: mechanism,
+		Brokers: k.Brokers, Topic: topic, Group: k.Group, Client: id, TLS: secure, SASL: mechanism,
 		Replication: k.Replication, MinInSync: k.MinInSync, Retention: k.Retention, AcceptRisks: k.AcceptRisks,
 		Compression: k.Compression, Session: k.Session,
 	}, c.Sacks, base, log, t.meter)
@@ -218,7 +218,7 @@ func openOldLog(ctx context.Context, c *config, id ingest.LogID, log *slog.Logge
 			return nil, errors.New("queue.kafka.brokers says no brokers")
 		}
 		known := func(context.Context, string) (ingest.Offset, error) { return id.Base, nil }
-		old, err = openKafka(ctx, c, topic, known, log, t)
+		old, err = openKafka(ctx, c, topic, "", known, log, t)
 	} else {
 		if _, missing := os.Stat(filepath.Join(c.DataDir, "log")); missing != nil {
 			return nil, missing

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,9 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"millrace/api/auth"
-	"millrace/index"
 	"millrace/ingest"
-	"millrace/queue"
 )
 
 // newServe is the command that runs the server.
@@ -149,7 +146,7 @@ func serve(ctx context.Context, c *config, r roles, log *slog.Logger) (err error
 			log.Warn("cannot send the last of the telemetry", "err", err)
 		}
 	}()
-	p, err := build(ctx, c, log, t)
+	p, err := build(ctx, c, r, log, t)
 	if ctx.Err() != nil && err != nil { // whatever was being opened says so in its own words
 		log.Debug("what was being opened ends with", "err", err)
 		log.Info("stopped during the start")
@@ -231,15 +228,6 @@ func (p *parts) follower(r roles, log *slog.Logger) *ingest.Follower {
 		return ingest.NewFollower(p.progress, driver, nil, nil, ingest.FollowConfig{}, log)
 	}
 	return ingest.NewFollower(p.progress, driver, p.hints, p.log, ingest.FollowConfig{}, log)
-}
-
-// process is how this one is known to the others.
-func (p *parts) process(r roles) index.Process {
-	host, _ := os.Hostname()
-	return index.Process{
-		ID: rand.Text(), Host: host, Roles: strings.Split(r.String(), ","), Version: versionString(),
-		Formats: []string{fmt.Sprintf("record-%d", queue.Version)}, Log: p.log.Log(),
-	}
 }
 
 // resendInterval is how often the deletions of metrics are looked for that the log

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -23,7 +27,9 @@ type statusDoc struct {
 		Lag   lagDoc    `json:"lag"`
 		Sacks []sackDoc `json:"sacks"`
 	} `json:"ingest"`
-	DeadLetters int64 `json:"dead_letters"`
+	DeadLetters int64        `json:"dead_letters"`
+	Processes   []processDoc `json:"processes"`
+	Log         logDoc       `json:"log"`
 }
 
 type lagDoc struct {
@@ -36,7 +42,27 @@ type lagDoc struct {
 type sackDoc struct {
 	Sack    int    `json:"sack"`
 	Applied int64  `json:"applied"`
+	Owner   string `json:"owner"`
 	Lag     lagDoc `json:"lag"`
+}
+
+type processDoc struct {
+	ID      string   `json:"id"`
+	Roles   []string `json:"roles"`
+	Version string   `json:"version"`
+	Since   float64  `json:"since"`
+	Beat    float64  `json:"beat"`
+	Alive   bool     `json:"alive"`
+	Sacks   []int    `json:"sacks"`
+}
+
+type logDoc struct {
+	ID          string            `json:"id"`
+	Partitions  int               `json:"partitions"`
+	Replication int               `json:"replication"`
+	Settings    map[string]string `json:"settings"`
+	Risks       []string          `json:"risks"`
+	Error       string            `json:"error"`
 }
 
 func newStatus(source *configSource) *cobra.Command {
@@ -45,8 +71,9 @@ func newStatus(source *configSource) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show how far a running server has come",
-		Long:  "Status asks a running server what it holds, and how far each sack's worker is behind the log.",
-		Args:  cobra.NoArgs,
+		Long: `Status asks a running server what it holds, and how far each sack's worker is behind the log. Where processes share a
+log it also says which of them live, which sacks the group of workers has given to whom, and what the topic is like.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := flags.client(source)
 			if err != nil {
@@ -86,10 +113,49 @@ func printStatus(cmd *cobra.Command, doc *statusDoc) error {
 	for _, still := range standingStill(doc.Ingest.Sacks) {
 		fmt.Fprintln(out, still)
 	}
+	shared := doc.Log.Partitions > 0
+	if shared {
+		if err := printShared(out, doc); err != nil {
+			return err
+		}
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "sack\tapplied\twaiting\toldest\t")
+	fmt.Fprint(w, "sack\tapplied\twaiting\toldest\t")
+	if shared {
+		fmt.Fprint(w, "owner\t")
+	}
+	fmt.Fprintln(w)
 	for _, s := range doc.Ingest.Sacks {
-		fmt.Fprintf(w, "%d\t%d\t%d\t%s\t\n", s.Sack, s.Applied, s.Lag.Records, age(s.Lag.Age))
+		fmt.Fprintf(w, "%d\t%d\t%d\t%s\t", s.Sack, s.Applied, s.Lag.Records, age(s.Lag.Age))
+		if shared {
+			fmt.Fprintf(w, "%s\t", cmp.Or(s.Owner, "nobody"))
+		}
+		fmt.Fprintln(w)
+	}
+	return w.Flush()
+}
+
+// printShared tells of a log that processes share, and of them.
+func printShared(out io.Writer, doc *statusDoc) error {
+	fmt.Fprintf(out, "log %s: %d partitions, %d replicas", doc.Log.ID, doc.Log.Partitions, doc.Log.Replication)
+	for _, name := range slices.Sorted(maps.Keys(doc.Log.Settings)) {
+		fmt.Fprintf(out, ", %s %s", name, doc.Log.Settings[name])
+	}
+	fmt.Fprintln(out)
+	for _, risk := range doc.Log.Risks {
+		fmt.Fprintln(out, "it may lose what was acknowledged:", risk)
+	}
+	if doc.Log.Error != "" {
+		fmt.Fprintln(out, "it can't be said who owns which sack:", doc.Log.Error)
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "process\troles\tversion\tstarted\theard of\tsacks")
+	for _, p := range doc.Processes {
+		heard := age(p.Beat) + " ago"
+		if !p.Alive {
+			heard += ", vanished"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s ago\t%s\t%d\n", p.ID, strings.Join(p.Roles, ","), p.Version, age(p.Since), heard, len(p.Sacks))
 	}
 	return w.Flush()
 }

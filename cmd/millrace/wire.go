@@ -15,16 +15,19 @@ import (
 	"millrace/drivers/carbonara"
 	"millrace/index"
 	"millrace/ingest"
+	"millrace/queue/kafka"
 )
 
 // parts is everything that a process is made of.
 type parts struct {
+	id       string // names this life of the process to the others
 	index    *index.Index
 	log      queueLog
 	letters  ingest.DeadLetters
 	driver   ingest.Driver
 	progress *ingest.Progress
 	assigner ingest.Assigner // which sacks the worker is to own
+	kafka    *kafka.Log      // the log, if it is on Kafka
 	hints    ingest.Hinter   // how far the owners of sacks say they are; nil: nobody else owns any
 	worker   *ingest.Worker
 	api      *api.API
@@ -39,8 +42,8 @@ type parts struct {
 }
 
 // build makes the parts and joins them. What was opened is closed again on an error.
-func build(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (_ *parts, err error) {
-	p := &parts{retain: max(c.Queue.Retain, minRetain)}
+func build(ctx context.Context, c *config, r roles, log *slog.Logger, t *telemetry) (_ *parts, err error) {
+	p := &parts{id: newProcessID(), retain: max(c.Queue.Retain, minRetain)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.close())
@@ -92,7 +95,7 @@ func build(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (_ *p
 	}
 	p.api, err = api.New(api.Deps{
 		Index: p.index, Acceptor: acceptor, Log: p.log, Progress: p.progress, Driver: p.driver, Letters: p.letters,
-		Auth: who, Policies: policies,
+		Auth: who, Policies: policies, Deployment: &surroundings{p, p.process(r)},
 	}, api.Config{
 		Prefix: c.API.Prefix, MaxLimit: c.API.MaxLimit, MaxBody: int64(c.API.MaxBody),
 		MaxReads: cmp.Or(c.API.MaxReads, p.slowReads()), MaxReadBytes: int64(c.API.MaxReadBytes), MaxPoints: c.API.MaxPoints,

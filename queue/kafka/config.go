@@ -16,6 +16,7 @@ type Config struct {
 	Brokers []string       // host:port of some of them
 	Topic   string         // made when it doesn't exist
 	Group   string         // of the workers; the topic's name
+	Client  string         // names this process to the brokers and to the others of the group; millrace
 	TLS     *tls.Config    // nil: plain TCP
 	SASL    sasl.Mechanism // nil: none
 
@@ -43,6 +44,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("no topic is configured")
 	}
 	setDefault(&c.Group, c.Topic)
+	setDefault(&c.Client, "millrace")
 	setDefault(&c.Replication, 3)
 	setDefault(&c.MinInSync, 2)
 	setDefault(&c.Retention, 7*24*time.Hour)

@@ -41,7 +41,7 @@ func (g *Group) Run(ctx context.Context, held func() []ingest.Claim, assign func
 	c := &g.log.config
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID: c.Group, Brokers: c.Brokers, Topics: []string{c.Topic}, StartOffset: kafka.FirstOffset,
-		Dialer:            &kafka.Dialer{ClientID: "millrace", Timeout: 3 * time.Second, TLS: c.TLS, SASLMechanism: c.SASL, DualStack: true},
+		Dialer:            &kafka.Dialer{ClientID: c.Client, Timeout: 3 * time.Second, TLS: c.TLS, SASLMechanism: c.SASL, DualStack: true},
 		GroupBalancers:    []kafka.GroupBalancer{&balancer{c.Topic, g.log.sacks, held}},
 		HeartbeatInterval: c.Heartbeat, SessionTimeout: c.Session, RebalanceTimeout: c.Session, JoinGroupBackoff: c.RejoinPause,
 		Timeout: c.Session,

@@ -90,7 +90,7 @@ func newClient(c Config) *kafka.Client {
 		Timeout: c.Request,
 		Transport: &kafka.Transport{
 			DialTimeout: 3 * time.Second, IdleTimeout: 30 * time.Second, MetadataTTL: time.Second,
-			ClientID: "millrace", TLS: c.TLS, SASL: c.SASL,
+			ClientID: c.Client, TLS: c.TLS, SASL: c.SASL,
 		},
 	}
 }
