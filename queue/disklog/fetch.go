@@ -87,64 +87,57 @@ func (l *Log) check(sack ingest.Sack, from ingest.Offset) error {
 	if l.closed {
 		return errClosed
 	}
-	if from < 0 {
-		return fmt.Errorf("%w: it is negative", ingest.ErrGone)
-	}
-	if from < l.forgotten[sack] {
-		return fmt.Errorf("%w: records of the sack before %d were applied and removed", ingest.ErrGone, l.forgotten[sack])
-	}
-	if from > 0 && int64(from) < l.origin {
-		return fmt.Errorf("%w: this log begins at %d, so the offset is from another log", ingest.ErrGone, l.origin)
-	}
-	if int64(from) == l.origin { // from the beginning
-		return nil
-	}
-	if l.isLost(from) {
+	lost, err := checkPlace(from, l.forgotten[sack], ingest.Offset(l.origin), l.segments, l.lost)
+	if lost {
 		l.mourn(sack, from)
-		return nil
 	}
-	var end ingest.Offset
-	if n := len(l.segments); n > 0 {
-		if from <= l.segments[n-1].base() {
-			return l.checkGaps(from)
-		}
-		end = l.segments[n-1].end()
-	}
-	if from > end {
-		return fmt.Errorf("%w: the log ends at %d", ingest.ErrGone, end)
-	}
-	return nil
+	return err
 }
 
-// isLost says whether nobody knows any more what was at a position.
-func (l *Log) isLost(at ingest.Offset) bool {
-	return slices.ContainsFunc(l.lost, func(s span) bool { return at >= s.From && at < s.To })
+// checkPlace says whether a log of these segments goes on behind a watermark, and whether it
+// has lost what was before it.
+func checkPlace(from, forgotten, origin ingest.Offset, segments []*segment, spans []span) (lost bool, err error) {
+	switch {
+	case from < 0:
+		return false, fmt.Errorf("%w: it is negative", ingest.ErrGone)
+	case from < forgotten:
+		return false, fmt.Errorf("%w: records of the sack before %d were applied and removed", ingest.ErrGone, forgotten)
+	case from > 0 && from < origin:
+		return false, fmt.Errorf("%w: this log begins at %d, so the offset is from another log", ingest.ErrGone, origin)
+	case from == origin: // from the beginning
+		return false, nil
+	case slices.ContainsFunc(spans, func(s span) bool { return from >= s.From && from < s.To }):
+		return true, nil
+	}
+	for i := len(segments) - 1; i >= 0; i-- {
+		if from <= segments[i].base() {
+			continue
+		}
+		end := segments[i].end()
+		switch {
+		case from <= end:
+			return false, nil
+		case i == len(segments)-1:
+			return false, fmt.Errorf("%w: the log ends at %d", ingest.ErrGone, end)
+		}
+		return false, fmt.Errorf("%w: after %d the log goes on at %d", ingest.ErrGone, end, segments[i+1].base())
+	}
+	if len(segments) == 0 && from > 0 {
+		return false, fmt.Errorf("%w: the log is empty", ingest.ErrGone)
+	}
+	return false, nil
 }
 
 // mourn says once that a sack had applied what the log has lost: then the disk had said
 // that it was durable.
 func (l *Log) mourn(sack ingest.Sack, from ingest.Offset) {
-	if l.mourned[sack] || len(l.segments) > 0 && l.last[sack] >= from {
+	if l.mourned[sack] || l.last[sack] >= from {
 		return
 	}
 	l.mourned[sack] = true
 	l.log.Error("the log has lost its end, which had been acknowledged; all that this sack had in it before the offset has been applied, "+
 		"and the sack goes on with what comes next; whether the lost end held more can't be told",
 		"sack", sack, "applied", from, "log_has_until", l.last[sack])
-}
-
-// checkGaps refuses an offset between two segments: the earlier one has lost what
-// it held there.
-func (l *Log) checkGaps(from ingest.Offset) error {
-	for i := len(l.segments) - 2; i >= 0; i-- {
-		if from >= l.segments[i].base() {
-			if end := l.segments[i].end(); from > end {
-				return fmt.Errorf("%w: after %d the log goes on at %d", ingest.ErrGone, end, l.segments[i+1].base())
-			}
-			break
-		}
-	}
-	return nil
 }
 
 // take copies the first frames, as many as one Fetch returns.

@@ -74,6 +74,9 @@ func (l *Log) open(meter metric.Meter) error {
 	}
 	l.id, l.deployment, l.origin, l.forgotten, l.lost = m.ID, cmp.Or(m.Deployment, l.config.Deployment), m.Origin, m.Forgotten, m.Lost
 	copy(l.last, m.Forgotten)
+	for _, s := range m.Lost {
+		l.lastBase = max(l.lastBase, int64(s.To)) // new segments begin above what was given up
+	}
 	if err := l.sweep(m); err != nil {
 		return err
 	}

@@ -21,7 +21,10 @@ type RepairConfig struct {
 	Sacks      int          // how many the deployment has
 	Deployment string       // its id; none: not known
 	Log        ingest.LogID // which log it has; zero: not known
-	Quarantine string       // folder for copies of what was damaged; made when it is needed
+	// Applied is how far each sack has been applied, 0: not at all; none: not known. Where the
+	// log does not go on there, what is between is given up.
+	Applied    []ingest.Offset
+	Quarantine string // folder for copies of what was damaged; made when it is needed
 }
 
 // A RepairReport says what a repair has done.
@@ -103,6 +106,7 @@ func (r *repair) run() error {
 			return err
 		}
 	}
+	r.meet()
 	if !r.Changed() {
 		return nil
 	}
@@ -115,6 +119,40 @@ func (r *repair) run() error {
 		}
 	}
 	return nil
+}
+
+// meet has the log go on where each sack ends.
+func (r *repair) meet() {
+	if len(r.config.Applied) != r.next.Sacks {
+		return
+	}
+	var segments []*segment
+	for _, s := range r.next.Segments {
+		base, _ := segmentBase(s.File)
+		size := s.Bytes
+		if size == 0 {
+			size = r.ends
+		}
+		segments = append(segments, &segment{name: s.File, header: fileHeader{base: base}, size: size})
+	}
+	r.next.Forgotten = slices.Clone(r.next.Forgotten)
+	for s, at := range r.config.Applied {
+		if forgotten := r.next.Forgotten[s]; at < forgotten {
+			r.next.Forgotten[s] = max(0, at)
+			r.note("the storage has sack %d up to %d, and the log has removed its records up to %d as applied: "+
+				"those between are lost, and nobody can count them", s, at, forgotten)
+		}
+		if at < ingest.Offset(r.next.Origin) || slices.ContainsFunc(r.next.Lost, func(l span) bool { return at >= l.From && at < l.To }) {
+			continue // the worker begins at the origin
+		}
+		if n := len(segments); n > 0 && r.next.Segments[n-1].Bytes == 0 && at > segments[n-1].end() && at < segments[n-1].base()+maxTail {
+			continue // the next start finds where it was cut off
+		}
+		if _, err := checkPlace(at, 0, ingest.Offset(r.next.Origin), segments, nil); err != nil {
+			r.note("the storage has sack %d up to %d, and of the log it is said: %v; the sack goes on with what comes next", s, at, err)
+			r.next.Lost = append(r.next.Lost, span{at, at + 1})
+		}
+	}
 }
 
 // manifest reads the manifest, or makes what takes its place.
@@ -270,15 +308,22 @@ func (r *repair) scanner(file disk.File, listed listedSegment) (*scanner, error)
 	if !ok || size <= fileHeaderLen {
 		return scan, err
 	}
-	if fixErr := r.mendHeader(file, listed.File); fixErr != nil {
+	if fixErr := r.mendHeader(file, size, listed.File); fixErr != nil {
 		return nil, errors.Join(damage, fixErr)
 	}
-	return newScanner(file, listed.File, r.config.Sacks, end)
+	mended, err := r.fs.Open(filepath.Join(r.dir, listed.File))
+	if err != nil {
+		return nil, fmt.Errorf("cannot open log file %s: %w", listed.File, err)
+	}
+	if scan, err = newScanner(mended, listed.File, r.config.Sacks, end); err != nil {
+		return nil, errors.Join(err, mended.Close())
+	}
+	return scan, file.Close()
 }
 
 // mendHeader writes a header anew whose salt is the one that its frames have: all else
 // in it is known.
-func (r *repair) mendHeader(file disk.File, name string) error {
+func (r *repair) mendHeader(file disk.File, size int64, name string) error {
 	b := make([]byte, fileHeaderLen+frameHeaderLen)
 	if err := readAt(file, b, 0); err != nil {
 		return nil // too short for a frame: the caller says what is wrong
@@ -291,12 +336,11 @@ func (r *repair) mendHeader(file disk.File, name string) error {
 	if err := r.putAside(name); err != nil {
 		return err
 	}
-	out, err := r.fs.OpenFile(filepath.Join(r.dir, name), os.O_RDWR, 0)
-	if err != nil {
-		return fmt.Errorf("cannot write the header of log file %s: %w", name, err)
+	data := make([]byte, size)
+	if err := readAt(file, data, 0); err != nil {
+		return fmt.Errorf("cannot read log file %s: %w", name, err)
 	}
-	_, err = out.WriteAt(header.append(nil), 0)
-	if err = errors.Join(err, out.Sync(), out.Close()); err != nil {
+	if err := replaceFile(r.fs, r.dir, name, append(header.append(nil), data[fileHeaderLen:]...)); err != nil {
 		return fmt.Errorf("cannot write the header of log file %s: %w", name, err)
 	}
 	r.note("the header of log file %s was damaged, and has been written anew: no record of it is lost by that", name)

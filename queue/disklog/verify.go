@@ -13,14 +13,58 @@ import (
 	"millrace/queue"
 )
 
+// A State is what a log's manifest says of it.
+type State struct {
+	Log        ingest.LogID
+	Deployment string // the id of the one that the log belongs to; none: it has not been told
+	Sacks      int
+	Used       bool // something has been appended to it
+}
+
+// Look returns the state of a log, and makes none; fs.ErrNotExist when there is none.
+func Look(fsys disk.FS, dir string) (State, error) {
+	m, err := readManifest(fsys, dir)
+	if err != nil {
+		return State{}, err
+	}
+	return m.state(), nil
+}
+
+func (m *manifest) state() State {
+	return State{
+		Log: ingest.LogID{ID: idPrefix + m.ID, Base: ingest.Offset(m.Origin)}, Deployment: m.Deployment, Sacks: m.Sacks,
+		Used: len(m.Segments) > 0 || slices.Max(m.Forgotten) > 0,
+	}
+}
+
 // A Report is what Verify found.
 type Report struct {
-	Sacks      int
+	State
 	Segments   int
 	Records    int64
 	Bytes      int64 // of segments
 	Unreadable int64 // records that are whole and can't be decoded: they become dead letters
 	Torn       int64 // bytes at the log's end that were never acknowledged, or are just being written
+
+	places places
+}
+
+// places is where a log has records.
+type places struct {
+	manifest *manifest
+	segments []*segment
+	lost     []span
+}
+
+// GoesOnAt says why the log does not go on where a sack was applied up to a watermark,
+// as ErrGone; nil when it does.
+func (r *Report) GoesOnAt(sack ingest.Sack, at ingest.Offset) error {
+	p := &r.places
+	if p.manifest == nil {
+		return nil
+	}
+	_, err := checkPlace(at, p.manifest.Forgotten[sack], ingest.Offset(p.manifest.Origin), p.segments, p.lost)
+	return err
 }
 
 // Verify reads all of a log and checks it, without changing or locking anything:
@@ -32,7 +76,8 @@ func Verify(ctx context.Context, fsys disk.FS, dir string) (Report, error) {
 		return Report{}, err
 	}
 	v := verifier{fs: fsys, dir: dir}
-	v.Sacks = m.Sacks
+	v.State = m.state()
+	v.places.manifest, v.places.lost = m, slices.Clone(m.Lost)
 	var errs []error
 	for _, listed := range m.Segments {
 		err := v.segment(ctx, listed)
@@ -74,7 +119,15 @@ func (v *verifier) segment(ctx context.Context, listed listedSegment) error {
 		return err
 	}
 	v.Segments++
-	defer func() { v.Bytes += scan.at }()
+	seg := &segment{name: listed.File, header: scan.header}
+	v.places.segments = append(v.places.segments, seg)
+	defer func() {
+		v.Bytes += scan.at
+		seg.size = scan.at
+		if listed.Bytes == 0 { // the next start cuts it off there
+			v.places.lost = append(v.places.lost, span{seg.end() + 1, seg.base() + maxTail})
+		}
+	}()
 	for ctx.Err() == nil {
 		f, err := scan.next()
 		if errors.Is(err, io.EOF) {
