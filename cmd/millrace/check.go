@@ -23,9 +23,10 @@ func newCheck(source *configSource) *cobra.Command {
 		Long: `Check reads every segment of the storage and all of the log, and verifies checksums, order, counts and what
 the manifests say of them. It changes nothing. The server must be stopped: check takes the data directory into use.
 
-With --repair it first makes the storage sound again, as far as what is there allows: a segment that can't be read is
+With --repair it first makes the storage and the log sound again, as far as what is there allows: a segment that can't be read is
 copied to quarantine/ and left out, a state segment is made again of what the others hold, a manifest or the layout that
-is missing or damaged is made again of what the folder holds. It says what it has done, and exactly what is lost.`,
+is missing or damaged is made again of what the folder holds. The log keeps every record that is whole, and the files
+that were damaged are copied to quarantine/ in the data directory. It says what it has done, and exactly what is lost.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, _, err := source.load()
@@ -41,6 +42,9 @@ is missing or damaged is made again of what the folder holds. It says what it ha
 				if err := repairStorage(cmd, &c); err != nil {
 					return err
 				}
+				if err := repairLog(cmd, &c); err != nil {
+					return err
+				}
 			}
 			err = errors.Join(checkLog(cmd, &c), checkStorage(cmd, &c))
 			if err == nil {
@@ -49,7 +53,7 @@ is missing or damaged is made again of what the folder holds. It says what it ha
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&repair, "repair", false, "first repair what is damaged in the storage")
+	cmd.Flags().BoolVar(&repair, "repair", false, "first repair what is damaged in the storage and the log")
 	return cmd
 }
 

@@ -151,3 +151,44 @@ func TestCheckRepair(t *testing.T) {
 		t.Errorf("%v before, %v after the repair", before, after)
 	}
 }
+
+// A log whose end was cut off after a clean stop refuses to start, naming the repair; the
+// repair keeps what is whole and counts the rest.
+func TestCheckRepairLog(t *testing.T) {
+	dir := t.TempDir()
+	p := startHere(t, dir, "", "MILLRACE_QUEUE_RETAIN=1h")
+	id := p.newMetric(t, "m", "high")
+	for second := range 5 {
+		p.post(t, id, fmt.Sprintf(`[{"timestamp": "2024-05-05T05:05:0%d", "value": 1}]`, second))
+	}
+	before := p.series(t, id, "granularity=1")
+	p.terminate()
+	logs, err := filepath.Glob(filepath.Join(dir, "log", "*.log"))
+	if err != nil || len(logs) == 0 {
+		t.Fatal(logs, err)
+	}
+	path := logs[len(logs)-1]
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data[:len(data)-7], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	settings := []string{"MILLRACE_DATA_DIR=" + dir, "MILLRACE_SACKS=3"}
+	if _, errOut, code := command(t, settings, "check"); code != 1 || !strings.Contains(errOut, "check --repair") {
+		t.Errorf("status %d, %s", code, errOut)
+	}
+	out, errOut, code := command(t, settings, "check", "--repair")
+	if code != 0 || !strings.Contains(out, "log: LOST 1 records of sack") || !strings.Contains(out, "all is sound") {
+		t.Errorf("status %d, %s%s", code, out, errOut)
+	}
+	if copies, _ := filepath.Glob(filepath.Join(dir, "quarantine", "*", filepath.Base(path))); len(copies) != 1 {
+		t.Errorf("in the quarantine: %q", copies)
+	}
+	p = startHere(t, dir, "", "MILLRACE_QUEUE_RETAIN=1h")
+	p.post(t, id, `[{"timestamp": "2024-05-05T05:05:09", "value": 1}]`)
+	if after := p.series(t, id, "granularity=1"); len(after) != len(before)+1 {
+		t.Errorf("%v before, %v after the repair and one more", before, after)
+	}
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel/metric/noop"
+
+	"millrace/disk"
+	"millrace/drivers/carbonara"
+	"millrace/ingest"
+	"millrace/queue/disklog"
+)
+
+// repairLog mends the embedded log and says what it has done, and what is lost.
+func repairLog(cmd *cobra.Command, c *config) error {
+	if c.Queue.Driver != "disklog" {
+		return nil
+	}
+	store, err := openStore(cmd.Context(), c, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)), noop.NewMeterProvider().Meter(""))
+	if err != nil {
+		return fmt.Errorf("the storage: %w", err)
+	}
+	defer store.Close()
+	want := disklog.RepairConfig{
+		Sacks:      c.Sacks,
+		Quarantine: filepath.Join(c.DataDir, "quarantine", time.Now().UTC().Format("20060102T150405Z")),
+	}
+	err = carbonara.Check(cmd.Context(), store, func(r carbonara.Report) {
+		if log := r.Applied.Log; log != (ingest.LogID{}) && log.Base >= want.Log.Base {
+			want.Log = log
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("cannot tell which log the storage was fed from: %w", err)
+	}
+	r, err := disklog.Repair(cmd.Context(), disk.OS{}, filepath.Join(c.DataDir, "log"), want)
+	out := cmd.OutOrStdout()
+	for _, text := range r.Notes {
+		fmt.Fprintf(out, "log: %s\n", text)
+	}
+	for sack, n := range r.Lost {
+		if n > 0 {
+			fmt.Fprintf(out, "log: LOST %d records of sack %d\n", n, sack)
+		}
+	}
+	if r.LostBytes > 0 {
+		fmt.Fprintf(out, "log: LOST %d bytes, in which nobody can count the records\n", r.LostBytes)
+	}
+	for _, path := range r.Aside {
+		fmt.Fprintf(out, "log: what was there is in %s\n", path)
+	}
+	if err != nil {
+		return errors.Join(err, errors.New("the log is as it was, but for what is said above"))
+	}
+	return nil
+}
