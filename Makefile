@@ -27,7 +27,7 @@ test:
 	MILLRACE_TEST_INSTALL=1 MILLRACE_PYTHON="$${MILLRACE_PYTHON:-$(CURDIR)/.cache/venv/bin/python}" \
 	MILLRACE_SPARK_3_5="$${MILLRACE_SPARK_3_5:-$(CURDIR)/.cache/spark-3.5/bin/python}" \
 	MILLRACE_SPARK_4_0="$${MILLRACE_SPARK_4_0:-$(CURDIR)/.cache/spark-4.0/bin/python}" go test -race -timeout 30m $(TESTFLAGS) ./...
-	go test -timeout 30m $(TESTFLAGS) -run 'TestOwnership|TestEngineCrash' ./drivers/carbonara/... # of one goroutine, and slow under the race detector
+	go test -timeout 30m $(TESTFLAGS) -run 'TestOwnership|TestEngineCrash|TestCostIsLinear' ./drivers/carbonara/... ./api # of one goroutine, and slow under the race detector
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
