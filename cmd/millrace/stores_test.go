@@ -238,10 +238,11 @@ func (s *storeTrial) load(t *testing.T, what string, happen func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var writing sync.WaitGroup
+	client := s.process.client // of whichever process listens there
 	for _, o := range s.oracles {
 		writing.Go(func() {
 			for ctx.Err() == nil && o.refused == nil { // a batch that has no good answer ends a round of it
-				o.write(ctx, s.process.client)
+				o.write(ctx, client)
 				time.Sleep(5 * time.Millisecond)
 			}
 		})
