@@ -62,11 +62,18 @@ func (c *cluster) metric(p *process) string {
 	return made.ID
 }
 
-// post sends one measure and returns the position that came back.
+// post sends one measure and returns the position that came back. Where it is refused for
+// now it is sent again, as clients do.
 func (c *cluster) post(p *process, id string, second int, value float64) string {
 	c.t.Helper()
 	at := time.Unix(int64(1_700_000_000+second), 0).UTC().Format(time.RFC3339)
-	a := p.ask(c.t, "POST", "/metric/"+id+"/measures", fmt.Sprintf(`[{"timestamp": "%s", "value": %g}]`, at, value))
+	var a answer
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		a = p.ask(c.t, "POST", "/metric/"+id+"/measures", fmt.Sprintf(`[{"timestamp": "%s", "value": %g}]`, at, value))
+		if a.status != 503 || time.Now().After(deadline) {
+			break
+		}
+	}
 	if a.status != 202 {
 		c.t.Fatalf("status %d: %s\n%s", a.status, a.body, p.log)
 	}

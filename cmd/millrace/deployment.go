@@ -19,6 +19,19 @@ import (
 // that the index belongs to the log, and to as many sacks. Where the settings choose
 // another log, the deployment goes on with that, once all of the old one has been applied.
 func (p *parts) joinDeployment(ctx context.Context, c *config, log *slog.Logger, t *telemetry) error {
+	if err := p.joinLog(ctx, c, log, t); err != nil || p.kafka == nil {
+		return err
+	}
+	applied, err := p.watermarks(ctx, c.Sacks)
+	if err != nil { // a start without the storage accepts all the same
+		log.Warn("cannot compare the log with what has been applied", "err", err)
+		return nil
+	}
+	p.kafka.Expect(applied)
+	return nil
+}
+
+func (p *parts) joinLog(ctx context.Context, c *config, log *slog.Logger, t *telemetry) error {
 	err := p.checkDeployment(ctx, c)
 	e, ok := errors.AsType[*index.LogError](err)
 	switch {

@@ -53,7 +53,7 @@ the data directory into use, gives a topic a new base, and has the workers apply
 			if err != nil {
 				return err
 			}
-			p := &parts{id: newProcessID()}
+			p := &parts{id: newProcessID(), sacks: c.Sacks}
 			defer func() { err = errors.Join(err, p.close()) }()
 			if c.keepsData() {
 				lock, err := lockDataDir(c.DataDir)

@@ -129,7 +129,8 @@ func openKafka(ctx context.Context, c *config, topic, id string, base kafka.Regi
 
 // base tells the base of a log on Kafka: the one that the index has for it, or, for a
 // log that it doesn't know or that is to be taken for a new one, now: more than anything
-// that an earlier one gave out.
+// that an earlier one gave out. What has been applied is looked at all the same: clocks go
+// back, and the embedded log's offsets may be ahead of them.
 func (p *parts) base(ctx context.Context, id string) (ingest.Offset, error) {
 	current, err := p.index.CurrentLog(ctx)
 	switch {
@@ -139,7 +140,15 @@ func (p *parts) base(ctx context.Context, id string) (ingest.Offset, error) {
 	case current.ID == id && !p.rebase:
 		return current.Base, nil
 	}
-	return ingest.Offset(time.Now().UnixNano()), nil
+	base := ingest.Offset(time.Now().UnixNano())
+	applied, err := p.watermarks(ctx, p.sacks)
+	if err != nil && !p.rebase { // whom an operator tells to go on goes on
+		return 0, err
+	}
+	for _, at := range applied {
+		base = max(base, at+1)
+	}
+	return base, nil
 }
 
 func (k *kafkaConfig) tls() (*tls.Config, error) {

@@ -21,6 +21,7 @@ import (
 // parts is everything that a process is made of.
 type parts struct {
 	id       string // names this life of the process to the others
+	sacks    int
 	index    *index.Index
 	log      queueLog
 	letters  ingest.DeadLetters
@@ -43,7 +44,7 @@ type parts struct {
 
 // build makes the parts and joins them. What was opened is closed again on an error.
 func build(ctx context.Context, c *config, r roles, log *slog.Logger, t *telemetry) (_ *parts, err error) {
-	p := &parts{id: newProcessID(), retain: max(c.Queue.Retain, minRetain)}
+	p := &parts{id: newProcessID(), sacks: c.Sacks, retain: max(c.Queue.Retain, minRetain)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.close())

@@ -273,19 +273,35 @@ func (p *partition) tryProduce(ctx context.Context, batch []pending) (int64, err
 // advance holds a batch's place against the last one's: a partition that goes back is
 // not the one that it was, and its offsets name other records already.
 func (p *partition) advance(base int64, n int) error {
-	if base > p.last {
-		p.last = base + int64(n) - 1
-		p.log.places.saw(p.number, 0, p.last+1)
+	p.mu.Lock()
+	last := p.last
+	p.last = max(last, base+int64(n)-1)
+	p.mu.Unlock()
+	if base > last {
+		p.log.places.saw(p.number, 0, base+int64(n))
 		return nil
 	}
 	err := fmt.Errorf("%w: %s gave out offset %d after %d: it was made anew, or has lost its end; nothing more is accepted",
-		ingest.ErrUnavailable, p.log.where(p.number), base, p.last)
-	p.log.log.Error("ALARM: the log has gone back", "topic", p.log.config.Topic, "partition", p.number, "offset", base, "last", p.last)
+		ingest.ErrUnavailable, p.log.where(p.number), base, last)
+	p.log.log.Error("ALARM: the log has gone back", "topic", p.log.config.Topic, "partition", p.number, "offset", base, "last", last)
 	p.log.metrics.alarm("went_back")
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.broken = err
 	return err
+}
+
+// Expect says how far the log has been applied, and so what it has given out at least: an
+// offset below that is the sign of another topic under the same name, and refused.
+func (l *Log) Expect(applied ingest.Position) {
+	for s, at := range applied {
+		if at > l.id.Base && s < len(l.partitions) {
+			p := l.partitions[s]
+			p.mu.Lock()
+			p.last = max(p.last, l.own(at)-1)
+			p.mu.Unlock()
+		}
+	}
 }
 
 // isTransient says whether trying again can help: everything but what blames the

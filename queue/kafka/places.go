@@ -125,14 +125,23 @@ type waiting struct {
 }
 
 // Backlog counts the records at or after from by the partition's end, not older than
-// two seconds, and guesses at their bytes by the first. That one is fetched, once.
+// two seconds, and guesses at their bytes by the first. That one is fetched, once. Like
+// Fetch it fails with ingest.ErrGone and ErrForeign where the topic has no such place: also
+// a process that reads nothing can tell.
 func (l *Log) Backlog(ctx context.Context, sack ingest.Sack, from ingest.Offset) (ingest.Backlog, error) {
 	at, err := l.ends(ctx, time.Now().Add(-backlogAge))
 	if err != nil {
 		return ingest.Backlog{}, err
 	}
 	place := at[sack]
-	own := max(l.own(from), place.first)
+	own := l.own(from)
+	if from > 0 && (own < place.first || own > place.end) { // or the ends are older than from
+		err := l.outOfRange(ctx, sack, own)
+		if errors.Is(err, ingest.ErrGone) || errors.Is(err, ingest.ErrForeign) {
+			return ingest.Backlog{}, err
+		}
+	}
+	own = max(own, place.first)
 	if own >= place.end {
 		return ingest.Backlog{}, nil
 	}
