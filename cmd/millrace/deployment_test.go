@@ -49,7 +49,7 @@ func TestLostIndex(t *testing.T) {
 		_ = os.Rename(filepath.Join(dir, "index.db"+suffix), filepath.Join(dir, "kept.db"+suffix))
 	}
 	refusesToStart(t, dir, "index.db is new, but the log holds data")
-	refusesToStart(t, dir, "belongs to the log disklog:", "MILLRACE_INDEX_URL=sqlite:"+other+"/index.db")
+	refusesToStart(t, dir, "index and storage are not of one deployment", "MILLRACE_INDEX_URL=sqlite:"+other+"/index.db")
 	p := start(t, dir, "MILLRACE_INDEX_URL=sqlite:"+dir+"/kept.db")
 	if err := p.terminate(); err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ func TestLostIndex(t *testing.T) {
 func TestLostLog(t *testing.T) {
 	dir := t.TempDir()
 	p := start(t, dir)
-	writeMeasures(t, p)
+	metric := writeMeasures(t, p)
 	if err := p.terminate(); err != nil {
 		t.Fatal(err)
 	}
@@ -75,13 +75,97 @@ func TestLostLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	refusesToStart(t, dir, "the log of this deployment was lost or replaced")
+	// And with that of another.
+	other := t.TempDir()
+	p = start(t, other)
+	writeMeasures(t, p)
+	if err := p.terminate(); err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(other, "log"), filepath.Join(dir, "log"))
+	refusesToStart(t, dir, "the log of this deployment was lost or replaced")
+	put(t, filepath.Join(dir, "kept"), filepath.Join(dir, "log"))
+	p = start(t, dir)
+	if err := p.terminate(); err != nil {
+		t.Fatal(err)
+	}
+
+	// One that can't be restored is given up; what was applied is still there.
 	if err := os.RemoveAll(filepath.Join(dir, "log")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(filepath.Join(dir, "kept"), filepath.Join(dir, "log")); err != nil {
+	if out, errOut, code := command(t, []string{"MILLRACE_DATA_DIR=" + dir, "MILLRACE_SACKS=3"}, "index", "adopt"); code != 0 {
+		t.Fatalf("adopt ended with %d: %s%s", code, out, errOut)
+	}
+	p = start(t, dir)
+	var rows []row
+	if _, err := p.do(t.Context(), "GET", "/metric/"+metric+"/measures", nil, nil, &rows); err != nil || len(rows) == 0 {
+		t.Errorf("there are %d rows, %v", len(rows), err)
+	}
+	writeMeasures(t, p)
+}
+
+// put moves a folder to the place of another.
+func put(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.RemoveAll(to); err != nil {
 		t.Fatal(err)
 	}
-	start(t, dir)
+	if err := os.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestLostStorage starts a deployment without its storage, with that of another, and
+// without what says which it is.
+func TestLostStorage(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	metric := ""
+	for _, dir := range []string{other, dir} {
+		p := start(t, dir)
+		metric = writeMeasures(t, p)
+		if err := p.terminate(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	storage, kept := filepath.Join(dir, "storage"), filepath.Join(dir, "kept")
+	put(t, storage, kept)
+	refusesToStart(t, dir, "the storage is empty, or another than before")
+	if err := os.MkdirAll(storage, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	refusesToStart(t, dir, "the storage is empty, or another than before")
+	put(t, filepath.Join(other, "storage"), storage)
+	refusesToStart(t, dir, "the storage belongs to deployment")
+	put(t, kept, storage)
+	if err := os.Remove(filepath.Join(storage, "layout.json")); err != nil {
+		t.Fatal(err)
+	}
+	refusesToStart(t, dir, "it has no layout.json")
+	environ := []string{"MILLRACE_DATA_DIR=" + dir, "MILLRACE_SACKS=3"}
+	if out, errOut, code := command(t, environ, "check"); code == 0 {
+		t.Errorf("a check finds nothing wrong: %s%s", out, errOut)
+	}
+	if out, errOut, code := command(t, environ, "check", "--repair"); code != 0 {
+		t.Fatalf("the repair ends with %d: %s%s", code, out, errOut)
+	}
+	p := start(t, dir)
+	var rows []row
+	if _, err := p.do(t.Context(), "GET", "/metric/"+metric+"/measures", nil, nil, &rows); err != nil || len(rows) == 0 {
+		t.Errorf("after the repair there are %d rows, %v", len(rows), err)
+	}
+	if err := p.terminate(); err != nil {
+		t.Fatal(err)
+	}
+
+	// A storage that can't be restored is given up.
+	if err := os.RemoveAll(storage); err != nil {
+		t.Fatal(err)
+	}
+	if out, errOut, code := command(t, environ, "index", "adopt"); code != 0 {
+		t.Fatalf("adopt ended with %d: %s%s", code, out, errOut)
+	}
+	writeMeasures(t, start(t, dir))
 }
 
 // TestIndexCopy moves a deployment's index to PostgreSQL and back.

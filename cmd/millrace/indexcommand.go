@@ -67,6 +67,7 @@ the data directory into use, gives a topic a new base, and has the workers apply
 			if err := p.openIndex(cmd.Context(), &c, log, t); err != nil {
 				return err
 			}
+			p.adopting = true
 			applied := p.appliedBefore(cmd.Context(), &c, log, t)
 			p.rebase = true
 			if err := p.openQueue(cmd.Context(), &c, log, t); err != nil {

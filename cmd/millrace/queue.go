@@ -81,7 +81,7 @@ func (c *queueConfig) isShared() bool { return c.Driver == "kafka" }
 func (p *parts) openQueue(ctx context.Context, c *config, log *slog.Logger, t *telemetry) error {
 	switch c.Queue.Driver {
 	case "disklog":
-		l, err := openDisklog(c, log, t)
+		l, err := p.openDisklog(c, log, t)
 		if err != nil {
 			return err
 		}
@@ -100,9 +100,14 @@ func (p *parts) openQueue(ctx context.Context, c *config, log *slog.Logger, t *t
 	return fmt.Errorf("there is no queue driver %q", c.Queue.Driver)
 }
 
-func openDisklog(c *config, log *slog.Logger, t *telemetry) (*disklog.Log, error) {
-	return disklog.Open(disk.OS{}, filepath.Join(c.DataDir, "log"), c.Sacks,
-		disklog.Config{MaxBytes: int64(c.Queue.MaxBytes)}, log, t.meter)
+// openDisklog opens the embedded log, which is not made where the deployment has had one.
+func (p *parts) openDisklog(c *config, log *slog.Logger, t *telemetry) (*disklog.Log, error) {
+	config := disklog.Config{MaxBytes: int64(c.Queue.MaxBytes), Deployment: p.membership.deployment, MustExist: p.membership.mustHave("disklog")}
+	l, err := disklog.Open(disk.OS{}, filepath.Join(c.DataDir, "log"), c.Sacks, config, log, t.meter)
+	if err != nil && config.MustExist {
+		err = fmt.Errorf("the log of this deployment was lost or replaced, or is damaged: %w (\"millrace index adopt\" gives up what a log that is lost still held)", err)
+	}
+	return l, err
 }
 
 // kafkaPatience bounds how long a start waits for a broker to answer.
@@ -191,7 +196,7 @@ func (k *kafkaConfig) mechanism() (sasl.Mechanism, error) {
 // switchLog goes on from one log to another, if nothing that the old one holds is still
 // to be applied and nobody writes to it.
 func (p *parts) switchLog(ctx context.Context, c *config, from, to ingest.LogID, log *slog.Logger, t *telemetry) (err error) {
-	old, err := openOldLog(ctx, c, from, log, t)
+	old, err := p.openOldLog(ctx, c, from, log, t)
 	if err != nil {
 		return fmt.Errorf("the deployment's log is %s, and the settings choose %s; the old one can't be asked whether all of it has been applied: %w",
 			from.ID, to.ID, err)
@@ -219,7 +224,7 @@ func (p *parts) switchLog(ctx context.Context, c *config, from, to ingest.LogID,
 }
 
 // openOldLog opens the log that the deployment has had, from the same settings.
-func openOldLog(ctx context.Context, c *config, id ingest.LogID, log *slog.Logger, t *telemetry) (queueLog, error) {
+func (p *parts) openOldLog(ctx context.Context, c *config, id ingest.LogID, log *slog.Logger, t *telemetry) (queueLog, error) {
 	var old queueLog
 	var err error
 	if topic, ok := topicOf(id.ID); ok {
@@ -232,7 +237,7 @@ func openOldLog(ctx context.Context, c *config, id ingest.LogID, log *slog.Logge
 		if _, missing := os.Stat(filepath.Join(c.DataDir, "log")); missing != nil {
 			return nil, missing
 		}
-		old, err = openDisklog(c, log, t)
+		old, err = p.openDisklog(c, log, t)
 	}
 	if err != nil {
 		return nil, err

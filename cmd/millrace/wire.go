@@ -37,6 +37,9 @@ type parts struct {
 
 	rebase bool // the log is to be taken for a new one
 
+	membership membership // in the deployment
+	adopting   bool       // the index takes part in what is there
+
 	traits carbonara.Traits // of the storage
 
 	closers []io.Closer // in the order of opening
@@ -165,15 +168,23 @@ func (p *parts) openDriver(ctx context.Context, c *config, log *slog.Logger, t *
 	if err != nil {
 		return err
 	}
+	looked := store
+	if !there {
+		looked = nil // it is looked at when it answers
+	}
+	if err := p.identify(ctx, c, looked, p.adopting); err != nil {
+		return err
+	}
 	observed, err := observeStore(store, t.meter)
 	if err != nil {
 		return err
 	}
 	d, err := carbonara.New(ctx, observed, p.index, c.Sacks, carbonara.Config{
 		CacheBytes: int64(c.Storage.CacheBytes), ViewTTL: c.Storage.ViewTTL, Patient: !there,
+		Deployment: p.membership.deployment, MustExist: p.membership.inUse(),
 	})
 	if err != nil {
-		return err
+		return p.membership.lost(err)
 	}
 	p.driver = d
 	p.closers = append(p.closers, d)
