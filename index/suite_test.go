@@ -89,6 +89,9 @@ func withPolicies(t *testing.T, open opener, config Config) *Index {
 
 // openURL opens the index at a URL.
 func openURL(t testing.TB, url string, config Config) (*Index, error) {
+	if config.Timeout == 0 { // the race detector is slow, and so are machines that do much else
+		config.Timeout = time.Minute
+	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	return Open(t.Context(), url, config, log, metricnoop.NewMeterProvider().Meter(""))
 }

@@ -126,6 +126,20 @@ func (l *memoryLog) Check(_ context.Context, _ Sack, at Watermark) error {
 
 func (l *memoryLog) Log() LogID { return l.id }
 
+// wasAsked are the watermarks that Check was asked about.
+func (l *memoryLog) wasAsked() []Watermark {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.checked)
+}
+
+// toldApplied is what the log was told last to be applied of a sack.
+func (l *memoryLog) toldApplied(sack Sack) Offset {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.applied[sack]
+}
+
 func (l *memoryLog) Room() (used, free int64) { return 0, l.free }
 
 func metricN(n int) MetricID { return MetricID{14: byte(n >> 8), 15: byte(n)} }

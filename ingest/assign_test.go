@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -212,8 +213,8 @@ func TestAnotherLog(t *testing.T) {
 			if lag := b.lag(0); lag.Err != nil || lag.Watermark != 1000 {
 				t.Errorf("lag %+v", lag)
 			}
-			if slices.ContainsFunc(b.log.checked, func(at Watermark) bool { return at.Offset != 1000 || at.Last != Fingerprint{} }) {
-				t.Errorf("the log was asked about %+v", b.log.checked)
+			if slices.ContainsFunc(b.log.wasAsked(), func(at Watermark) bool { return at.Offset != 1000 || at.Last != Fingerprint{} }) {
+				t.Errorf("the log was asked about %+v", b.log.wasAsked())
 			}
 		})
 	})
@@ -226,8 +227,8 @@ func TestAnotherLog(t *testing.T) {
 			if lag := b.lag(0); !errors.Is(lag.Err, ErrGone) {
 				t.Errorf("lag %+v", lag)
 			}
-			if !slices.ContainsFunc(b.log.checked, func(at Watermark) bool { return at.Offset == 500 && at.Last == old.Last }) {
-				t.Errorf("the log was asked about %+v", b.log.checked)
+			if !slices.ContainsFunc(b.log.wasAsked(), func(at Watermark) bool { return at.Offset == 500 && at.Last == old.Last }) {
+				t.Errorf("the log was asked about %+v", b.log.wasAsked())
 			}
 		})
 	})
@@ -257,9 +258,9 @@ func TestNewerRecordHolds(t *testing.T) {
 // An error of Apply that did no harm is tried again in the same tenure.
 func TestApplyUnharmed(t *testing.T) {
 	onBench(t, WorkerConfig{FlushInterval: time.Second}, func(t *testing.T, b *bench) {
-		tries := 0
+		var tries atomic.Int32
 		b.driver.onApply = func(context.Context, Sack) error {
-			if tries++; tries < 4 {
+			if tries.Add(1) < 4 {
 				return Unharmed(RetryAfter(errBackEnd, 5*time.Second))
 			}
 			return nil
@@ -268,8 +269,8 @@ func TestApplyUnharmed(t *testing.T) {
 		began := time.Now()
 		b.write(0, 1)
 		b.wait(14 * time.Second)
-		if tries != 3 {
-			t.Errorf("tried %d times in %s, want a pause of 5 s between two", tries, time.Since(began))
+		if n := tries.Load(); n != 3 {
+			t.Errorf("tried %d times in %s, want a pause of 5 s between two", n, time.Since(began))
 		}
 		b.wait(time.Minute)
 		b.wantValues(0, 1)
@@ -303,11 +304,11 @@ func TestConfirm(t *testing.T) {
 		b.run()
 		first := b.write(0, 1)
 		b.wait(50 * time.Second)
-		if got := b.log.applied[0]; got != 0 {
+		if got := b.log.toldApplied(0); got != 0 {
 			t.Errorf("the log was told to forget what is before %d too soon", got)
 		}
 		b.wait(30 * time.Second)
-		if got := b.log.applied[0]; got != first {
+		if got := b.log.toldApplied(0); got != first {
 			t.Errorf("the log was told %d, want %d", got, first)
 		}
 		b.write(0, 2)

@@ -28,6 +28,13 @@ func (w *watermarks) Watermarks(_ context.Context, sacks []Sack, dst []Offset) e
 	return w.fail
 }
 
+// count is how often it was asked.
+func (w *watermarks) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.asked
+}
+
 func (w *watermarks) set(sack Sack, at Offset, fail error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -99,6 +106,12 @@ func (h *hints) Hints(_ context.Context, dst []Offset) error {
 	return nil
 }
 
+func (h *hints) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.asked
+}
+
 // A wait costs hints, one nudge in the log, and one look at the back-end when the
 // owner has said that it has come that far.
 func TestFollowByHints(t *testing.T) {
@@ -112,14 +125,14 @@ func TestFollowByHints(t *testing.T) {
 		done := make(chan struct{})
 		go func() { follower.Run(ctx); close(done) }()
 		synctest.Wait()
-		idle := backend.asked
+		idle := backend.count()
 		time.Sleep(time.Minute)
-		if n := backend.asked - idle; n > 13 || told.asked > 0 {
-			t.Errorf("in a minute with nobody waiting the back-end was asked %d times, and for hints %d times", n, told.asked)
+		if n := backend.count() - idle; n > 13 || told.count() > 0 {
+			t.Errorf("in a minute with nobody waiting the back-end was asked %d times, and for hints %d times", n, told.count())
 		}
 
 		at := log.put(0, Delivery{Record: Record{Kind: RecordMeasures, AcceptedAt: time.Now()}})
-		asked, began := backend.asked, time.Now()
+		asked, began := backend.count(), time.Now()
 		for range 5 { // those who come meanwhile are served by the same nudge
 			go func() { _ = p.Wait(ctx, Position{at, 0}) }()
 		}
@@ -138,23 +151,25 @@ func TestFollowByHints(t *testing.T) {
 			t.Errorf("the wait ended after %s, want soon after the flush", took)
 		}
 		nudges := 0
+		log.mu.Lock()
 		for _, d := range log.sacks[0] {
 			if d.Record.Kind == RecordNudge {
 				nudges++
 			}
 		}
-		if n := backend.asked - asked; nudges != 1 || n > 2 {
+		log.mu.Unlock()
+		if n := backend.count() - asked; nudges != 1 || n > 2 {
 			t.Errorf("%d nudges were written, and the back-end was asked %d times; want one, and two at the most", nudges, n)
 		}
 
 		// Without a hint the back-end is asked once a second.
 		at = log.put(1, Delivery{Record: Record{Kind: RecordMeasures, AcceptedAt: time.Now()}})
-		asked, began = backend.asked, time.Now()
+		asked, began = backend.count(), time.Now()
 		go func() { time.Sleep(2500 * time.Millisecond); backend.set(1, at, nil) }()
 		if err := p.Wait(ctx, Position{0, at}); err != nil || time.Since(began) > 4*time.Second {
 			t.Errorf("waited for %s: %v", time.Since(began), err)
 		}
-		if n := backend.asked - asked; n > 6 {
+		if n := backend.count() - asked; n > 6 {
 			t.Errorf("the back-end was asked %d times", n)
 		}
 		stop()

@@ -45,7 +45,31 @@ func (l *Log) ends(ctx context.Context, since time.Time) ([]place, error) {
 	if known := p.known(since); known != nil {
 		return known, nil
 	}
-	began := time.Now()
+	for deadline := time.Now().Add(moveTime); ; {
+		began := time.Now()
+		at, err := l.askEnds(ctx)
+		if err == nil {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.at, p.asked = at, began
+			return append([]place(nil), at...), nil
+		}
+		if ctx.Err() != nil || began.After(deadline) {
+			return nil, err
+		}
+		select { // a leader that moves, or has just been chosen, is known to all after a moment
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// moveTime is how long brokers may disagree about who leads a partition before that is an
+// answer.
+const moveTime = 2 * time.Second
+
+// askEnds asks the brokers where every partition begins and ends, in one request.
+func (l *Log) askEnds(ctx context.Context) ([]place, error) {
 	var offsets []kafka.OffsetRequest
 	for s := range l.sacks {
 		offsets = append(offsets, kafka.FirstOffsetOf(s), kafka.LastOffsetOf(s))
@@ -68,10 +92,7 @@ func (l *Log) ends(ctx context.Context, since time.Time) ([]place, error) {
 	if found < l.sacks {
 		return nil, unavailable(fmt.Errorf("topic %s has %d partitions, and %d sacks need one each", l.config.Topic, found, l.sacks))
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.at, p.asked = at, began
-	return append([]place(nil), at...), nil
+	return at, nil
 }
 
 func (p *places) known(since time.Time) []place {
