@@ -55,6 +55,8 @@ func newWorkerMetrics(meter metric.Meter, p *Progress, letters DeadLetters) (*wo
 	errs = append(errs, err)
 	lagSeconds, err := meter.Float64ObservableGauge("millrace.lag.age", metric.WithUnit("s"), metric.WithDescription("age of the oldest record not yet applied, per sack"))
 	errs = append(errs, err)
+	standing, err := meter.Float64ObservableGauge("millrace.sack.standing", metric.WithUnit("s"), metric.WithDescription("for how long a sack has stood still, per sack; 0: it doesn't"))
+	errs = append(errs, err)
 	held, err := meter.Int64ObservableGauge("millrace.dead_letters", metric.WithUnit("{letter}"), metric.WithDescription("dead letters waiting for an operator"))
 	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
@@ -65,10 +67,14 @@ func newWorkerMetrics(meter metric.Meter, p *Progress, letters DeadLetters) (*wo
 			sack := metric.WithAttributes(attribute.String("sack", strconv.Itoa(int(lag.Sack))))
 			o.ObserveInt64(lagRecords, lag.Records, sack)
 			o.ObserveFloat64(lagSeconds, lag.Age.Seconds(), sack)
+			o.ObserveFloat64(standing, lag.Standing.Seconds(), sack)
 		}
 		o.ObserveInt64(held, int64(letters.Count()))
 		return nil
-	}, lagRecords, lagSeconds, held)
+	}, lagRecords, lagSeconds, standing, held)
+	for _, kind := range failureKinds { // what is not there can't be seen to grow
+		m.failures.Add(context.Background(), 0, metric.WithAttributes(attribute.String("kind", kind)))
+	}
 	return m, err
 }
 
@@ -85,6 +91,8 @@ func (m *workerMetrics) flushed(ctx context.Context, c applyCounts, bytes int64,
 func (m *workerMetrics) maintained(ctx context.Context, took time.Duration) {
 	m.maintainTime.Record(ctx, took.Seconds())
 }
+
+var failureKinds = [...]string{"transient", "fenced", "went_back", "log", "permanent"}
 
 func (m *workerMetrics) failed(ctx context.Context, err error) {
 	kind := "transient"

@@ -120,7 +120,8 @@ func TestMoveToKafka(t *testing.T) {
 	third := "MILLRACE_QUEUE_KAFKA_TOPIC=" + c.setting("MILLRACE_QUEUE_KAFKA_TOPIC") + "-3"
 	c.refuses("holds what has not been applied", third)
 	c.adopt(third)
-	api, worker = c.start("api", third), c.start("worker", third)
+	api = c.start("api", third)
+	c.start("worker", third)
 	if n := c.count(api, id, c.post(api, id, 6, 6)); n != 5 {
 		t.Errorf("%d measures on the third topic, want 5", n)
 	}

@@ -229,7 +229,7 @@ func TestBrokersGone(t *testing.T) {
 // mustAppendEventually appends a record, again and again while the log is unavailable.
 func mustAppendEventually(t *testing.T, l *kafka.Log, sack ingest.Sack, n int) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		_, err := appendOne(t, l, sack, n)
 		if err == nil {
 			return

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -38,8 +39,14 @@ func newMetrics(meter metric.Meter, l *Log) (*metrics, error) {
 	waiting, err := meter.Int64ObservableGauge("millrace.kafka.pending", metric.WithUnit("By"),
 		metric.WithDescription("bytes on their way into the log"))
 	errs = append(errs, err)
+	retention, err := meter.Float64ObservableGauge("millrace.kafka.retention", metric.WithUnit("s"),
+		metric.WithDescription("how long the topic keeps records, as it was at the start; none: for ever"))
+	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
+	}
+	for _, kind := range []string{"gone", "gap", "fingerprint", "went_back", "clock"} { // what is not there can't be seen to grow
+		m.alarms.Add(context.Background(), 0, metric.WithAttributes(attribute.String("kind", kind)))
 	}
 	_, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		total := int64(0)
@@ -49,8 +56,11 @@ func newMetrics(meter metric.Meter, l *Log) (*metrics, error) {
 			p.mu.Unlock()
 		}
 		o.ObserveInt64(waiting, total)
+		if ms, err := strconv.ParseInt(l.report.Settings[settingRetention], 10, 64); err == nil && ms >= 0 {
+			o.ObserveFloat64(retention, float64(ms)/1000)
+		}
 		return nil
-	}, waiting)
+	}, waiting, retention)
 	return m, err
 }
 

@@ -1,0 +1,65 @@
+package kafka_test
+
+import (
+	"crypto/rand"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"millrace/ingest"
+	"millrace/queue/kafka"
+	"millrace/testservers"
+)
+
+// Three brokers: what is acknowledged survives one of them being killed; with only one
+// left nothing is acknowledged, and it goes on when the others are back. (One more is not
+// enough: a broker that was killed may have to wait for the last leader.)
+func TestThreeBrokers(t *testing.T) {
+	servers := testservers.NewKafka(t, testservers.Kafka4, testservers.KafkaOptions{Brokers: 3})
+	config := kafka.Config{Brokers: servers.Addrs(), Topic: "measures-" + strings.ToLower(rand.Text()), Deadline: 4 * time.Second}
+	const sacks = 3
+	l := open(t, config, sacks) // a topic of our own making has no risks
+	if r := l.Topic(); r.Replication != 3 || r.Settings["min.insync.replicas"] != "2" || len(r.Risks) > 0 {
+		t.Errorf("%+v", r)
+	}
+	next := 0
+	write := func() {
+		t.Helper()
+		for range 3 {
+			for s := range ingest.Sack(sacks) {
+				mustAppendEventually(t, l, s, next)
+			}
+			next++
+		}
+	}
+	write()
+	servers.Brokers[2].Kill() // it leads a sack, and may lead the cluster
+	write()
+	if err := servers.Brokers[2].Start(); err != nil {
+		t.Fatal(err)
+	}
+	write()
+	servers.Brokers[0].Kill()
+	servers.Brokers[1].Kill()
+	for s := range ingest.Sack(sacks) {
+		if _, err := appendOne(t, l, s, next); !errors.Is(err, ingest.ErrUnavailable) {
+			t.Errorf("with one broker of three an append returns %v, want ErrUnavailable", err)
+		}
+	}
+	next++
+	for _, broker := range servers.Brokers[:2] {
+		if err := broker.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	for s := range ingest.Sack(sacks) {
+		// Whoever was told "unknown" has sent it again, as a record of its own.
+		got := slices.Compact(applied(fetchPatiently(t, l, s, next-1)))
+		if want := next - 1; len(got) < want || !slices.IsSorted(got) {
+			t.Errorf("sack %d: %v are applied, want all but one of %d", s, got, next)
+		}
+	}
+}
