@@ -20,12 +20,14 @@ import (
 )
 
 type storageConfig struct {
-	Driver     string        `name:"driver" default:"file" oneof:"file s3 redis" help:"where segments are kept"`
+	Driver     string        `name:"driver" default:"file" oneof:"file s3 redis influxdb" help:"where measures are kept"`
 	CacheBytes size          `name:"cache_bytes" default:"64MiB" help:"memory for what is read of segments, and for those just written"`
 	ViewTTL    time.Duration `name:"view_ttl" default:"1s" help:"how old a reader's knowledge of a sack may be; what is applied here is seen at once"`
 
 	S3    s3Config    `name:"s3"`
 	Redis redisConfig `name:"redis"`
+
+	InfluxDB influxdbConfig `name:"influxdb"`
 }
 
 type s3Config struct {
@@ -61,6 +63,8 @@ func (v *validator) storage(c *storageConfig) {
 		v.check((c.S3.AccessKey == "") == (c.S3.SecretKey == ""), "storage.s3.access_key and storage.s3.secret_key belong together")
 		v.check(c.S3.MaxRequests >= 1, "storage.s3.max_requests must be at least 1, not %d", c.S3.MaxRequests)
 		v.positive("storage.s3.timeout", c.S3.Timeout)
+	case "influxdb":
+		v.influxdb(&c.InfluxDB)
 	case "redis":
 		v.check(c.Redis.URL != "", "storage.redis.url must not be empty")
 		v.check(c.Redis.WaitReplicas >= 0, "storage.redis.wait_replicas must not be negative")

@@ -158,6 +158,9 @@ func (p *parts) createDefaults(ctx context.Context, c *config, log *slog.Logger)
 
 // openDriver opens the back-end that the settings choose.
 func (p *parts) openDriver(ctx context.Context, c *config, log *slog.Logger, t *telemetry) error {
+	if c.Storage.Driver == "influxdb" {
+		return p.openInfluxDB(ctx, c, log, t)
+	}
 	store, err := openStore(ctx, c, log, t.meter)
 	if err != nil {
 		return err
