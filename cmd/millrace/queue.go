@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -81,7 +82,7 @@ func (c *queueConfig) isShared() bool { return c.Driver == "kafka" }
 func (p *parts) openQueue(ctx context.Context, c *config, log *slog.Logger, t *telemetry) error {
 	switch c.Queue.Driver {
 	case "disklog":
-		l, err := p.openDisklog(c, log, t)
+		l, err := p.openDisklog(ctx, c, log, t)
 		if err != nil {
 			return err
 		}
@@ -101,9 +102,17 @@ func (p *parts) openQueue(ctx context.Context, c *config, log *slog.Logger, t *t
 }
 
 // openDisklog opens the embedded log, which is not made where the deployment has had one.
-func (p *parts) openDisklog(c *config, log *slog.Logger, t *telemetry) (*disklog.Log, error) {
+func (p *parts) openDisklog(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (*disklog.Log, error) {
+	dir := filepath.Join(c.DataDir, "log")
 	config := disklog.Config{MaxBytes: int64(c.Queue.MaxBytes), Deployment: p.membership.deployment, MustExist: p.membership.mustHave("disklog")}
-	l, err := disklog.Open(disk.OS{}, filepath.Join(c.DataDir, "log"), c.Sacks, config, log, t.meter)
+	if _, err := disklog.Look(disk.OS{}, dir); errors.Is(err, fs.ErrNotExist) && !config.MustExist {
+		above, err := p.above(ctx)
+		if err != nil && p.membership.inUse() { // a deployment that is new has applied nothing
+			return nil, err
+		}
+		config.Above = above
+	}
+	l, err := disklog.Open(disk.OS{}, dir, c.Sacks, config, log, t.meter)
 	if err != nil && config.MustExist {
 		err = fmt.Errorf("the log of this deployment was lost or replaced, or is damaged: %w (\"millrace index adopt\" gives up what a log that is lost still held)", err)
 	}
@@ -146,14 +155,20 @@ func (p *parts) base(ctx context.Context, id string) (ingest.Offset, error) {
 		return current.Base, nil
 	}
 	base := ingest.Offset(time.Now().UnixNano())
-	applied, err := p.watermarks(ctx, p.sacks)
+	above, err := p.above(ctx)
 	if err != nil && !p.rebase { // whom an operator tells to go on goes on
 		return 0, err
 	}
+	return max(base, above), nil
+}
+
+// above is behind all that was ever applied: where a new log may begin.
+func (p *parts) above(ctx context.Context) (above ingest.Offset, err error) {
+	applied, err := p.watermarks(ctx, p.sacks)
 	for _, at := range applied {
-		base = max(base, at+1)
+		above = max(above, at+1)
 	}
-	return base, nil
+	return above, err
 }
 
 func (k *kafkaConfig) tls() (*tls.Config, error) {
@@ -237,7 +252,7 @@ func (p *parts) openOldLog(ctx context.Context, c *config, id ingest.LogID, log 
 		if _, missing := os.Stat(filepath.Join(c.DataDir, "log")); missing != nil {
 			return nil, missing
 		}
-		old, err = p.openDisklog(c, log, t)
+		old, err = p.openDisklog(ctx, c, log, t)
 	}
 	if err != nil {
 		return nil, err

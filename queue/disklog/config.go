@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"millrace/disk"
+	"millrace/ingest"
 )
 
 // Config tunes a Log. The zero value of a field means its default.
@@ -19,6 +20,9 @@ type Config struct {
 	Deployment string
 	// MustExist refuses to make a log where there is none: the deployment has had one.
 	MustExist bool
+	// Above is a position that all of a new log's are above: what was applied of the logs
+	// before it. (Their positions may be ahead of the clock by some seconds.)
+	Above ingest.Offset
 	// Rescue is the file system for what must be written even where a disk is full, so that
 	// it can become less full: the manifest. None: the one that the log is on.
 	Rescue disk.FS

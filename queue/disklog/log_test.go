@@ -4,11 +4,13 @@ import (
 	"log/slog"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/otel/metric/noop"
 
 	"millrace/disk"
 	"millrace/disk/diskfault"
+	"millrace/ingest"
 	"millrace/queue/queuetest"
 )
 
@@ -58,4 +60,18 @@ func TestQueue(t *testing.T) {
 	f("tiny segments", Config{SegmentBytes: 1000}, memory)
 	f("no memory", Config{TailBytes: 1}, memory)
 	f("tiny segments and no memory", Config{SegmentBytes: 1000, TailBytes: 1}, memory)
+}
+
+// A new log begins above what was applied of the logs before it, whatever the clock says.
+func TestNewLogBeginsAbove(t *testing.T) {
+	above := ingest.Offset(time.Now().Add(time.Minute).UnixNano())
+	l := openLog(t, disk.OS{}, filepath.Join(t.TempDir(), "log"), 2, Config{Above: above})
+	defer l.Close()
+	if base := l.Log().Base; base < above {
+		t.Errorf("it begins at %d, want %d or more", base, above)
+	}
+	acked, err := appendTo(l, 0, 1, 1)
+	if err != nil || acked[0].offset <= above {
+		t.Errorf("a record is at %v, %v; want it above %d", acked, err, above)
+	}
 }

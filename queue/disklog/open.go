@@ -135,6 +135,7 @@ func (l *Log) readManifest() (*manifest, error) {
 		return nil, &DamageError{manifestName, -1, "it is missing, and so are all segments, but this deployment has had a log"}
 	}
 	fresh := newManifest(l.sacks, l.config.Deployment)
+	fresh.Origin = max(fresh.Origin, int64(l.config.Above))
 	return fresh, fresh.write(l.rescue(), l.dir)
 }
 
