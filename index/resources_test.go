@@ -513,12 +513,12 @@ func testSearch(t *testing.T, open opener) {
 	in(generic, &Scope{Project: "p1"}, nil, "")
 	in(generic, &Scope{Project: "p3", Created: true}, is(OpEq, "type", "generic"), "")
 
-	many := &Expr{Op: OpOr}
+	many := &Expr{Op: OpIn, Field: f("original_resource_id")}
 	for range MaxExprValues {
-		many.Args = append(many.Args, *is(OpEq, "original_resource_id", "a"))
+		many.Values = append(many.Values, "a")
 	}
 	in(instance, nil, many, "a")
-	many.Args = append(many.Args, *is(OpEq, "original_resource_id", "a"))
+	many.Values = append(many.Values, "a")
 	search := func(e *Expr, p Page) error {
 		return x.Resources(ctx, Search{Type: instance, Where: e}, p, func(*Resource) error { return nil })
 	}
