@@ -195,8 +195,8 @@ func (d *Driver) checkRetention(keep time.Duration) error {
 		return nil
 	}
 	if keep < leastRetention {
-		return fmt.Errorf("bucket %q keeps points for %v, and must keep them for %v at least: it would forget how far it has come",
-			d.config.Bucket, keep, leastRetention)
+		return ingest.Permanent(fmt.Errorf("bucket %q keeps points for %v, and must keep them for %v at least: it would forget how far it has come",
+			d.config.Bucket, keep, leastRetention))
 	}
 	if d.config.LongestTimespan == nil {
 		return nil

@@ -21,6 +21,9 @@ type Config struct {
 	CAFile string // PEM file of the certificates to trust; none: the system's
 	Sacks  int    // of the deployment
 
+	// Deployment is the id of the deployment that the bucket is to belong to; none: any.
+	Deployment string
+
 	Gzip       bool          // compress what is written: on slow networks
 	Timeout    time.Duration // longest wait for an answer; 20 s
 	BatchLines int           // points in one write at most; 5000

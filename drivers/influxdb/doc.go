@@ -19,6 +19,7 @@
 //	  field offset       integer; of several points the greatest counts
 //	  field mark         JSON of the whole ingest.Watermark
 //	  field sacks        integer: how many sacks the deployment has
+//	  field deployment   its id
 //	millrace_deleted     a point per deleted metric, some weeks long
 //	  tag sack
 //	  field metric       its id

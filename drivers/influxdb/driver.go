@@ -29,6 +29,7 @@ type Driver struct {
 	gate     *gate        // passed when there is a server that will do
 	major    atomic.Int64 // of the server's version; 0: not known yet
 	skewed   sync.Once    // says that the clocks differ
+	fewer    atomic.Int64 // bytes in one write that the server has found too many, halved; 0: none
 
 	mu     sync.Mutex
 	closed bool
@@ -121,6 +122,10 @@ func (d *Driver) Close() error {
 	}
 	return nil
 }
+
+// Ready returns when there is a server that will do, or says why there is none yet. It is
+// Permanent where only another server, or other settings, can help.
+func (d *Driver) Ready(ctx context.Context) error { return d.usable(ctx) }
 
 // usable says why a call should not even begin.
 func (d *Driver) usable(ctx context.Context) error {

@@ -102,14 +102,14 @@ func (w *writer) writeEntries(ctx context.Context) error {
 // fill encodes the next batch, and returns the place behind it.
 func (w *writer) fill(b *batch) place {
 	b.text, b.ends, b.which = b.text[:0], b.ends[:0], b.which[:0]
-	at := w.progress.at
+	at, size := w.progress.at, w.driver.batchBytes()
 	for ; at.entry < len(w.entries); at = (place{at.entry + 1, 0}) {
 		e := &w.entries[at.entry]
 		if by, gone := w.gone[e.metric]; gone && by > e.offset {
 			continue
 		}
 		for ; at.measure < len(e.measures); at.measure++ {
-			if len(b.ends) >= w.driver.config.BatchLines || len(b.text) >= w.driver.config.BatchBytes {
+			if len(b.ends) >= w.driver.config.BatchLines || len(b.text) >= size {
 				return at
 			}
 			m := e.measures[at.measure]
@@ -139,6 +139,9 @@ func (w *writer) send(ctx context.Context, b *batch, from, to int) error {
 	if !ok || !e.blamesLines() {
 		return failed(fmt.Sprintf("write %d points of sack %d", to-from, w.sack), err)
 	}
+	if e.status == http.StatusRequestEntityTooLarge {
+		w.driver.tooLarge(len(b.lines(from, to)))
+	}
 	switch {
 	case to-from == 1 || e.dropped() == to-from:
 		for i := from; i < to; i++ {
@@ -149,6 +152,21 @@ func (w *writer) send(ctx context.Context, b *batch, from, to int) error {
 		return w.sendAround(ctx, b, from, from+e.line-1, to)
 	}
 	return w.sendAround(ctx, b, from, from, to)
+}
+
+// batchBytes is how many bytes to put into one write, roughly.
+func (d *Driver) batchBytes() int {
+	if fewer := int(d.fewer.Load()); fewer > 0 {
+		return min(fewer, d.config.BatchBytes)
+	}
+	return d.config.BatchBytes
+}
+
+// tooLarge remembers that the server has found a write too large.
+func (d *Driver) tooLarge(size int) {
+	if half := size / 2; half < d.batchBytes() {
+		d.fewer.Store(int64(max(half, 1)))
+	}
 }
 
 // sendAround writes the line that the server blames alone, and the others without it;

@@ -80,3 +80,12 @@ func TestDriver(t *testing.T) {
 func openAgain(t *testing.T, c influxdb.Config, policies ingest.Policies) ingest.Driver {
 	return open(t, c, policies, allKnown{})
 }
+
+// anyPolicy knows a policy of minutes by any name.
+type anyPolicy struct{}
+
+func (anyPolicy) Policy(ctx context.Context, name string) (*ingest.ArchivePolicy, error) {
+	return &ingest.ArchivePolicy{
+		Name: name, Methods: ingest.DefaultMethods(), Definitions: []ingest.Definition{{Granularity: time.Minute}},
+	}, ctx.Err()
+}

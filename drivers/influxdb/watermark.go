@@ -34,8 +34,9 @@ func (d *Driver) writeWatermark(ctx context.Context, sack ingest.Sack, w *ingest
 	if err != nil {
 		return fmt.Errorf("cannot encode the watermark of sack %d: %w", sack, err)
 	}
-	line := fmt.Appendf(nil, "%s,sack=%d offset=%di,sacks=%di,mark=", watermarks, sack, w.Offset, d.config.Sacks)
-	line = appendText(line, string(mark))
+	line := fmt.Appendf(nil, "%s,sack=%d offset=%di,sacks=%di,deployment=", watermarks, sack, w.Offset, d.config.Sacks)
+	line = appendText(line, d.config.Deployment)
+	line = appendText(append(line, ",mark="...), string(mark))
 	line = strconv.AppendInt(append(line, ' '), at, 10)
 	if err := d.writeLines(ctx, append(line, '\n')); err != nil {
 		return failed(fmt.Sprintf("write the watermark of sack %d", sack), err)
@@ -44,8 +45,34 @@ func (d *Driver) writeWatermark(ctx context.Context, sack ingest.Sack, w *ingest
 	return nil
 }
 
-// readWatermarks reads the greatest watermark of each sack that has one.
+// A State is how far a bucket has come, and whose it is.
+type State struct {
+	Deployment string // its id; "": nothing was ever flushed, or it was of no deployment
+	Watermarks map[ingest.Sack]ingest.Watermark
+}
+
+// Look returns the state of a bucket, whoever it belongs to.
+func (d *Driver) Look(ctx context.Context) (State, error) {
+	if err := d.usable(ctx); err != nil {
+		return State{}, err
+	}
+	sacks := make([]ingest.Sack, d.config.Sacks)
+	for i := range sacks {
+		sacks[i] = ingest.Sack(i)
+	}
+	return d.look(ctx, sacks)
+}
+
+// readWatermarks reads the greatest watermark of each sack that has one, of our deployment.
 func (d *Driver) readWatermarks(ctx context.Context, sacks []ingest.Sack) (map[ingest.Sack]ingest.Watermark, error) {
+	s, err := d.look(ctx, sacks)
+	if err == nil && s.Deployment != "" && d.config.Deployment != "" && s.Deployment != d.config.Deployment {
+		err = ingest.Permanent(fmt.Errorf("bucket %q belongs to deployment %s, not to %s", d.config.Bucket, s.Deployment, d.config.Deployment))
+	}
+	return s.Watermarks, err
+}
+
+func (d *Driver) look(ctx context.Context, sacks []ingest.Sack) (State, error) {
 	var flux strings.Builder
 	d.from(&flux, minTime, endTime)
 	fmt.Fprintf(&flux, ` |> filter(fn: (r) => r._measurement == %q`, watermarks)
@@ -62,7 +89,8 @@ func (d *Driver) readWatermarks(ctx context.Context, sacks []ingest.Sack) (map[i
 	flux.WriteString(`) |> keep(columns: ["_time", "_value", "_field", "sack"])` +
 		` |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")` +
 		` |> sort(columns: ["offset"], desc: true) |> limit(n: 1)`)
-	found := make(map[ingest.Sack]ingest.Watermark)
+	state := State{Watermarks: make(map[ingest.Sack]ingest.Watermark)}
+	found := state.Watermarks
 	err := d.query(ctx, flux.String(), func(r *row) error {
 		sack, err := strconv.Atoi(r.text("sack"))
 		if err != nil {
@@ -70,6 +98,9 @@ func (d *Driver) readWatermarks(ctx context.Context, sacks []ingest.Sack) (map[i
 		}
 		if n := r.text("sacks"); n != strconv.Itoa(d.config.Sacks) {
 			return ingest.Permanent(fmt.Errorf("bucket %q belongs to a deployment of %s sacks, not of %d", d.config.Bucket, n, d.config.Sacks))
+		}
+		if of := r.text("deployment"); of != "" {
+			state.Deployment = of
 		}
 		var w ingest.Watermark
 		if err := json.Unmarshal([]byte(r.text("mark")), &w); err != nil {
@@ -81,7 +112,7 @@ func (d *Driver) readWatermarks(ctx context.Context, sacks []ingest.Sack) (map[i
 		return nil
 	})
 	if err != nil {
-		return nil, failed("read watermarks", err)
+		return State{}, failed("read watermarks", err)
 	}
-	return found, nil
+	return state, nil
 }
