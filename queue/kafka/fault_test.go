@@ -417,3 +417,66 @@ func TestTopicIsChecked(t *testing.T) {
 	refuses("clients' clocks", 4, with("message.timestamp.type", "CreateTime"), false, "message.timestamp.type is CreateTime")
 	refuses("known risks", 4, with("min.insync.replicas", "1"), true, "")
 }
+
+// A broker that takes its time slows down nobody's acknowledgement but by its own time:
+// what waits goes together. One that takes longer than the deadline leaves the outcome
+// open: the caller hears so in time, and can send it again.
+func TestSlowBroker(t *testing.T) {
+	cluster, config := fakeCluster(t)
+	config.Deadline = 2 * time.Second
+	l := open(t, config, 1)
+	var slow atomic.Int64
+	cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		if d := time.Duration(slow.Load()); d > 0 {
+			cluster.SleepControl(func() { time.Sleep(d) })
+		}
+		return nil, nil, false
+	})
+	burst := func(from, n int) (failed int64) {
+		var wait sync.WaitGroup
+		var failures atomic.Int64
+		for i := range n {
+			wait.Go(func() {
+				switch _, err := appendOne(t, l, 0, from+i); {
+				case errors.Is(err, ingest.ErrUnavailable):
+					failures.Add(1)
+				case err != nil:
+					t.Error(err)
+				}
+			})
+		}
+		wait.Wait()
+		return failures.Load()
+	}
+	slow.Store(int64(300 * time.Millisecond))
+	began := time.Now()
+	if failed := burst(0, 100); failed > 0 {
+		t.Errorf("%d of 100 records failed on a broker that takes 0.3 s", failed)
+	}
+	t.Logf("100 records at 0.3 s each request took %s", time.Since(began))
+
+	slow.Store(int64(2500 * time.Millisecond))
+	began = time.Now()
+	if failed := burst(100, 20); failed != 20 {
+		t.Errorf("%d of 20 records failed on a broker that takes longer than the deadline, want all", failed)
+	}
+	t.Logf("20 records were answered after %s", time.Since(began))
+	slow.Store(0)
+	for n := 100; n < 120; n++ { // as clients do who heard "unknown"
+		mustAppendEventually(t, l, 0, n)
+	}
+	position, err := l.End(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := make(map[int]int)
+	for _, n := range applied(fetchAll(t, l, 0, l.Log().Base, int(position[0]-l.Log().Base))) {
+		counted[n]++
+	}
+	for n := range 120 {
+		if counted[n] == 0 || n < 100 && counted[n] > 1 {
+			t.Errorf("record %d counts %d times", n, counted[n])
+		}
+	}
+}

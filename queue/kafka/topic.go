@@ -63,7 +63,7 @@ func (l *Log) prepareTopic(ctx context.Context) (cluster string, err error) {
 			return "", err
 		}
 		if err != nil {
-			l.alarms.warn(l, "cannot reach Kafka; trying again", "brokers", strings.Join(l.config.Brokers, ","), "err", err)
+			l.alarms.warn(l, "the log on Kafka is not ready; trying again", "brokers", strings.Join(l.config.Brokers, ","), "err", err)
 		}
 		select { // a topic that was just made shows after a moment
 		case <-ctx.Done():
