@@ -3,10 +3,14 @@ package kafka_test
 import (
 	"crypto/rand"
 	"errors"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	api "github.com/segmentio/kafka-go"
 
 	"millrace/ingest"
 	"millrace/queue/kafka"
@@ -23,6 +27,9 @@ func TestThreeBrokers(t *testing.T) {
 	l := open(t, config, sacks) // a topic of our own making has no risks
 	if r := l.Topic(); r.Replication != 3 || r.Settings["min.insync.replicas"] != "2" || len(r.Risks) > 0 {
 		t.Errorf("%+v", r)
+	}
+	if r := openDocumented(t, servers); len(r.Risks) > 0 {
+		t.Errorf("the topic of docs/kafka.md has risks: %q", r.Risks)
 	}
 	next := 0
 	write := func() {
@@ -62,4 +69,34 @@ func TestThreeBrokers(t *testing.T) {
 			t.Errorf("sack %d: %v are applied, want all but one of %d", s, got, next)
 		}
 	}
+}
+
+// openDocumented makes a topic as docs/kafka.md says, and opens a log on it.
+func openDocumented(t *testing.T, servers *testservers.KafkaServer) kafka.Report {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/kafka.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, command, _ := strings.Cut(string(page), "kafka-topics.sh ")
+	command, _, _ = strings.Cut(command, "\n\n")
+	var entries []api.ConfigEntry
+	for _, setting := range regexp.MustCompile(`--config (\S+)=(\S+)`).FindAllStringSubmatch(command, -1) {
+		entries = append(entries, api.ConfigEntry{ConfigName: setting[1], ConfigValue: setting[2]})
+	}
+	if len(entries) != 7 || !strings.Contains(command, "--partitions 16 --replication-factor 3 ") {
+		t.Fatalf("the page's command is not the one that this test knows: %s", command)
+	}
+	config := kafka.Config{Brokers: servers.Addrs(), Topic: "documented"}
+	client := &api.Client{Addr: api.TCP(config.Brokers...), Timeout: 10 * time.Second}
+	answer, err := client.CreateTopics(t.Context(), &api.CreateTopicsRequest{Topics: []api.TopicConfig{{
+		Topic: config.Topic, NumPartitions: 16, ReplicationFactor: 3, ConfigEntries: entries,
+	}}})
+	if err == nil {
+		err = answer.Errors[config.Topic]
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return open(t, config, 16).Topic()
 }

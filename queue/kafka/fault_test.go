@@ -371,6 +371,40 @@ func TestAnotherTopic(t *testing.T) {
 		}
 		wantCheck(t, l, at, nil)
 	})
+	t.Run("offsets are missing in the midst", func(t *testing.T) {
+		cluster, config := fakeCluster(t)
+		l := open(t, config, 1)
+		mustAppend(t, l, 0, 0, 3)
+		writeTransaction(t, cluster, "measures") // its marker is no record, and takes an offset
+		if _, err := appendOne(t, l, 0, 5); err != nil {
+			t.Fatal(err)
+		}
+		fetchAll(t, l, 0, l.Log().Base, 4) // what comes before is sound
+		var dst ingest.Deliveries
+		err := l.Fetch(t.Context(), 0, l.Log().Base+4, &dst)
+		if !errors.Is(err, ingest.ErrGone) || !strings.Contains(err.Error(), "topic measures, partition 0 goes on at offset 5 behind 4") {
+			t.Errorf("Fetch returns %v, want ErrGone", err)
+		}
+	})
+}
+
+// writeTransaction has a stranger write one record and commit it.
+func writeTransaction(t *testing.T, cluster *kfake.Cluster, topic string) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.TransactionalID("stranger"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Value: []byte("no record of ours")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // The topic is looked at before anything is written to it.

@@ -8,10 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	api "github.com/segmentio/kafka-go"
 
 	"millrace/ingest"
-	ours "millrace/queue/kafka"
+	"millrace/queue/kafka"
 	"millrace/testservers"
 )
 
@@ -23,7 +23,7 @@ func TestUncleanElection(t *testing.T) {
 		"broker.session.timeout.ms": "3000",
 		"replica.lag.time.max.ms":   "3000",
 	}})
-	config := ours.Config{Brokers: servers.Addrs(), Topic: "measures-" + strings.ToLower(rand.Text()), Deadline: 4 * time.Second}
+	config := kafka.Config{Brokers: servers.Addrs(), Topic: "measures-" + strings.ToLower(rand.Text()), Deadline: 4 * time.Second}
 	ahead, behind := servers.Brokers[0], servers.Brokers[1]
 	makeTopic(t, config, ahead.ID, behind.ID)
 	if _, err := tryOpen(t.Context(), t, config, 1); err == nil || !strings.Contains(err.Error(), "unclean.leader.election.enable is true") {
@@ -69,13 +69,13 @@ func TestUncleanElection(t *testing.T) {
 }
 
 // makeTopic makes a topic of one partition on two brokers that may lose its end.
-func makeTopic(t *testing.T, config ours.Config, brokers ...int) {
+func makeTopic(t *testing.T, config kafka.Config, brokers ...int) {
 	t.Helper()
-	client := &kafka.Client{Addr: kafka.TCP(config.Brokers...), Timeout: 10 * time.Second}
-	answer, err := client.CreateTopics(t.Context(), &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{
+	client := &api.Client{Addr: api.TCP(config.Brokers...), Timeout: 10 * time.Second}
+	answer, err := client.CreateTopics(t.Context(), &api.CreateTopicsRequest{Topics: []api.TopicConfig{{
 		Topic: config.Topic, NumPartitions: -1, ReplicationFactor: -1,
-		ReplicaAssignments: []kafka.ReplicaAssignment{{Partition: 0, Replicas: brokers}},
-		ConfigEntries: []kafka.ConfigEntry{
+		ReplicaAssignments: []api.ReplicaAssignment{{Partition: 0, Replicas: brokers}},
+		ConfigEntries: []api.ConfigEntry{
 			{ConfigName: "min.insync.replicas", ConfigValue: "1"},
 			{ConfigName: "unclean.leader.election.enable", ConfigValue: "true"},
 			{ConfigName: "message.timestamp.type", ConfigValue: "LogAppendTime"},
@@ -92,7 +92,7 @@ func makeTopic(t *testing.T, config ours.Config, brokers ...int) {
 
 // appendAfterElection appends a record as soon as a leader is chosen, which takes as long
 // as the session of the one that is gone.
-func appendAfterElection(t *testing.T, l *ours.Log, n int) {
+func appendAfterElection(t *testing.T, l *kafka.Log, n int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
