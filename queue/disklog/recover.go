@@ -15,7 +15,7 @@ func (l *Log) load(listed listedSegment) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer scan.file.Close()
+	defer scan.close()
 	seg := newSegment(listed.File, scan.header)
 	_, err = l.scan(scan, seg, false)
 	return seg, err
@@ -91,7 +91,7 @@ func (l *Log) settle(listed listedSegment) ([]listedSegment, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer scan.file.Close()
+	defer scan.close()
 	return l.divide(listed, scan)
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"millrace/disk"
 	"millrace/ingest"
@@ -49,6 +50,25 @@ type scanner struct {
 
 const scanWindow = 2 << 20 // at least one frame
 
+// windows keeps what scanners read into: a start reads many files, one after another.
+var windows sync.Pool // of *[]byte
+
+func takeWindow(n int) []byte {
+	if w, _ := windows.Get().(*[]byte); w != nil && cap(*w) >= n {
+		return (*w)[:n]
+	}
+	return make([]byte, n)
+}
+
+// close closes the file. The scanner's last frame must not be used after it.
+func (s *scanner) close() {
+	_ = s.file.Close() // it was only read
+	if w := s.window; cap(w) > 0 {
+		s.window = nil
+		windows.Put(&w)
+	}
+}
+
 // newScanner reads the file header, which must be that of the segment of this name
 // in a log of that many sacks. The frames are those before end, or before
 // the file's end if end is negative.
@@ -92,7 +112,7 @@ func (s *scanner) read(at int64, n int) ([]byte, error) {
 		return s.window[from : from+int64(n)], nil
 	}
 	if cap(s.window) == 0 {
-		s.window = make([]byte, min(scanWindow, s.end))
+		s.window = takeWindow(int(min(scanWindow, s.end)))
 	}
 	s.window = s.window[:min(int64(cap(s.window)), s.end-at)]
 	s.windowAt = at
