@@ -10,6 +10,8 @@
 // Every server listens on ports of 127.0.0.1 that were free and keeps its data in a
 // temporary folder, which outlives Kill, Stop and Start.
 //
+// Clients are installed the same way, and found by NewClient.
+//
 // A server that isn't installed skips the test, saying so; where MILLRACE_TEST_REQUIRE (words
 // divided by commas, or "all") names it, the test fails instead. The words are those of the functions'
 // comments. With MILLRACE_TEST_INSTALL=1, or where it is required, it is installed first.

@@ -20,14 +20,14 @@ type KeystoneServer struct {
 // NewKeystone is a Keystone of the test's own (word: keystone).
 func NewKeystone(t testing.TB) *KeystoneServer {
 	t.Helper()
-	return own(t, "keystone", []string{"keystone"}, startKeystone)
+	return own(t, "keystone", []string{"openstack"}, startKeystone)
 }
 
 // URL is the address of version 3 of its API.
 func (k *KeystoneServer) URL() string { return "http://" + k.Addr + "/v3" }
 
 func startKeystone(i []installation) (*KeystoneServer, error) {
-	p, _, err := newProcess("Keystone", i[0].version)
+	p, _, err := newProcess("Keystone", i[0].versionOf("keystone"))
 	if err != nil {
 		return nil, err
 	}

@@ -50,6 +50,16 @@ func (i installation) program(name string) string {
 	return path
 }
 
+// versionOf is the version of one of several programs that are installed as one.
+func (i installation) versionOf(program string) string {
+	for part := range strings.SplitSeq(i.version, ",") {
+		if name, version, ok := strings.Cut(strings.TrimSpace(part), " "); ok && name == program {
+			return version
+		}
+	}
+	return i.version
+}
+
 // find finds a server, and installs it where word is required, or wanted.
 func find(word, name string) (installation, error) {
 	root, err := projectRoot()

@@ -63,7 +63,7 @@ weather,host=roof temperature=-3 1700000000000000001
 		t.Fatal(err)
 	}
 	p := startHere(t, t.TempDir(), "")
-	testservers.NewTelegraf(t, fmt.Sprintf(`
+	telegraf := testservers.NewTelegraf(t, fmt.Sprintf(`
 [agent]
   interval = "1s"
   flush_interval = "1s"
@@ -81,6 +81,7 @@ weather,host=roof temperature=-3 1700000000000000001
   password = "x"
   content_encoding = "gzip"
 `, file, p.base))
+	documented(t, telegraf.Name, telegraf.Version)
 	var garden struct {
 		Type    string
 		Metrics map[string]string
@@ -126,7 +127,7 @@ weather,host=roof temperature=-3 1700000000000000001
 func TestPrometheus(t *testing.T) {
 	t.Parallel()
 	p := startHere(t, t.TempDir(), "")
-	testservers.NewPrometheus(t, fmt.Sprintf(`
+	prometheus := testservers.NewPrometheus(t, fmt.Sprintf(`
 global: {scrape_interval: 1s}
 scrape_configs:
   - {job_name: millrace, static_configs: [{targets: ["%s"]}]}
@@ -135,6 +136,7 @@ remote_write:
     basic_auth: {username: admin, password: x}
     queue_config: {batch_send_deadline: 1s}
 `, p.base.Host, p.base))
+	documented(t, prometheus.Name, prometheus.Version)
 	name := "millrace@" + strings.ReplaceAll(p.base.Host, "/", "_")
 	var r struct {
 		Job, Instance string

@@ -100,6 +100,7 @@ func (k *identity) member(t *testing.T, name, role, project string) string {
 func TestKeystone(t *testing.T) {
 	t.Parallel()
 	k := &identity{KeystoneServer: testservers.NewKeystone(t)}
+	documented(t, k.Name, k.Version)
 	k.token = k.login(t, "admin", k.AdminPassword, "admin")
 	project := func(name string) string {
 		return k.create(t, "project", map[string]any{"name": name, "domain_id": "default"})
