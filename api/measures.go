@@ -190,10 +190,13 @@ func (s *share) resampled(query ingest.Query, sel *selection, use func(rows []in
 	var open []ingest.Measure
 	held := 0
 	err := s.pieces(query, func(rows []ingest.Measure) error {
-		open = append(open, rows...)
-		whole := sel.resample.whole(open)
-		use(sel.resample.apply(open[:whole], sel.method, sel.start, sel.stop))
-		open = append(open[:0], open[whole:]...)
+		if len(open) > 0 {
+			open = append(open, rows...)
+			rows = open
+		}
+		whole := sel.resample.whole(rows)
+		use(sel.resample.apply(rows[:whole], sel.method, sel.start, sel.stop))
+		open = append(open[:0], rows[whole:]...)
 		if len(open) > s.q.config.MaxPoints {
 			return s.q.tooManyPoints()
 		}
