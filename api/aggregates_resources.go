@@ -43,7 +43,7 @@ type state struct {
 // groups finds resources with metrics that the references name, by groups, in the order
 // of what they are grouped by.
 func (q *request) groups(sel resourceSelection, refs []aggregate.Reference) ([]group, error) {
-	sorts := defaultSorts
+	sorts := index.DefaultSorts()
 	fields := make([]index.Field, len(sel.groupBy))
 	if len(sel.groupBy) > 0 {
 		sorts = nil

@@ -4,13 +4,11 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"millrace/api/auth"
 	"millrace/index"
 )
-
-// The order of a listing that names none.
-var defaultSorts = []string{"revision_start:asc", "started_at:asc"}
 
 // A resourceListing is a listing that a request asks for.
 type resourceListing struct {
@@ -23,7 +21,7 @@ type resourceListing struct {
 // listing reads the parameters that all listings of resources have.
 func (q *request) listing(values url.Values) (l resourceListing, err error) {
 	l.search.Type = q.resourceType
-	if l.page, err = q.page(values, defaultSorts...); err != nil {
+	if l.page, err = q.page(values, index.DefaultSorts()...); err != nil {
 		return l, err
 	}
 	if l.details, err = flag(values, "details", false); err != nil {
@@ -172,10 +170,7 @@ func (q *request) list(l resourceListing, values url.Values) error {
 		}
 		buf = appendResource(buf, r, shown, true, l.only)
 		items++
-		last = r.ID.String()
-		if l.search.History {
-			last += "@" + strconv.FormatInt(r.Revision, 10)
-		}
+		last = l.marker(r)
 		return nil
 	})
 	if err != nil {
@@ -186,6 +181,19 @@ func (q *request) list(l resourceListing, values url.Values) error {
 	}
 	buf = append(buf, ']')
 	return q.bytes(http.StatusOK, typeJSON, buf)
+}
+
+// marker is where the page after r begins.
+func (l *resourceListing) marker(r *index.Resource) string {
+	if !l.search.History {
+		return r.ID.String()
+	}
+	marker := r.ID.String() + "@" + strconv.FormatInt(r.Revision, 10)
+	byID := len(l.page.Sorts) > 0 && strings.HasPrefix(l.page.Sorts[0], "id")
+	if r.RevisionEnd == nil && !byID { // it may be a past state by the next page, and where it was matters
+		marker += "@" + strconv.FormatInt(r.RevisionStart, 10)
+	}
+	return marker
 }
 
 // deleteResources answers DELETE /v1/resource/<type>: of those that a filter finds.

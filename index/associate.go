@@ -4,7 +4,20 @@ import (
 	"context"
 	"database/sql"
 	"slices"
+
+	"millrace/ingest"
 )
+
+// An Association is a metric that a resource is to have.
+type Association struct {
+	Name string
+	ID   ingest.MetricID
+	// Attach says that the metric exists: it is renamed, and taken from the resource
+	// that has it. Otherwise it is created, for the resource's creator.
+	Attach bool
+	Policy string // the archive policy of a new one
+	Unit   *string
+}
 
 // An association gives metrics to a resource. What it has done may be looked at
 // once it is committed.

@@ -132,6 +132,8 @@ func fill(t *testing.T, url string) {
 		Attributes: map[string]any{"größe": json.Number("1.5"), "it's": "\"quoted\" ü"}}
 	value(x.CreateResource(ctx, host, r, nil))(t)
 	resize(t, x, host, "2.0")
+	value(x.CreateResource(ctx, host, Resource{ID: ResourceID{2}, Original: "gone", Creator: "alice"}, nil))(t)
+	value(x.DeleteResource(ctx, host, ResourceID{2}, func(*Resource) error { return nil }))(t)
 
 	metrics := make([]Metric, 3000)
 	for i := range metrics {

@@ -129,24 +129,17 @@ func ensureResources(ctx context.Context, s session, resources []Resource) (made
 			}
 			types[r.Type] = t
 		}
-		if err := insertResource(ctx, s, t, r); err != nil {
+		attributes, err := storedAttributes(t, r.Attributes)
+		if err != nil {
+			return 0, err
+		}
+		r.RevisionStart = now()
+		r.Started, r.Ended = r.RevisionStart, nil
+		if err := insertResource(ctx, s, t, r, attributes); err != nil {
 			return 0, err
 		}
 		infos[r.ID] = ResourceInfo{Type: r.Type, Found: true}
 		made++
 	}
 	return made, nil
-}
-
-// insertResource inserts a resource as it begins now.
-func insertResource(ctx context.Context, s session, t *ResourceType, r *Resource) error {
-	attributes, err := storedAttributes(t, r.Attributes)
-	if err != nil {
-		return err
-	}
-	began := now()
-	_, err = s.exec(ctx, `INSERT INTO resources (id, type_id, original_id, creator, user_id, project_id,
-		started_at, revision_start, attributes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS `+s.dialect.json+`))`,
-		r.ID[:], t.id, r.Original, r.Creator, r.User, r.Project, began, began, attributes)
-	return err
 }

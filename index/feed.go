@@ -3,7 +3,6 @@ package index
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -13,7 +12,7 @@ import (
 
 const (
 	feedPage   = 4096        // rows that are read at a time
-	feedKept   = time.Hour   // how long rows stay
+	feedKept   = time.Hour   // how long rows stay, and places of deleted resources
 	pruneEvery = time.Minute //
 )
 
@@ -168,18 +167,21 @@ func (x *Index) catchUp(ctx context.Context, s session, version int64) error {
 	}
 }
 
-// prune forgets rows of the feed that were made before a time, if there are any.
+// prune forgets rows of the feed that were made before a time, and resources that were
+// deleted before it, if there are any.
 func (x *Index) prune(ctx context.Context, before time.Time) error {
-	var version int64
-	err := x.database.following().row(ctx, []any{&version},
-		`SELECT version FROM feed WHERE made_at < ? ORDER BY made_at DESC LIMIT 1`, before.UnixNano())
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil
-	}
-	if err != nil {
+	var version, deleted int64
+	at := before.UnixNano()
+	err := x.database.following().row(ctx, []any{&version, &deleted}, `SELECT
+		coalesce((SELECT version FROM feed WHERE made_at < ? ORDER BY made_at DESC LIMIT 1), 0),
+		(SELECT count(*) FROM (SELECT 1 FROM deleted_resources WHERE deleted_at < ? LIMIT 1) AS one)`, at, at)
+	if err != nil || version == 0 && deleted == 0 {
 		return err
 	}
 	return x.writer.do(ctx, &change{apply: func(ctx context.Context, s session) error {
+		if _, err := s.exec(ctx, `DELETE FROM deleted_resources WHERE deleted_at < ?`, at); err != nil {
+			return err
+		}
 		if _, err := s.exec(ctx, `DELETE FROM feed WHERE version <= ?`, version); err != nil {
 			return err
 		}

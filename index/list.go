@@ -24,14 +24,15 @@ type Page struct {
 // metrics without a value come last and first, and these with -nullsfirst or
 // -nullslast. What is equal by all keys is sorted by id, as is everything when
 // none is given. A page begins after the marker's metric wherever that is in the
-// order, so pages neither repeat nor miss metrics when others come and go. An
+// order, so pages neither repeat nor miss metrics when others come and go. By id, it may
+// be of a metric that was deleted lately. An
 // InvalidError names the key, direction or marker that makes no sense.
 func (x *Index) Metrics(ctx context.Context, f Filter, p Page) ([]Metric, error) {
 	orders, err := parseSorts(p.Sorts)
 	if err != nil {
 		return nil, err
 	}
-	marker, err := x.marker(ctx, p.Marker)
+	marker, err := x.marker(ctx, p.Marker, orders)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +61,7 @@ func (x *Index) Metrics(ctx context.Context, f Filter, p Page) ([]Metric, error)
 }
 
 // marker returns the metric after which a page begins, nil at the beginning.
-func (x *Index) marker(ctx context.Context, marker string) (*Metric, error) {
+func (x *Index) marker(ctx context.Context, marker string, orders []order) (*Metric, error) {
 	if marker == "" {
 		return nil, nil
 	}
@@ -68,6 +69,14 @@ func (x *Index) marker(ctx context.Context, marker string) (*Metric, error) {
 	id, err := ingest.ParseMetricID(marker)
 	if err != nil {
 		return nil, invalid
+	}
+	if len(orders) == 1 && orders[0].key.column == "id" {
+		found := 0
+		err := x.database.reading().row(ctx, []any{&found}, `SELECT count(*) FROM metrics WHERE id = ?`, id[:])
+		if err == nil && found == 0 {
+			err = invalid
+		}
+		return &Metric{ID: id}, x.failed("cannot find where a page begins", err)
 	}
 	m, err := x.Metric(ctx, id)
 	if err != nil {

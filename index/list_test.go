@@ -71,9 +71,11 @@ func testBadPages(t *testing.T, open opener) {
 	for _, direction := range []string{"ASC", "up", "asc-nulls", "desc nullsfirst"} {
 		bad(Page{Sorts: []string{"name:" + direction}}, "Invalid pagination: `Unknown sort direction, must be one of: asc-nullsfirst, asc-nullslast, desc-nullsfirst, desc-nullslast'")
 	}
-	for _, marker := range []string{"foobar", ingest.NewMetricID().String(), deleted.ID.String()} {
+	for _, marker := range []string{"foobar", ingest.NewMetricID().String()} {
 		bad(Page{Marker: marker}, "Invalid pagination: `Invalid marker: `"+marker+"''")
 	}
+	marker := deleted.ID.String() // nobody knows where its name was
+	bad(Page{Marker: marker, Sorts: []string{"name"}}, "Invalid pagination: `Invalid marker: `"+marker+"''")
 }
 
 // testPages lists metrics with many ties and nulls by every key and direction and

@@ -17,8 +17,11 @@ var ErrNewer = errors.New("the tables are newer than this program")
 var migrationFiles embed.FS
 
 // A migration changes the tables from one version to the next. One that has been
-// released never changes.
-type migration struct{ name, statements string }
+// released never changes. More, if any, is done after its statements.
+type migration struct {
+	name, statements string
+	more             func(context.Context, session) error
+}
 
 // migrations returns all of them, in order: the first makes version 1.
 func migrations() []migration {
@@ -32,7 +35,10 @@ func migrations() []migration {
 		if err != nil {
 			panic("BUG: " + err.Error())
 		}
-		list[i] = migration{strings.TrimSuffix(strings.TrimPrefix(name, "migrations/"), ".sql"), string(statements)}
+		list[i] = migration{name: strings.TrimSuffix(strings.TrimPrefix(name, "migrations/"), ".sql"), statements: string(statements)}
+		if list[i].name == "0006_place" {
+			list[i].more = indexByPlace
+		}
 	}
 	return list
 }
@@ -65,7 +71,36 @@ func (m migration) apply(ctx context.Context, s session, version int) error {
 	if _, err := s.exec(ctx, s.dialect.words.Replace(m.statements)); err != nil {
 		return err
 	}
+	if m.more != nil {
+		if err := m.more(ctx, s); err != nil {
+			return err
+		}
+	}
 	_, err := s.exec(ctx, `INSERT INTO migrations (version, name, applied_at) VALUES (?, ?, ?)`,
 		version, m.name, time.Now().UnixNano())
 	return err
+}
+
+// indexByPlace makes the indexes of attributes anew: they go on with the order in which
+// resources are listed, which was another before.
+func indexByPlace(ctx context.Context, s session) error {
+	types, err := readTypes(ctx, s)
+	if err != nil {
+		return err
+	}
+	for name, row := range types {
+		t, err := row.decode(name)
+		if err != nil {
+			return err
+		}
+		for i := range t.Attributes {
+			if _, err := s.exec(ctx, `DROP INDEX IF EXISTS `+t.indexName(&t.Attributes[i])); err != nil {
+				return err
+			}
+		}
+		if err := t.index(ctx, s, t.Attributes); err != nil {
+			return err
+		}
+	}
+	return nil
 }

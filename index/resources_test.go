@@ -541,54 +541,6 @@ func testSearch(t *testing.T, open opener) {
 }
 
 // testResourcePages compares pages with whole listings, while resources come and go.
-func testResourcePages(t *testing.T, open opener) {
-	x, generic, instance := withTypes(t, open)
-	ctx := t.Context()
-	for i := range 23 {
-		r := resource(fmt.Sprintf("r%02d", i))
-		r.Started = day(1 + i%3)
-		if i%4 > 0 {
-			r.Attributes = map[string]any{"flavor": fmt.Sprint(i % 5), "vcpus": json.Number(fmt.Sprint(i % 2)), "active": i%3 == 0}
-			r.Ended, r.Project = ptr(day(10+i%4)), ptr(fmt.Sprint(i%2))
-		}
-		value(x.CreateResource(ctx, instance, r, nil))(t)
-	}
-	list := func(of *ResourceType, p Page) (names []string, last string) {
-		t.Helper()
-		must(t, x.Resources(ctx, Search{Type: of}, p, func(r *Resource) error {
-			names, last = append(names, r.Original), r.ID.String()
-			return nil
-		}))
-		return names, last
-	}
-	for _, sorts := range [][]string{nil, {"id:desc"}, {"revision_start:asc", "started_at:asc"}, {"started_at:desc"}, {"ended_at", "project_id:desc"}, {"ended_at:desc-nullslast"},
-		{"flavor"}, {"flavor:desc", "vcpus:asc-nullsfirst"}, {"vcpus:desc"}, {"active", "original_resource_id:desc"}, {"type", "creator", "project_id"}, {"booted"}} {
-		whole, _ := list(instance, Page{Sorts: sorts})
-		var paged []string
-		for marker := ""; ; {
-			page, last := list(instance, Page{Sorts: sorts, Limit: 4, Marker: marker})
-			if len(page) == 0 {
-				break
-			}
-			paged, marker = append(paged, page...), last
-		}
-		if len(whole) != 23 {
-			t.Errorf("by %q there are %d", sorts, len(whole))
-		}
-		if diff := cmp.Diff(whole, paged); diff != "" {
-			t.Errorf("by %q (-whole +paged):\n%s", sorts, diff)
-		}
-	}
-	// By id a page begins where the last one ended, also when what was there is gone.
-	whole, _ := list(generic, Page{})
-	_, last := list(generic, Page{Limit: 5})
-	value(x.DeleteResource(ctx, generic, value(ingest.ParseMetricID(last))(t), func(*Resource) error { return nil }))(t)
-	rest, _ := list(generic, Page{Marker: last})
-	if diff := cmp.Diff(whole[5:], rest); diff != "" {
-		t.Error(diff)
-	}
-}
-
 // testResourcesOfAnother lets one process see what another has done.
 func testResourcesOfAnother(t *testing.T, open opener) {
 	x, _, instance := withTypes(t, open)

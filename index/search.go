@@ -3,14 +3,10 @@ package index
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-
-	"millrace/ingest"
 )
 
 // A Search selects resources.
@@ -66,8 +62,15 @@ func ofType(t *ResourceType) condition {
 //
 // The keys to sort by are those of [ResourceType.Field], as far as they can be
 // sorted; directions and nulls are as in [Index.Metrics]. What is equal by all keys
-// is sorted by id and revision. The marker is the id of the last resource of the
-// page before, with history id@revision.
+// is sorted by id and revision. [DefaultSorts] are not what they seem to be, but the
+// order in which the resources were created, unless there is history: a resource that is
+// changed stays where it is, so that pages neither repeat nor miss any that is there
+// all the while. With other keys one that changes may be missed, as it moves.
+//
+// The marker is the id of the last resource of the page before, with history
+// id@revision, and for a present state, if possible, id@-1@ and its RevisionStart: it
+// may be a past one by now. By default it may be of a resource that was deleted within
+// the last hour.
 func (x *Index) Resources(ctx context.Context, s Search, p Page, visit func(*Resource) error) error {
 	l := listing{index: x, search: s, dialect: x.database.dialect}
 	if err := l.parseSorts(p.Sorts); err != nil {
@@ -80,6 +83,9 @@ func (x *Index) Resources(ctx context.Context, s Search, p Page, visit func(*Res
 	return l.read(ctx, marker, p.Limit, visit)
 }
 
+// DefaultSorts is what clients are told of the order of resources by default.
+func DefaultSorts() []string { return []string{"revision_start:asc", "started_at:asc"} }
+
 // A listing is a search in an order.
 type listing struct {
 	index   *Index
@@ -87,6 +93,7 @@ type listing struct {
 	search  Search
 	fields  []Field // what is sorted by
 	orders  []order // without columns
+	byPlace bool    // the order in which they were created
 }
 
 func (l *listing) parseSorts(sorts []string) error {
@@ -111,7 +118,21 @@ func (l *listing) parseSorts(sorts []string) error {
 			l.orders = append(l.orders, o)
 		}
 	}
+	if n := len(sorts); n == 2 && !l.search.History && l.upBy("revision_start", "started_at") {
+		l.fields = []Field{{Name: "place", Kind: FieldTime, column: "listed_at"}, l.fields[n]}
+		l.orders, l.byPlace = l.orders[:2], true
+	}
 	return nil
+}
+
+// upBy says whether the first fields are these, ascending.
+func (l *listing) upBy(names ...string) bool {
+	for i, name := range names {
+		if l.fields[i].Name != name || l.orders[i].descending {
+			return false
+		}
+	}
+	return true
 }
 
 // cutDirection cuts a sort at its last colon, if a direction may follow: names of
@@ -130,55 +151,6 @@ func (l *listing) in(old bool) []order {
 		orders[i].key.column = l.fields[i].expression(l.dialect, old)
 	}
 	return orders
-}
-
-// marker returns the values by which the resource sorts after which a page begins;
-// nil at the beginning.
-func (l *listing) marker(ctx context.Context, marker string) ([]any, error) {
-	if marker == "" {
-		return nil, nil
-	}
-	invalid := &InvalidError{"Invalid pagination: `Invalid marker: `" + marker + "''"}
-	text, revisionText, _ := strings.Cut(marker, "@")
-	id, err := ingest.ParseMetricID(text)
-	if err != nil {
-		return nil, invalid
-	}
-	revision := int64(current)
-	if revisionText != "" {
-		if revision, err = strconv.ParseInt(revisionText, 10, 64); err != nil || !l.search.History {
-			return nil, invalid
-		}
-	}
-	if l.fields[0].Name == "id" && len(l.fields) == 1 {
-		return []any{id[:]}, nil // wherever it was, also when it is gone by now
-	}
-	which, old := where("id = ?", id[:]), revision != current
-	if old {
-		which = which.and(where("revision = ?", revision))
-	}
-	values, err := l.valuesOf(ctx, which, old)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, invalid
-	}
-	if err != nil {
-		return nil, l.index.failed("cannot find where a page begins", err)
-	}
-	return values, nil
-}
-
-// valuesOf reads the values by which a state sorts.
-func (l *listing) valuesOf(ctx context.Context, which condition, old bool) ([]any, error) {
-	columns := make([]string, len(l.fields))
-	values, dest := make([]any, len(l.fields)), make([]any, len(l.fields))
-	for i, o := range l.in(old) {
-		columns[i] = o.key.column
-		dest[i] = &values[i]
-	}
-	table := tableOf(old)
-	err := l.index.database.reading().row(ctx, dest,
-		`SELECT `+strings.Join(columns, ", ")+` FROM `+table+which.clause(), which.args...)
-	return values, err
 }
 
 func tableOf(old bool) string {
@@ -256,67 +228,4 @@ func sortColumns(orders []order) []order {
 		named[i].key.column = "s" + strconv.Itoa(i)
 	}
 	return named
-}
-
-// selectStates reads states from one of the tables, with the values that they sort by.
-func selectStates(d *dialect, which condition, orders []order, old bool) string {
-	columns := `SELECT id, type_id, original_id, creator, user_id, project_id, started_at, ended_at, revision_start`
-	for _, name := range []string{"revision_end", "revision"} {
-		f, _ := (&ResourceType{}).Field(name, true)
-		columns += `, ` + f.expression(d, old) + ` AS ` + name
-	}
-	columns += `, CAST(attributes AS TEXT) AS attributes`
-	for i, o := range orders {
-		columns += `, ` + o.key.column + ` AS s` + strconv.Itoa(i)
-	}
-	return columns + ` FROM ` + tableOf(old) + which.clause()
-}
-
-// withMetrics reads what scan reads from states that are selected in an order.
-func withMetrics(d *dialect, states string) string {
-	return `SELECT id, type_id, original_id, creator, user_id, project_id, started_at, ended_at, revision_start,
-		revision_end, revision, attributes, ` + d.metricsOf + ` FROM (` + states + `) AS u`
-}
-
-// scan reads a row of withMetrics.
-func (r *Resource) scan(ctx context.Context, x *Index, rows *sql.Rows) error {
-	var id, attributes, metrics sql.RawBytes
-	var typeID int64
-	err := rows.Scan(&id, &typeID, &r.Original, &r.Creator, &r.User, &r.Project, &r.Started, &r.Ended, &r.RevisionStart,
-		&r.RevisionEnd, &r.Revision, &attributes, &metrics)
-	if err != nil {
-		return err
-	}
-	if err := scanUUID((*[16]byte)(&r.ID), id); err != nil {
-		return err
-	}
-	t, err := x.typeOf(ctx, typeID)
-	if err != nil {
-		return err
-	}
-	r.Type = t.Name
-	if r.Attributes, err = loadAttributes(t, attributes); err != nil {
-		return fmt.Errorf("the attributes of resource %s: %w", r.ID, err)
-	}
-	if r.Metrics, err = loadMetrics(metrics); err != nil {
-		return fmt.Errorf("the metrics of resource %s: %w", r.ID, err)
-	}
-	return nil
-}
-
-// loadMetrics reads an object of names and ids.
-func loadMetrics(object []byte) ([]NamedMetric, error) {
-	if len(object) <= len("{}") {
-		return nil, nil
-	}
-	var ids map[string]ResourceID
-	if err := json.Unmarshal(object, &ids); err != nil {
-		return nil, err
-	}
-	list := make([]NamedMetric, 0, len(ids))
-	for name, id := range ids {
-		list = append(list, NamedMetric{name, id})
-	}
-	slices.SortFunc(list, func(a, b NamedMetric) int { return strings.Compare(a.Name, b.Name) })
-	return list, nil
 }

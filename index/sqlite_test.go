@@ -262,9 +262,9 @@ func TestMigrations(t *testing.T) {
 			`SELECT group_concat(name, ' ' ORDER BY name) FROM sqlite_schema WHERE type = 'table'`))
 		return names
 	}
-	one := migration{"1_a", "CREATE TABLE a (x {bytes})"}
-	two := migration{"2_b", "CREATE TABLE b (y {text}); CREATE TABLE c (z {text})"}
-	broken := migration{"3_d", "CREATE TABLE d (w BIGINT); CREATE TABLE"}
+	one := migration{name: "1_a", statements: "CREATE TABLE a (x {bytes})"}
+	two := migration{name: "2_b", statements: "CREATE TABLE b (y {text}); CREATE TABLE c (z {text})"}
+	broken := migration{name: "3_d", statements: "CREATE TABLE d (w BIGINT); CREATE TABLE"}
 	t.Run("each once", func(t *testing.T) {
 		db := open(t)
 		for _, list := range [][]migration{{one}, {one}, {one, two}, {one, two}} {

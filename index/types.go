@@ -229,7 +229,7 @@ func (t *ResourceType) index(ctx context.Context, s session, attributes []Attrib
 	for i := range attributes {
 		a := &attributes[i]
 		_, err := s.exec(ctx, fmt.Sprintf(`CREATE INDEX %s ON resources
-			(%s(%s), revision_start, started_at, id) WHERE type_id = %d`,
+			(%s(%s), listed_at, id) WHERE type_id = %d`,
 			t.indexName(a), s.dialect.ofType, s.dialect.attribute(a), t.id))
 		if err != nil {
 			return fmt.Errorf("cannot index attribute %s: %w", a.Name, err)
