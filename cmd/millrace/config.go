@@ -85,6 +85,7 @@ type logConfig struct {
 
 type telemetryConfig struct {
 	Listen     string            `name:"metrics_listen" help:"a listener of its own for /metrics; none: the API's"`
+	Pprof      string            `name:"pprof" help:"a listener of its own for profiles of this process, open to whoever reaches it; none: off"`
 	Guarded    bool              `name:"metrics_auth" help:"/metrics asks for credentials that may get the status"`
 	Prometheus bool              `name:"prometheus" default:"true" help:"serve /metrics"`
 	OTLP       string            `name:"otlp_endpoint" help:"OpenTelemetry collector, http://host:4318"`

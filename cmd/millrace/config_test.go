@@ -141,6 +141,7 @@ func TestConfigErrors(t *testing.T) {
 	f("api: {auth: keystone, keystone: {url: 'host:5000', cache: -1s}}", nil, `api.keystone.url "host:5000" is not a URL`, "api.keystone.cache must not be negative")
 	f("api: {auth: remoteuser, listen: ':8041'}", nil, "api.auth remoteuser checks no passwords")
 	f("telemetry: {metrics_listen: x}", nil, "telemetry.metrics_listen: ")
+	f("telemetry: {pprof: '6060'}", nil, "telemetry.pprof: ", "missing port")
 	f("api: {max_limit: 0}", nil, "api.max_limit must be at least 1, not 0")
 	f("api: {max_reads: -1}", nil, "api.max_reads must not be negative")
 	f("api: {max_read_bytes: 0}", nil, "api.max_read_bytes must be positive")

@@ -69,7 +69,7 @@ func (p *parts) handler(r roles, prefix string, t *telemetry) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		path := req.URL.Path
 		switch {
-		case t.metrics != nil && p.metrics == nil && path == "/metrics" && req.Method == http.MethodGet:
+		case t.metrics != nil && !t.apart && path == "/metrics" && req.Method == http.MethodGet:
 			t.metrics.ServeHTTP(w, req)
 		case r.api || path == prefix+"/healthcheck" || path == prefix+"/readyz":
 			p.api.ServeHTTP(w, req)

@@ -163,10 +163,8 @@ func serve(ctx context.Context, c *config, r roles, log *slog.Logger) (err error
 	if c.Telemetry.Guarded && t.metrics != nil {
 		t.metrics = p.api.Guard(auth.GetStatus, t.metrics)
 	}
-	if c.Telemetry.Listen != "" && t.metrics != nil {
-		if p.metrics, err = net.Listen("tcp", c.Telemetry.Listen); err != nil {
-			return fmt.Errorf("cannot listen on telemetry.metrics_listen: %w", err)
-		}
+	if err := p.listenBeside(&c.Telemetry, t, secure, log); err != nil {
+		return errors.Join(err, listener.Close())
 	}
 	server := httpServer(p.handler(r, c.API.Prefix, t), secure, log)
 	log.Info("millrace is up", "listen", listener.Addr().String(), "tls", secure != nil, "prefix", c.API.Prefix, "roles", r.String(),
@@ -174,11 +172,11 @@ func serve(ctx context.Context, c *config, r roles, log *slog.Logger) (err error
 	if !r.worker {
 		log.Warn("no worker in this process: what is accepted waits in the log")
 	}
-	return p.run(ctx, r, server, listener, httpServer(onlyMetrics(t), secure, log), log)
+	return p.run(ctx, r, server, listener, log)
 }
 
 // run has the parts work until ctx ends or the listener fails, and stops them.
-func (p *parts) run(ctx context.Context, r roles, server *http.Server, listener net.Listener, scraped *http.Server, log *slog.Logger) error {
+func (p *parts) run(ctx context.Context, r roles, server *http.Server, listener net.Listener, log *slog.Logger) error {
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWorking()
 	group, running := errgroup.WithContext(ctx)
@@ -195,11 +193,11 @@ func (p *parts) run(ctx context.Context, r roles, server *http.Server, listener 
 		group.Go(func() error { p.resendDeletes(running, log); return nil })
 	}
 	group.Go(func() error { return listen(server, listener) })
-	if p.metrics != nil {
-		group.Go(func() error { return listen(scraped, p.metrics) })
+	for _, side := range p.beside {
+		group.Go(func() error { return listen(side.server, side.listener) })
 		group.Go(func() error {
 			<-running.Done()
-			return shutdown(context.WithoutCancel(ctx), scraped)
+			return shutdown(context.WithoutCancel(ctx), side.server)
 		})
 	}
 	group.Go(func() error {

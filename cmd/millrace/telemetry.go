@@ -30,6 +30,7 @@ type telemetry struct {
 	meter   metric.Meter
 	tracer  trace.Tracer
 	metrics http.Handler // of /metrics; nil when it is off
+	apart   bool         // /metrics is not with the API
 	stop    func(context.Context) error
 }
 

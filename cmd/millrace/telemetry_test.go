@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -72,5 +73,31 @@ func TestTelemetryCollectorIsAway(t *testing.T) {
 	}
 	if !strings.Contains(p.log.String(), "telemetry") {
 		t.Errorf("the log does not say that nothing could be exported:\n%s", p.log)
+	}
+}
+
+// Profiles are there when they are asked for, on a listener of their own, and nowhere else.
+func TestProfiles(t *testing.T) {
+	at := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	api := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	p := startHere(t, t.TempDir(), "", "MILLRACE_API_LISTEN="+api, "MILLRACE_TELEMETRY_PPROF="+at)
+	for url, want := range map[string]int{
+		"http://" + at + "/debug/pprof/heap":              200,
+		"http://" + at + "/debug/pprof/profile?seconds=1": 200,
+		"http://" + api + "/debug/pprof/heap":             404,
+		"http://" + at + "/v1/status":                     404,
+	} {
+		answer, err := http.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if answer.StatusCode != want || err != nil || want == 200 && !bytes.HasPrefix(body, []byte("\x1f\x8b")) {
+			t.Errorf("%s: %d with %d bytes, %v; want %d", url, answer.StatusCode, len(body), err, want)
+		}
+	}
+	if code := p.terminate(); code != 0 {
+		t.Errorf("status %d\n%s", code, p.log)
 	}
 }

@@ -48,10 +48,8 @@ func (c *config) validate() error {
 	v.check(c.Index.MaxLetters >= 1 && c.Index.MaxLetterBytes >= 1, "index.max_letters and index.max_letter_bytes must be positive")
 	v.check(c.Index.CacheMetrics >= 1, "index.cache_metrics must be at least 1, not %d", c.Index.CacheMetrics)
 
-	if c.Telemetry.Listen != "" {
-		_, _, err := net.SplitHostPort(c.Telemetry.Listen)
-		v.check(err == nil, "telemetry.metrics_listen: %w", err)
-	}
+	v.checkListener("telemetry.metrics_listen", c.Telemetry.Listen)
+	v.checkListener("telemetry.pprof", c.Telemetry.Pprof)
 	v.check(c.Telemetry.TraceRatio >= 0 && c.Telemetry.TraceRatio <= 1,
 		"telemetry.trace_ratio must be between 0 and 1, not %g", c.Telemetry.TraceRatio)
 	return errors.Join(v...)
@@ -103,4 +101,12 @@ func isLoopback(host string) bool {
 	}
 	ip := net.ParseIP(host)
 	return ip != nil && ip.IsLoopback()
+}
+
+// checkListener takes no address for one that isn't opened.
+func (v *validator) checkListener(name, address string) {
+	if address != "" {
+		_, _, err := net.SplitHostPort(address)
+		v.check(err == nil, name+": %w", err)
+	}
 }

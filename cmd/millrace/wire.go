@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"runtime"
 	"strings"
 	"time"
@@ -33,7 +32,7 @@ type parts struct {
 	worker   *ingest.Worker
 	api      *api.API
 	retain   time.Duration // how long a deleted metric is remembered
-	metrics  net.Listener  // of telemetry.metrics_listen; nil: none
+	beside   []sideServer  // listeners of their own, for /metrics and profiles
 
 	rebase bool // the log is to be taken for a new one
 
