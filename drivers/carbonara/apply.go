@@ -145,7 +145,7 @@ func (w *writer) bury(d *ingest.Delivery) {
 	i := slices.IndexFunc(w.buried, func(t tombstone) bool { return t.Policy == policy })
 	if i < 0 {
 		i = len(w.buried)
-		w.buried = append(w.buried, tombstone{At: w.driver.config.now().UTC(), Policy: policy})
+		w.buried = append(w.buried, tombstone{At: w.driver.config.Now().UTC(), Policy: policy})
 	}
 	w.buried[i].Metrics = append(w.buried[i].Metrics, id)
 	w.buriedCount++

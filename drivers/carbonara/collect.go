@@ -14,7 +14,7 @@ import (
 // twice, left behind.
 func (w *writer) collect(ctx context.Context) error {
 	c := &w.driver.config
-	now := c.now()
+	now := c.Now()
 	names := w.due(now)
 	if err := w.delete(ctx, names); err != nil {
 		return err
@@ -111,7 +111,7 @@ func (w *writer) collectOrphans(ctx context.Context) error {
 	w.mu.Lock()
 	named, unnamed := w.manifest.names(), maps.Clone(w.unnamed)
 	w.mu.Unlock()
-	now := w.driver.config.now()
+	now := w.driver.config.Now()
 	var orphans []string
 	for _, o := range objects {
 		name := strings.TrimPrefix(o.Name, sackPrefix(w.sack))

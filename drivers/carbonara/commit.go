@@ -136,7 +136,7 @@ func (w *writer) lookLocked(ctx context.Context, unless Version) error {
 		}
 		w.adopt(w.attempts[i].manifest, version)
 	}
-	w.seen.Store(&sighting{w.driver.config.now(), troubles})
+	w.seen.Store(&sighting{w.driver.config.Now(), troubles})
 	return nil
 }
 
@@ -177,7 +177,7 @@ func (w *writer) adopt(m *manifest, version Version) {
 		}
 	}
 	w.mu.Unlock()
-	w.seen.Store(&sighting{w.driver.config.now(), w.driver.troubles.Load()})
+	w.seen.Store(&sighting{w.driver.config.Now(), w.driver.troubles.Load()})
 }
 
 // end gives the sack up: what is in memory is worth nothing.

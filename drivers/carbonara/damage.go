@@ -99,7 +99,7 @@ func (d *Driver) met(sack ingest.Sack, err error, last bool) (again bool, verdic
 	if damaged, ok := errors.AsType[*damagedError](err); ok {
 		d.files.forget([]string{damaged.name})
 		if last {
-			d.damaged.note(damaged.name, damaged.err, d.config.now())
+			d.damaged.note(damaged.name, damaged.err, d.config.Now())
 		}
 		return !last, err
 	}
@@ -109,7 +109,7 @@ func (d *Driver) met(sack ingest.Sack, err error, last bool) (again bool, verdic
 	d.views[sack].expire()
 	if last {
 		err = fmt.Errorf("a segment is missing: %w: %w", ingest.ErrCorrupted, err)
-		d.damaged.note(sackPrefix(sack), err, d.config.now())
+		d.damaged.note(sackPrefix(sack), err, d.config.Now())
 	}
 	return !last, err
 }

@@ -34,8 +34,11 @@ type Config struct {
 	// by the first call that can, and until then calls fail.
 	Patient bool
 
-	now    func() time.Time // tests
-	serial bool             // tests: housekeeping in one goroutine
+	// Now is the clock that ages are told by: of garbage, seals, tombstones, views; nil: time.Now.
+	// Another is for whoever plays hours of a deployment in minutes.
+	Now func() time.Time
+
+	serial bool // tests: housekeeping in one goroutine
 }
 
 func (c Config) withDefaults() Config {
@@ -47,8 +50,8 @@ func (c Config) withDefaults() Config {
 	c.CollectEach = orDefault(c.CollectEach, time.Hour)
 	c.Tombstone = orDefault(c.Tombstone, 24*time.Hour)
 	c.Readers = orDefault(c.Readers, 32)
-	if c.now == nil {
-		c.now = time.Now
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	return c
 }

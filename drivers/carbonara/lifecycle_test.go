@@ -28,7 +28,7 @@ func newSackTest(t *testing.T, wrap func(*memoryStore) Store, c Config) *sackTes
 	if wrap != nil {
 		store = wrap(s.store)
 	}
-	c.now = func() time.Time { return s.now }
+	c.Now = func() time.Time { return s.now }
 	var err error
 	if s.driver, err = New(t.Context(), store, somePolicies(), 1, c); err != nil {
 		t.Fatal(err)

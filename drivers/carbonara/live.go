@@ -60,6 +60,6 @@ func (w *writer) isOwner(ctx context.Context) bool {
 }
 
 func (w *writer) isSeen() bool {
-	age := w.driver.config.now().Sub(w.seen.Load().at)
+	age := w.driver.config.Now().Sub(w.seen.Load().at)
 	return age >= 0 && age < w.driver.config.ViewTTL
 }

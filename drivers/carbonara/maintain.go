@@ -199,7 +199,7 @@ func (w *writer) revalidate(ctx context.Context) error {
 		return nil
 	}
 	seen := w.seen.Load()
-	if age := w.driver.config.now().Sub(seen.at); age >= 0 && age < revalidateEvery && seen.troubles == w.driver.troubles.Load() {
+	if age := w.driver.config.Now().Sub(seen.at); age >= 0 && age < revalidateEvery && seen.troubles == w.driver.troubles.Load() {
 		return nil
 	}
 	return w.confirm(ctx)
@@ -214,7 +214,7 @@ func (w *writer) setAside(err error) {
 	name := sackPrefix(w.sack) + e.name
 	w.driver.files.forget([]string{name})
 	if _, ok := errors.AsType[*storeError](err); !ok {
-		w.driver.damaged.note(name, err, w.driver.config.now())
+		w.driver.damaged.note(name, err, w.driver.config.Now())
 	}
 	w.choosing.Lock()
 	defer w.choosing.Unlock()
@@ -226,7 +226,7 @@ func (w *writer) setAside(err error) {
 		}
 		w.collectors.aside[e.name] = a
 	}
-	a.until = w.driver.config.now().Add(min(asideMost, time.Second<<min(a.failures, 20)))
+	a.until = w.driver.config.Now().Add(min(asideMost, time.Second<<min(a.failures, 20)))
 	a.failures++
 }
 
@@ -246,7 +246,7 @@ func (w *writer) isAside(segments []entry) bool {
 	if len(w.collectors.aside) == 0 {
 		return false
 	}
-	now := w.driver.config.now()
+	now := w.driver.config.Now()
 	return slices.ContainsFunc(segments, func(s entry) bool {
 		a := w.collectors.aside[s.Name]
 		return a != nil && now.Before(a.until)
@@ -299,7 +299,7 @@ func (w *writer) sealIsDue(ctx context.Context, m *manifest) (bool, error) {
 	if m.uncovered() >= max(uncoveredRows, m.LastSeal.RawRows) {
 		return true, nil
 	}
-	overdue := c.now().Sub(m.LastSeal.At) >= c.SealEvery
+	overdue := c.Now().Sub(m.LastSeal.At) >= c.SealEvery
 	if !overdue && gathered < max(c.SealRows, m.LastSeal.RawRows) {
 		return false, nil
 	}

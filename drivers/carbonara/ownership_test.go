@@ -113,7 +113,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		p := &process{world: w, name: fmt.Sprint("p", i), skew: time.Duration(w.rand.IntN(3)-1) * time.Hour}
 		c := Config{SealRows: 8, MergeWidth: 2, Grace: time.Minute, CollectEach: time.Second, Tombstone: 1000 * time.Hour}
 		c.serial = true
-		c.now = func() time.Time { return w.clock.Add(p.skew) }
+		c.Now = func() time.Time { return w.clock.Add(p.skew) }
 		var err error
 		if p.driver, err = New(t.Context(), &unreliable{w.store, p}, somePolicies(), 1, c); err != nil {
 			t.Fatal(err)

@@ -24,7 +24,7 @@ const (
 // purge makes deleted metrics disappear from segments that no merge has rewritten
 // since, and then forgets their tombstones.
 func (w *writer) purge(ctx context.Context) (did bool, err error) {
-	now := w.driver.config.now()
+	now := w.driver.config.Now()
 	if now.Sub(w.collectors.purged) < min(purgeEvery, w.driver.config.Tombstone) {
 		return false, nil
 	}

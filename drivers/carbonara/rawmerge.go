@@ -143,7 +143,7 @@ func (w *writer) mergeRaw(ctx context.Context, segments []entry, level int) erro
 
 // commitMerge puts merged segments in the place of those that they were made of.
 func (w *writer) commitMerge(ctx context.Context, old, new []entry) error {
-	return w.commit(ctx, func(m *manifest) error { return m.replace(old, new, w.driver.config.now().UTC()) }, func() {
+	return w.commit(ctx, func(m *manifest) error { return m.replace(old, new, w.driver.config.Now().UTC()) }, func() {
 		w.driver.stats.merges.Add(1)
 		w.driver.stats.mergedBytes.Add(uint64(bytesOf(new)))
 	})

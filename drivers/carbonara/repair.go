@@ -254,7 +254,7 @@ func (r *repair) of(k segment.Kind) []entry {
 
 // rebuild makes the next manifest, and the segments that it needs.
 func (r *repair) rebuild(ctx context.Context) (*manifest, error) {
-	now := r.driver.config.now().UTC()
+	now := r.driver.config.Now().UTC()
 	if r.manifest != nil {
 		next := r.manifest.clone()
 		if err := next.replace(r.bad, nil, now); err != nil {

@@ -105,7 +105,7 @@ func bounds(raw []entry, applied ingest.Offset) (from, to ingest.Offset) {
 
 func (s *seal) commit(ctx context.Context, raw, state []entry) error {
 	w := s.w
-	now := w.driver.config.now().UTC()
+	now := w.driver.config.Now().UTC()
 	rows := int64(0)
 	for _, seg := range s.raw.segments {
 		rows += seg.Rows

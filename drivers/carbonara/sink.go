@@ -71,7 +71,7 @@ func (s *sink) put(ctx context.Context) error {
 		return err
 	}
 	seg := s.template
-	seg.Name, seg.Info = newName(s.w.driver.config.now(), seg.From, seg.To), info
+	seg.Name, seg.Info = newName(s.w.driver.config.Now(), seg.From, seg.To), info
 	s.claimed = append(s.claimed, Addition{sackPrefix(s.w.sack) + seg.Name, seg.Bytes})
 	s.w.claim(seg.Name)
 	name := sackPrefix(s.w.sack) + seg.Name

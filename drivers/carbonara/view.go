@@ -53,7 +53,7 @@ func (d *Driver) newView(sack ingest.Sack, version Version, m *manifest) *view {
 func (d *Driver) view(ctx context.Context, sack ingest.Sack) (*view, error) {
 	slot := &d.views[sack]
 	for {
-		began := d.config.now()
+		began := d.config.Now()
 		slot.mu.Lock()
 		if age := began.Sub(slot.looked); slot.last != nil && age >= 0 && age < d.config.ViewTTL {
 			defer slot.mu.Unlock()

@@ -79,7 +79,7 @@ func (d *Driver) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWriter,
 		shown: d.newView(sack, version, m), table: newTable(), deleted: m.deleted(), unnamed: make(map[string]bool), reserved: make(map[string]bool),
 		resolved: make(map[string]*ingest.ArchivePolicy),
 	}
-	w.seen.Store(&sighting{d.config.now(), d.troubles.Load()})
+	w.seen.Store(&sighting{d.config.Now(), d.troubles.Load()})
 	if err := w.remember(ctx); err != nil {
 		return nil, ingest.Watermark{}, fmt.Errorf("cannot open sack %d: %w", sack, err)
 	}
