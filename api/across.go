@@ -1,8 +1,6 @@
 package api
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"net/url"
@@ -35,6 +33,8 @@ type question struct {
 	tree          aggregate.Operation
 	columns       []column
 	granularities []time.Duration // coarsest first
+
+	ahead [][][]ingest.Measure // by granularity and column, what was read already; nil: nothing was
 }
 
 // across are the parameters of a question.
@@ -191,10 +191,8 @@ func (asked *question) compute(s *share) ([]*aggregate.Table, error) {
 	}
 	limits := aggregate.Limits{Values: 2 * s.q.config.MaxPoints, Steps: maxSteps}
 	tables := make([]*aggregate.Table, 0, len(asked.granularities))
-	left := s.q.config.MaxPoints - int(s.bytes/bytesPerRow)
-	for _, g := range asked.granularities {
-		before := s.bytes
-		table, err := asked.gather(s, g, left)
+	for i := range asked.granularities {
+		table, rows, err := asked.read(s, i, s.left())
 		if err != nil {
 			return nil, err
 		}
@@ -207,11 +205,11 @@ func (asked *question) compute(s *share) ([]*aggregate.Table, error) {
 			table, err = aggregate.Evaluate(asked.tree, table, refs, limits)
 		}
 		if err != nil {
+			s.free(rows)
 			return nil, s.q.explain(err, asked)
 		}
 		kept := len(table.Times) * len(table.Columns)
-		left -= kept
-		if err := s.hold(kept - int((s.bytes-before)/bytesPerRow)); err != nil {
+		if err := s.hold(kept - rows); err != nil {
 			return nil, err
 		}
 		tables = append(tables, table)
@@ -239,13 +237,21 @@ func (q *request) explain(err error, asked *question) error {
 	return err
 }
 
+// read makes a table of the series of one granularity, which had so many rows.
+func (asked *question) read(s *share, granularity, most int) (table *aggregate.Table, rows int, err error) {
+	if asked.ahead != nil {
+		return asked.takeAhead(s, granularity, most)
+	}
+	return asked.gather(s, asked.granularities[granularity], most)
+}
+
 // rowsPerFetch is about how many rows are asked of the driver at one time.
 const rowsPerFetch = 1 << 18
 
 // gather reads the series of one granularity, several at a time, of at most so many
 // points in all. They are read in the order in which drivers keep them, so that
 // neighbours come together, and stand in the table in the question's order.
-func (asked *question) gather(s *share, g time.Duration, most int) (*aggregate.Table, error) {
+func (asked *question) gather(s *share, g time.Duration, most int) (table *aggregate.Table, rows int, err error) {
 	from, to := asked.resample.bounds(asked.start, asked.stop)
 	order := asked.byPlace(s.q.sacks)
 	var all aggregate.Gather
@@ -254,7 +260,7 @@ func (asked *question) gather(s *share, g time.Duration, most int) (*aggregate.T
 		queries = queries[:0]
 		for expected, atMost := 0, 0; done+len(queries) < len(order) && expected < rowsPerFetch && atMost < 8*rowsPerFetch; {
 			c := &asked.columns[order[done+len(queries)]]
-			query := ingest.Query{Metric: c.metric, Policy: c.policy, Granularity: g, Method: c.method, From: from, To: to}
+			query := c.query(g, from, to)
 			rows := expectedRows(c.policy, g, from, to)
 			atMost += rows
 			if rows == rowsPerFetch { // or any number
@@ -268,7 +274,7 @@ func (asked *question) gather(s *share, g time.Duration, most int) (*aggregate.T
 		}
 		dst = append(dst[:0], make([][]ingest.Measure, len(queries))...)
 		if err := s.fetch(queries, dst); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		before := all.Points()
 		for i, rows := range dst {
@@ -276,17 +282,16 @@ func (asked *question) gather(s *share, g time.Duration, most int) (*aggregate.T
 		}
 		done += len(queries)
 		if all.Points() > most {
-			return nil, s.q.tooManyPoints()
+			return nil, 0, s.q.tooManyPoints()
 		}
 		if err := s.hold(all.Points() - before); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
-	table, err := all.Table(g, most)
-	if err != nil {
-		return nil, s.q.explain(err, asked)
+	if table, err = all.Table(g, most); err != nil {
+		return nil, 0, s.q.explain(err, asked)
 	}
-	return table, nil
+	return table, all.Points(), nil
 }
 
 // byPlace orders the columns by sack and metric.
@@ -296,8 +301,7 @@ func (asked *question) byPlace(sacks int) []int {
 		order[i] = i
 	}
 	slices.SortFunc(order, func(a, b int) int {
-		x, y := asked.columns[a].metric, asked.columns[b].metric
-		return cmp.Or(cmp.Compare(ingest.SackOf(x, sacks), ingest.SackOf(y, sacks)), bytes.Compare(x[:], y[:]))
+		return byPlace(asked.columns[a].metric, asked.columns[b].metric, sacks)
 	})
 	return order
 }

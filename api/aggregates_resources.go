@@ -288,40 +288,6 @@ func noneNamed(tree aggregate.Operation) error {
 	return notFound("Metric ['" + strings.Join(slices.Compact(names), "', '") + "'] does not exist")
 }
 
-// answers puts the question to every group. Groups that lack a metric which the
-// operations need have no answer.
-func (asked *question) answers(s *share, all []group) ([]result, error) {
-	var results []result
-	for i := range all {
-		own := *asked
-		own.columns = all[i].columns()
-		if len(own.columns) == 0 {
-			continue
-		}
-		if err := own.methods(); err != nil {
-			return nil, err
-		}
-		if err := own.granularitiesOf(); err != nil {
-			return nil, err
-		}
-		var tables []*aggregate.Table
-		var err error
-		if all[i].states[0].ofHistory {
-			tables, err = own.inTime(s, all[i].states)
-		} else {
-			tables, err = own.compute(s)
-		}
-		if errors.Is(err, errNoSeries) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		results = append(results, result{&all[i], &own, tables})
-	}
-	return results, nil
-}
-
 // write writes the measures of a group, and its resources.
 func (r *result) write(out *stream, details bool) {
 	out.text(`{"measures": `)

@@ -44,6 +44,21 @@ type share struct {
 	q     *request
 	bytes int64
 	slot  bool
+
+	ahead         int // rows among these bytes that no table has taken yet
+	queries, rows int // that were fetched
+}
+
+// left is how many more points the request may hold.
+func (s *share) left() int { return s.q.config.MaxPoints - int(s.bytes/bytesPerRow) + s.ahead }
+
+// expected is how many rows a series of at most so many probably has: as many as those
+// before it, and more.
+func (s *share) expected(most int) int {
+	if s.queries == 0 {
+		return most
+	}
+	return min(most, 2*s.rows/s.queries+1)
 }
 
 // share begins a read. The caller ends it.
@@ -93,6 +108,9 @@ func (s *share) hold(rows int) error {
 	return nil
 }
 
+// free counts the memory of so many rows as free.
+func (s *share) free(rows int) { _ = s.hold(-rows) } // only more can be too much
+
 // end gives back all that is held.
 func (s *share) end() {
 	s.q.reading.bytes.Add(-s.bytes)
@@ -107,6 +125,10 @@ func (s *share) fetch(queries []ingest.Query, dst [][]ingest.Measure) error {
 		return err
 	}
 	err := s.q.readSeries(queries, dst)
+	s.queries += len(queries)
+	for i := range dst {
+		s.rows += len(dst[i])
+	}
 	if err == nil || ingest.IsPermanent(err) || failureOf(err) != nil {
 		return err
 	}
