@@ -14,7 +14,7 @@ import (
 const (
 	eventDeleted = 1 // of a metric
 	eventHeld    = 2 // of what is held in memory as a whole: archive policies, rules, resource types
-	eventRenamed = 3 // of a resource whose metrics are called otherwise, or that has another end
+	eventRenamed = 3 // of a resource whose metrics are called otherwise, that has another end or project, or is gone
 )
 
 // effects are what changes do to what is counted and to what caches hold, here and
@@ -23,7 +23,7 @@ type effects struct {
 	created []Metric          // exist now
 	deleted []ingest.MetricID // are marked now
 	altered []ingest.MetricID // are there, but not as they were: a MetricInfo has changed
-	renamed []ResourceID      // have metrics of other names, or another end; some more than once
+	renamed []ResourceID      // have metrics of other names, another end or project, or are gone; some more than once
 	purged  int64             // marked ones that are gone now
 	held    bool              // something that is held in memory as a whole has changed
 }

@@ -16,25 +16,30 @@ type ResourceInfo struct {
 }
 
 // LookupResources finds out about resources and fills in infos, which is as long as
-// ids. It costs one query for many of them.
+// ids. Resources that it has met before cost no SQL, the others one query
+// for many of them.
 func (x *Index) LookupResources(ctx context.Context, ids []ResourceID, infos []ResourceInfo) error {
 	if err := x.believable(); err != nil {
 		return err
 	}
-	clear(infos)
-	at := make(map[ResourceID][]int, len(ids))
-	for i, id := range ids {
-		at[id] = append(at[id], i)
+	unknown, asked := x.named.homes.find(ids, infos)
+	if len(unknown) == 0 { // Fast path.
+		return nil
 	}
-	for some := range slices.Chunk(ids, idsPerQuery) {
-		err := findResourceInfos(ctx, x.database.reading(), some, func(id ResourceID, info ResourceInfo) {
-			for _, i := range at[id] {
-				infos[i] = info
-			}
-		})
+	found := make(map[ResourceID]ResourceInfo, len(unknown))
+	for some := range slices.Chunk(unknown, idsPerQuery) {
+		wanted := make([]ResourceID, len(some))
+		for i, at := range some {
+			wanted[i] = ids[at]
+		}
+		err := findResourceInfos(ctx, x.database.reading(), wanted, func(id ResourceID, info ResourceInfo) { found[id] = info })
 		if err != nil {
 			return x.failed("cannot look up resources", err)
 		}
+	}
+	x.named.homes.add(asked, found)
+	for _, at := range unknown {
+		infos[at] = found[ids[at]]
 	}
 	return nil
 }
@@ -84,7 +89,8 @@ func (x *Index) EnsureNamed(ctx context.Context, resources []Resource, metrics [
 			return n.apply(ctx, s, metrics)
 		},
 	})
-	if _, ok := errors.AsType[*UnknownResourcesError](err); ok {
+	if e, ok := errors.AsType[*UnknownResourcesError](err); ok {
+		x.named.forget(e.IDs)
 		return Made{}, err
 	}
 	if err != nil {

@@ -25,7 +25,12 @@ type namedCache struct {
 	kinds     kinds
 	metrics   int
 	changes   uint64 // how often something was forgotten
+
+	homes *homes // of the resources themselves
 }
+
+// metricsPerHome is how many metrics a resource is expected to have.
+const metricsPerHome = 8
 
 type nameNumber uint32
 
@@ -40,7 +45,7 @@ type namedEntry struct {
 const maxNames = 1 << 22
 
 func newNamedCache(metrics int) *namedCache {
-	c := &namedCache{most: max(1, metrics)}
+	c := &namedCache{most: max(1, metrics), homes: newHomes(metrics / metricsPerHome)}
 	c.reset()
 	return c
 }
@@ -153,6 +158,7 @@ func (c *namedCache) forget(resources []ResourceID) {
 	if len(resources) == 0 {
 		return
 	}
+	c.homes.forget(resources, false)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.changes++
@@ -164,6 +170,7 @@ func (c *namedCache) forget(resources []ResourceID) {
 
 // anew forgets everything.
 func (c *namedCache) anew() {
+	c.homes.forget(nil, true)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.changes++

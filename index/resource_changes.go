@@ -140,6 +140,9 @@ func (x *Index) revise(ctx context.Context, s session, old, r *Resource) error {
 	if err != nil {
 		return err
 	}
+	if orNil(old.Project) != orNil(r.Project) {
+		s.effects.renamed = append(s.effects.renamed, r.ID)
+	}
 	r.RevisionStart = max(now(), old.RevisionStart+1000)
 	if err := keepState(ctx, s, r.ID, r.RevisionStart); err != nil {
 		return err

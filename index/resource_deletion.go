@@ -60,6 +60,7 @@ func (d *deletion) apply(ctx context.Context, s session, which condition) (err e
 	if d.resources, err = readIDs(ctx, s, `SELECT id FROM resources`+which.clause(), which.args...); err != nil {
 		return err
 	}
+	s.effects.renamed = append(s.effects.renamed, d.resources...)
 	for some := range slices.Chunk(d.resources, idsPerQuery) {
 		in, args := inIDs(some)
 		metrics, err := markDeleted(ctx, s, condition{"resource " + in, args})

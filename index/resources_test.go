@@ -564,6 +564,30 @@ func testResourcesOfAnother(t *testing.T, open opener) {
 		t.Error(diff)
 	}
 
+	infoOf := func(id ResourceID) ResourceInfo {
+		infos := make([]ResourceInfo, 1)
+		must(t, other.poll(ctx))
+		must(t, other.LookupResources(ctx, []ResourceID{id}, infos))
+		return infos[0]
+	}
+	gone := value(x.CreateResource(ctx, instance, resource("gone"), nil))(t)
+	for _, project := range []*string{ptr("p"), ptr("q"), nil, ptr("p")} {
+		value(x.UpdateResource(ctx, instance, gone.ID, func(r *Resource) error { r.Project = project; return nil }, nil))(t)
+		want := ResourceInfo{Type: "instance", Creator: "admin", Found: true}
+		if project != nil {
+			want.Project = *project
+		}
+		for range 2 {
+			if got := infoOf(gone.ID); got != want {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+		}
+	}
+	value(x.DeleteResource(ctx, instance, gone.ID, func(*Resource) error { return nil }))(t)
+	if got := infoOf(gone.ID); got.Found {
+		t.Errorf("a deleted resource is found: %+v", got)
+	}
+
 	// The feed tells others what they remember wrongly.
 	find := func() (id ingest.MetricID, ended bool) {
 		t.Helper()

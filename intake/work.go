@@ -3,6 +3,7 @@ package intake
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -321,8 +322,12 @@ func (w *work) conflict(id string) error {
 	return &ConflictError{Resource{Original: id}}
 }
 
-// vanished lists the resources that somebody has deleted meanwhile.
+// vanished lists the resources that somebody has deleted meanwhile. Where resources are
+// created on the way that is no mistake of the client: the same again works.
 func (w *work) vanished(e *index.UnknownResourcesError) error {
+	if w.batch.CreateResources {
+		return fmt.Errorf("%w: %d resources were deleted at this moment", index.ErrUnavailable, len(e.IDs))
+	}
 	gone := make(map[index.ResourceID]bool, len(e.IDs))
 	for _, id := range e.IDs {
 		gone[id] = true
