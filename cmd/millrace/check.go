@@ -59,6 +59,9 @@ that were damaged are copied to quarantine/ in the data directory. It says what 
 
 // repairStorage mends the storage and says what it has done, and what is lost.
 func repairStorage(cmd *cobra.Command, c *config) error {
+	if c.Storage.Driver == "influxdb" {
+		return nil // is InfluxDB's own business
+	}
 	store, err := openStore(cmd.Context(), c, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)), noop.NewMeterProvider().Meter(""))
 	if err != nil {
 		return fmt.Errorf("the storage: %w", err)
@@ -95,6 +98,9 @@ func checkLog(cmd *cobra.Command, c *config) error {
 }
 
 func checkStorage(cmd *cobra.Command, c *config) error {
+	if c.Storage.Driver == "influxdb" {
+		return checkInflux(cmd, c)
+	}
 	store, err := openStore(cmd.Context(), c, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)), noop.NewMeterProvider().Meter(""))
 	if err != nil {
 		return fmt.Errorf("the storage: %w", err)

@@ -164,6 +164,8 @@ func TestConfigErrors(t *testing.T) {
 	f("worker: {flush_interval: -1s}", nil, "worker.flush_interval must not be negative")
 	f("storage: {driver: s3, s3: {access_key: a}}", nil, "storage.s3.bucket must not be empty", "belong together")
 	f("storage: {driver: redis}", nil, "storage.redis.url must not be empty")
+	f("storage: {driver: influxdb, influxdb: {fsync_delay: -1s}}", nil, "storage.influxdb.url must not be empty",
+		"storage.influxdb.bucket must not be empty", "storage.influxdb.fsync_delay must not be negative")
 	f("storage: {driver: tape}", nil, `storage.driver "tape" is not known`)
 	f("worker: {flush_bytes: 0}", nil, "worker.flush_bytes must be positive")
 	f("worker: {maintainers: 0}", nil, "worker.maintainers must be at least 1")
@@ -195,7 +197,7 @@ func TestConfigStrangeVariables(t *testing.T) {
 
 // Nothing that prints a configuration prints its secrets.
 func TestConfigSecrets(t *testing.T) {
-	c, _, err := loadConfig(t, "telemetry: {otlp_headers: {authorization: hunter2}}\nstorage: {s3: {secret_key: hunter2}, redis: {url: 'redis://:hunter2@h'}}")
+	c, _, err := loadConfig(t, "telemetry: {otlp_headers: {authorization: hunter2}}\nstorage: {s3: {secret_key: hunter2}, redis: {url: 'redis://:hunter2@h'}, influxdb: {token: hunter2}}")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,6 +263,7 @@ func TestServeHelp(t *testing.T) {
 		"data_dir", "sacks", "api.listen", "api.prefix", "api.auth", "api.insecure", "api.max_limit", "api.cors_allowed_origins",
 		"api.trust_proxy_headers", "ingest.max_future", "queue.driver", "queue.retain", "storage.driver", "index.url",
 		"storage.s3.endpoint", "storage.s3.bucket", "storage.s3.prefix", "storage.s3.region", "storage.redis.url", "storage.redis.prefix",
+		"storage.influxdb.url", "storage.influxdb.org", "storage.influxdb.bucket", "storage.influxdb.token",
 	} {
 		if !slices.ContainsFunc(all, func(s setting) bool { return s.key == key }) {
 			t.Errorf("there is no setting %s", key)

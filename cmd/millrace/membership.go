@@ -29,17 +29,17 @@ func (i membership) inUse() bool { return i.log != "" }
 // identify finds out which deployment this is: the index says. One that is new founds a
 // deployment, if nothing else is there of one. With adopt the index takes part in what
 // is there, and what is not there may be made.
-func (p *parts) identify(ctx context.Context, c *config, store carbonara.Store, adopt bool) error {
+func (p *parts) identify(ctx context.Context, c *config, storage func(context.Context) (string, error), adopt bool) error {
 	log, err := logOf(c)
 	if err != nil {
 		return err
 	}
 	if adopt {
-		return p.adopt(ctx, c, log, store)
+		return p.adopt(ctx, c, log, storage)
 	}
 	d, err := p.index.Deployment(ctx)
 	if errors.Is(err, index.ErrNoDeployment) {
-		held, heldErr := holdsData(ctx, log, store)
+		held, heldErr := holdsData(ctx, log, storage)
 		if heldErr != nil {
 			return heldErr
 		}
@@ -65,12 +65,12 @@ func (p *parts) identify(ctx context.Context, c *config, store carbonara.Store, 
 }
 
 // adopt has the index take part in the deployment that log and storage are of.
-func (p *parts) adopt(ctx context.Context, c *config, log disklog.State, store carbonara.Store) error {
-	layout, err := layoutOf(ctx, store)
+func (p *parts) adopt(ctx context.Context, c *config, log disklog.State, storage func(context.Context) (string, error)) error {
+	stored, err := deploymentOf(ctx, storage)
 	if err != nil {
 		return err
 	}
-	id := layout.Deployment
+	id := stored
 	switch {
 	case id == "":
 		id = log.Deployment
@@ -102,29 +102,34 @@ func logOf(c *config) (disklog.State, error) {
 	return s, err
 }
 
-// layoutOf returns the layout of a storage; the zero Layout where there is none, or
-// where the storage is of a kind that has none.
-func layoutOf(ctx context.Context, store carbonara.Store) (carbonara.Layout, error) {
-	if store == nil {
-		return carbonara.Layout{}, nil
+// deploymentOf asks a storage which deployment it is of; "" where it is new, or can't be
+// asked yet.
+func deploymentOf(ctx context.Context, storage func(context.Context) (string, error)) (string, error) {
+	if storage == nil {
+		return "", nil
 	}
+	return storage(ctx)
+}
+
+// layoutOf returns the deployment that a store's layout names; "" where there is none.
+func layoutOf(ctx context.Context, store carbonara.Store) (string, error) {
 	l, err := carbonara.ReadLayout(ctx, store)
 	if errors.Is(err, carbonara.ErrNotFound) {
-		return carbonara.Layout{}, nil
+		return "", nil
 	}
-	return l, err
+	return l.Deployment, err
 }
 
 // holdsData names what holds anything of a deployment; "" when nothing does.
-func holdsData(ctx context.Context, log disklog.State, store carbonara.Store) (string, error) {
+func holdsData(ctx context.Context, log disklog.State, storage func(context.Context) (string, error)) (string, error) {
 	if log.Used {
 		return "the log", nil
 	}
-	layout, err := layoutOf(ctx, store)
+	deployment, err := deploymentOf(ctx, storage)
 	if err != nil {
 		return "", fmt.Errorf("cannot tell whether the storage holds anything: %w", err)
 	}
-	if layout.Deployment != "" {
+	if deployment != "" {
 		return "the storage", nil
 	}
 	return "", nil

@@ -21,17 +21,12 @@ func repairLog(cmd *cobra.Command, c *config) error {
 	if c.Queue.Driver != "disklog" {
 		return nil
 	}
-	store, err := openStore(cmd.Context(), c, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)), noop.NewMeterProvider().Meter(""))
-	if err != nil {
-		return fmt.Errorf("the storage: %w", err)
-	}
-	defer store.Close()
 	want := disklog.RepairConfig{
 		Sacks:      c.Sacks,
 		Quarantine: filepath.Join(c.DataDir, "quarantine", time.Now().UTC().Format("20060102T150405Z")),
 	}
-	err = carbonara.Check(cmd.Context(), store, func(r carbonara.Report) {
-		if log := r.Applied.Log; log != (ingest.LogID{}) && log.Base >= want.Log.Base {
+	err := eachApplied(cmd, c, func(at ingest.Watermark) {
+		if log := at.Log; log != (ingest.LogID{}) && log.Base >= want.Log.Base {
 			want.Log = log
 		}
 	})
@@ -58,4 +53,22 @@ func repairLog(cmd *cobra.Command, c *config) error {
 		return errors.Join(err, errors.New("the log is as it was, but for what is said above"))
 	}
 	return nil
+}
+
+// eachApplied calls visit with the watermarks that the storage holds.
+func eachApplied(cmd *cobra.Command, c *config, visit func(ingest.Watermark)) error {
+	log, meter := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)), noop.NewMeterProvider().Meter("")
+	if c.Storage.Driver == "influxdb" {
+		state, err := lookAtInflux(cmd.Context(), c, log, meter)
+		for _, at := range state.Watermarks {
+			visit(at)
+		}
+		return err
+	}
+	store, err := openStore(cmd.Context(), c, log, meter)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	return carbonara.Check(cmd.Context(), store, func(r carbonara.Report) { visit(r.Applied) })
 }

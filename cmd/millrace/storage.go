@@ -17,6 +17,7 @@ import (
 	"millrace/drivers/carbonara/redisstore"
 	"millrace/drivers/carbonara/s3store"
 	"millrace/index"
+	"millrace/ingest"
 )
 
 type storageConfig struct {
@@ -24,10 +25,9 @@ type storageConfig struct {
 	CacheBytes size          `name:"cache_bytes" default:"64MiB" help:"memory for what is read of segments, and for those just written"`
 	ViewTTL    time.Duration `name:"view_ttl" default:"1s" help:"how old a reader's knowledge of a sack may be; what is applied here is seen at once"`
 
-	S3    s3Config    `name:"s3"`
-	Redis redisConfig `name:"redis"`
-
-	InfluxDB influxdbConfig `name:"influxdb"`
+	S3     s3Config     `name:"s3"`
+	Redis  redisConfig  `name:"redis"`
+	Influx influxConfig `name:"influxdb"`
 }
 
 type s3Config struct {
@@ -63,12 +63,12 @@ func (v *validator) storage(c *storageConfig) {
 		v.check((c.S3.AccessKey == "") == (c.S3.SecretKey == ""), "storage.s3.access_key and storage.s3.secret_key belong together")
 		v.check(c.S3.MaxRequests >= 1, "storage.s3.max_requests must be at least 1, not %d", c.S3.MaxRequests)
 		v.positive("storage.s3.timeout", c.S3.Timeout)
-	case "influxdb":
-		v.influxdb(&c.InfluxDB)
 	case "redis":
 		v.check(c.Redis.URL != "", "storage.redis.url must not be empty")
 		v.check(c.Redis.WaitReplicas >= 0, "storage.redis.wait_replicas must not be negative")
 		v.positive("storage.redis.wait_timeout", c.Redis.WaitTimeout)
+	case "influxdb":
+		v.influx(&c.Influx)
 	}
 }
 
@@ -145,24 +145,20 @@ func (s *probedStore) ensure(ctx context.Context) error {
 
 // isUnsafe says whether a store was found to be none that data may be trusted to.
 func isUnsafe(err error) bool {
-	return errors.Is(err, s3store.ErrUnsafe) || errors.Is(err, redisstore.ErrUnsafe)
+	return errors.Is(err, s3store.ErrUnsafe) || errors.Is(err, redisstore.ErrUnsafe) || ingest.IsPermanent(err)
 }
 
 // await says whether the storage can be used now. Where it can't, a deployment that has
 // been in use starts without it: it accepts, and what it has waits in the log. A new one
 // waits until it can tell that the storage is new, too.
-func (p *parts) await(ctx context.Context, store carbonara.Store, log *slog.Logger) (there bool, err error) {
-	probed, ok := store.(*probedStore)
-	if !ok {
-		return true, nil
-	}
+func (p *parts) await(ctx context.Context, ensure func(context.Context) error, log *slog.Logger) (there bool, err error) {
 	_, err = p.index.Deployment(ctx)
 	founding := errors.Is(err, index.ErrNoDeployment)
 	if err != nil && !founding {
 		return false, err
 	}
 	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
-		err := probed.ensure(ctx)
+		err := ensure(ctx)
 		switch {
 		case err == nil:
 			return true, nil

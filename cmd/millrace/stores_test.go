@@ -133,6 +133,58 @@ func onRedis(t *testing.T) backend {
 	return b
 }
 
+func onInflux2(t *testing.T) backend { return onInflux(t, testservers.Influx2) }
+
+func onInflux(t *testing.T, version testservers.InfluxVersion) backend {
+	server := testservers.NewInfluxDB(t, version)
+	proxy, err := faultproxy.NewHTTP(server.Addr, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = proxy.Close() })
+	b := backend{
+		settings: []string{
+			"MILLRACE_STORAGE_DRIVER=influxdb", "MILLRACE_STORAGE_INFLUXDB_URL=" + proxy.URL(), "MILLRACE_STORAGE_INFLUXDB_ORG=" + server.Org,
+			"MILLRACE_STORAGE_INFLUXDB_TOKEN=" + server.Token, "MILLRACE_STORAGE_INFLUXDB_BUCKET=measures",
+			"MILLRACE_STORAGE_INFLUXDB_CREATE_BUCKET=true", "MILLRACE_STORAGE_INFLUXDB_TIMEOUT=2s",
+		},
+		harms: map[string]func(*testing.T, func()){
+			"killed": gone(server.Process),
+			"out of reach": func(_ *testing.T, while func()) {
+				proxy.SetDown(true)
+				while()
+				proxy.SetDown(false)
+			},
+		},
+		down: func(*testing.T) { proxy.SetDown(true) },
+		up:   func(*testing.T) { proxy.SetDown(false) },
+	}
+	writes := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/write") }
+	for name, faults := range map[string][]faultproxy.Fault{
+		"503":           {{Kind: faultproxy.Refuse, Every: 2}},
+		"429":           {{Kind: faultproxy.Refuse, Status: 429, Every: 2}},
+		"answers lost":  {{Kind: faultproxy.Lose, Match: writes, Every: 3}},
+		"500 after all": {{Kind: faultproxy.RefuseDone, Status: 500, Match: writes, Every: 3}},
+		"200 for a 204": {{Kind: faultproxy.Refuse, Status: 200, Match: writes, Every: 2}},
+		"401":           {{Kind: faultproxy.Refuse, Status: 401, Match: writes, Every: 2}},
+		"repeated":      {{Kind: faultproxy.Repeat, Match: writes}},
+		"slow":          {{Kind: faultproxy.Slow, Delay: 100 * time.Millisecond, Every: 2}},
+		"cut":           {{Kind: faultproxy.Truncate, Every: 5}},
+		"hanging":       {{Kind: faultproxy.Hang, Every: 6}},
+	} {
+		b.harms[name] = func(t *testing.T, while func()) {
+			for _, f := range faults {
+				proxy.Inject(f)
+			}
+			while()
+			if proxy.Clear() == 0 {
+				t.Errorf("nothing was %s", name)
+			}
+		}
+	}
+	return b
+}
+
 // onSentinel is Redis that fails over to a replica, and loses the last it has acknowledged.
 func onSentinel(t *testing.T) backend {
 	r := testservers.NewRedisSentinel(t, testservers.RedisFlavor)
@@ -196,7 +248,8 @@ func onSentinel(t *testing.T) backend {
 // is killed itself: whatever happens, what was acknowledged is there, once, and no hand is
 // needed. MILLRACE_TEST_STORE_CYCLES says how often each harm is done (1).
 func TestStores(t *testing.T) {
-	for name, open := range map[string]func(*testing.T) backend{"S3": onS3, "Redis": onRedis, "Sentinel": onSentinel} {
+	for name, open := range map[string]func(*testing.T) backend{"S3": onS3, "Redis": onRedis, "Sentinel": onSentinel,
+		"InfluxDB 2": onInflux2} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := open(t)
@@ -303,7 +356,7 @@ func tail(log string) string { return log[max(0, len(log)-4000):] }
 // A server whose storage is down starts, accepts, says that it isn't ready, and has applied
 // everything by itself when the storage is there.
 func TestStartWithoutStorage(t *testing.T) {
-	for name, open := range map[string]func(*testing.T) backend{"S3": onS3, "Redis": onRedis} {
+	for name, open := range map[string]func(*testing.T) backend{"S3": onS3, "Redis": onRedis, "InfluxDB": onInflux2} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := open(t)

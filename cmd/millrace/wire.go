@@ -39,7 +39,7 @@ type parts struct {
 	membership membership // in the deployment
 	adopting   bool       // the index takes part in what is there
 
-	traits carbonara.Traits // of the storage
+	traits traits // of the storage
 
 	closers []io.Closer // in the order of opening
 }
@@ -122,11 +122,11 @@ const (
 
 func (p *parts) workerConfig(c *config, maxFuture time.Duration) ingest.WorkerConfig {
 	w := ingest.WorkerConfig{
-		FlushInterval: cmp.Or(c.Worker.FlushInterval, p.traits.FlushInterval), NudgeInterval: cmp.Or(c.Worker.NudgeInterval, p.traits.NudgeInterval),
+		FlushInterval: cmp.Or(c.Worker.FlushInterval, p.traits.flushInterval), NudgeInterval: cmp.Or(c.Worker.NudgeInterval, p.traits.nudgeInterval),
 		FlushBytes: int64(c.Worker.FlushBytes), TableBytes: int64(c.Worker.TableBytes), FetchAhead: int64(c.Worker.FetchAhead),
 		MaxFuture: maxFuture, Maintainers: int64(c.Worker.Maintainers), Retain: c.Queue.Retain,
 	}
-	if p.traits.MayGoBack {
+	if p.traits.mayGoBack {
 		w.Retain, w.ConfirmEvery = cmp.Or(c.Queue.Retain, volatileRetain), confirmEvery
 	}
 	return w
@@ -155,24 +155,45 @@ func (p *parts) createDefaults(ctx context.Context, c *config, log *slog.Logger)
 	return err
 }
 
+// traits are what the worker makes of a storage.
+type traits struct {
+	flushInterval time.Duration
+	nudgeInterval time.Duration // 0: it is near
+	mayGoBack     bool          // it may lose the last of what it has acknowledged
+}
+
+func traitsOf(store carbonara.Store) traits {
+	t := store.Traits()
+	return traits{t.FlushInterval, t.NudgeInterval, t.MayGoBack}
+}
+
 // openDriver opens the back-end that the settings choose.
 func (p *parts) openDriver(ctx context.Context, c *config, log *slog.Logger, t *telemetry) error {
-	if c.Storage.Driver == "influxdb" {
-		return p.openInfluxDB(ctx, c, log, t)
+	switch c.Storage.Driver {
+	case "influxdb":
+		return p.openInflux(ctx, c, log, t)
+	default:
+		return p.openCarbonara(ctx, c, log, t)
 	}
+}
+
+// openCarbonara opens Carbonara on one of its stores.
+func (p *parts) openCarbonara(ctx context.Context, c *config, log *slog.Logger, t *telemetry) error {
 	store, err := openStore(ctx, c, log, t.meter)
 	if err != nil {
 		return err
 	}
 	p.closers = append(p.closers, store)
-	p.traits = store.Traits()
-	there, err := p.await(ctx, store, log)
-	if err != nil {
-		return err
+	p.traits = traitsOf(store)
+	there := true
+	if probed, ok := store.(*probedStore); ok {
+		if there, err = p.await(ctx, probed.ensure, log); err != nil {
+			return err
+		}
 	}
-	looked := store
-	if !there {
-		looked = nil // it is looked at when it answers
+	var looked func(context.Context) (string, error)
+	if there { // else it is looked at when it answers
+		looked = func(ctx context.Context) (string, error) { return layoutOf(ctx, store) }
 	}
 	if err := p.identify(ctx, c, looked, p.adopting); err != nil {
 		return err
@@ -206,7 +227,7 @@ func (p *parts) close() error {
 // slowReads is how many reads are computed at one time where they mostly wait for
 // storage; 0, the API's own default, where they don't.
 func (p *parts) slowReads() int {
-	if p.traits.NudgeInterval == 0 {
+	if p.traits.nudgeInterval == 0 {
 		return 0
 	}
 	return 16 * runtime.GOMAXPROCS(0)
