@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,24 +23,50 @@ type cluster struct {
 // newCluster is a deployment on real servers that others use too, with nothing in it.
 func newCluster(t *testing.T, settings ...string) *cluster {
 	t.Helper()
-	return clusterOn(t, testservers.Postgres(t), testservers.Kafka(t, testservers.Kafka4), testservers.Redis(t, testservers.RedisFlavor), settings...)
+	redis := testservers.Redis(t, testservers.RedisFlavor)
+	return clusterOn(t, testservers.Postgres(t), testservers.Kafka(t, testservers.Kafka4), sharedRedis(redis), settings...)
 }
 
-func clusterOn(t *testing.T, postgres *testservers.PostgresServer, kafka *testservers.KafkaServer, redis *testservers.RedisServer, settings ...string) *cluster {
+// A sharedStorage is a storage that many processes reach.
+type sharedStorage struct {
+	process  *testservers.Process
+	settings func(addr string) []string // to reach it at an address, its own or a proxy's
+}
+
+func sharedRedis(redis *testservers.RedisServer) sharedStorage {
+	prefix := strings.ToLower(rand.Text())
+	return sharedStorage{redis.Process, func(addr string) []string {
+		return []string{
+			"MILLRACE_STORAGE_DRIVER=redis", "MILLRACE_STORAGE_REDIS_URL=" + strings.Replace(redis.URL(), redis.Addr, addr, 1),
+			"MILLRACE_STORAGE_REDIS_PREFIX=" + prefix,
+		}
+	}}
+}
+
+func sharedS3(t *testing.T, server *testservers.S3Server) sharedStorage {
+	bucket := server.Bucket(t)
+	return sharedStorage{server.Process, func(addr string) []string {
+		return []string{
+			"MILLRACE_STORAGE_DRIVER=s3", "MILLRACE_STORAGE_S3_ENDPOINT=http://" + addr, "MILLRACE_STORAGE_S3_BUCKET=" + bucket,
+			"MILLRACE_STORAGE_S3_ACCESS_KEY=" + server.AccessKey, "MILLRACE_STORAGE_S3_SECRET_KEY=" + server.SecretKey,
+			"MILLRACE_STORAGE_S3_TIMEOUT=2s",
+		}
+	}}
+}
+
+func clusterOn(t *testing.T, postgres *testservers.PostgresServer, kafka *testservers.KafkaServer, storage sharedStorage, settings ...string) *cluster {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := strings.ToLower(rand.Text())
-	return &cluster{t, path, append([]string{
+	return &cluster{t, path, slices.Concat([]string{
 		"MILLRACE_SACKS=8", "MILLRACE_INDEX_CREATE_DEFAULTS=true", "MILLRACE_LOG_LEVEL=info",
 		"MILLRACE_INDEX_URL=" + postgres.URL(postgres.Database(t)),
 		"MILLRACE_QUEUE_DRIVER=kafka", "MILLRACE_QUEUE_KAFKA_BROKERS=" + strings.Join(kafka.Addrs(), ","),
-		"MILLRACE_QUEUE_KAFKA_TOPIC=" + name, "MILLRACE_QUEUE_KAFKA_REPLICATION=1", "MILLRACE_QUEUE_KAFKA_MIN_IN_SYNC=1",
+		"MILLRACE_QUEUE_KAFKA_TOPIC=" + strings.ToLower(rand.Text()), "MILLRACE_QUEUE_KAFKA_REPLICATION=1", "MILLRACE_QUEUE_KAFKA_MIN_IN_SYNC=1",
 		"MILLRACE_QUEUE_KAFKA_ACCEPT_RISKS=true",
-		"MILLRACE_STORAGE_DRIVER=redis", "MILLRACE_STORAGE_REDIS_URL=" + redis.URL(), "MILLRACE_STORAGE_REDIS_PREFIX=" + name,
-	}, settings...)}
+	}, storage.settings(storage.process.Addr), settings)}
 }
 
 // start starts a process of the deployment and waits until it answers.

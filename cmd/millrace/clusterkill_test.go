@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"millrace/testservers"
+	"millrace/testservers/faultproxy"
 )
 
 // A victim is one of the processes of a deployment, its own or those that it stands on.
@@ -20,23 +22,50 @@ type victim struct {
 	kill func() (revive func())
 }
 
-// TestClusterKill loads a deployment of two APIs and three workers, and kills, stops or
-// freezes any of them, the broker or the database at random moments, again and again. What
-// was acknowledged is there, once, with the right value, whichever process is asked.
-// MILLRACE_TEST_CLUSTER_CYCLES says how often (4).
+// TestClusterKill loads a deployment of two APIs and three workers, and kills, stops,
+// freezes or cuts off any of them, the broker, the database or the storage at random
+// moments, again and again. What was acknowledged is there, once, with the right value,
+// whichever process is asked. MILLRACE_TEST_CLUSTER_CYCLES says how often (4), and
+// MILLRACE_TEST_SEED which harms.
 func TestClusterKill(t *testing.T) {
+	t.Run("Redis", func(t *testing.T) {
+		redis := testservers.NewRedis(t, testservers.RedisFlavor, "--appendonly", "yes", "--appendfsync", "always")
+		testClusterKill(t, sharedRedis(redis))
+	})
+	t.Run("S3", func(t *testing.T) { testClusterKill(t, sharedS3(t, testservers.NewMinIO(t))) })
+}
+
+func testClusterKill(t *testing.T, storage sharedStorage) {
 	cycles := testNumber(t, "MILLRACE_TEST_CLUSTER_CYCLES", 4)
 	seed := testNumber(t, "MILLRACE_TEST_SEED", rand.Uint64())
 	t.Logf("MILLRACE_TEST_SEED=%d", seed)
 	random := rand.New(rand.NewPCG(seed, 7))
 	postgres := testservers.NewPostgres(t)
-	kafka := testservers.NewKafka(t, testservers.Kafka4, testservers.KafkaOptions{})
-	redis := testservers.NewRedis(t, testservers.RedisFlavor, "--appendonly", "yes", "--appendfsync", "always")
-	c := clusterOn(t, postgres, kafka, redis, "MILLRACE_WORKER_FLUSH_INTERVAL=1s", "MILLRACE_LOG_LEVEL=warn")
+	var toBroker *faultproxy.TCP
+	kafka := testservers.NewKafka(t, testservers.Kafka4, testservers.KafkaOptions{Proxies: func(_ int, upstream string) (string, error) {
+		var err error
+		if toBroker, err = faultproxy.NewTCP(upstream); err != nil {
+			return "", err
+		}
+		return toBroker.Addr, nil
+	}})
+	toStorage, err := faultproxy.NewTCP(storage.process.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = errors.Join(toBroker.Close(), toStorage.Close()) })
+	c := clusterOn(t, postgres, kafka, storage, "MILLRACE_WORKER_FLUSH_INTERVAL=1s", "MILLRACE_LOG_LEVEL=warn")
 	apis := []*process{c.start("api"), c.start("api")}
-	workers := []*process{c.start("worker"), c.start("worker"), c.start("worker")}
+	// One worker's way to the brokers and another one's to the storage can be cut.
+	ways := [][]string{{"MILLRACE_QUEUE_KAFKA_BROKERS=" + toBroker.Addr}, storage.settings(toStorage.Addr), nil}
+	var workers []*process
+	for _, way := range ways {
+		workers = append(workers, c.start("worker", way...))
+	}
 	oracles := newOracles(t, &apis[0].server, seed)
-	victims := c.victims(random, postgres, kafka, redis, apis, workers)
+	restart := func(i int) { workers[i] = c.start("worker", ways[i]...) }
+	victims := append(c.victims(random, postgres, kafka, storage, apis, workers, restart),
+		cutOff("a worker cut off from the brokers", toBroker), cutOff("a worker cut off from the storage", toStorage))
 	fell := map[string]int{}
 	for cycle := range cycles {
 		stop, cancel := context.WithCancel(t.Context())
@@ -75,26 +104,39 @@ func TestClusterKill(t *testing.T) {
 	if total == 0 {
 		t.Error("nothing was acknowledged")
 	}
-	t.Logf("suite: ack oracle over Kafka, PostgreSQL and Redis, two APIs and three workers: %d cycles (%v), %d measures acknowledged, %d of unknown outcome, all as promised",
+	t.Logf("suite: ack oracle over Kafka, PostgreSQL and "+storage.process.String()+", two APIs and three workers: %d cycles (%v), %d measures acknowledged, %d of unknown outcome, all as promised",
 		cycles, fell, total, unknown)
+}
+
+// cutOff is a process that no longer reaches a server which the others do reach, for
+// longer than its session.
+func cutOff(name string, way *faultproxy.TCP) victim {
+	return victim{name, func() func() {
+		way.Set(faultproxy.Mode{Cut: true})
+		time.Sleep(7 * time.Second)
+		return func() {
+			way.Set(faultproxy.Mode{})
+			way.ResetAll()
+		}
+	}}
 }
 
 // victims are who may fall, and how. A process that is started again takes the place of
 // the one that fell.
 func (c *cluster) victims(random *rand.Rand, postgres *testservers.PostgresServer, kafka *testservers.KafkaServer,
-	redis *testservers.RedisServer, apis, workers []*process) []victim {
+	storage sharedStorage, apis, workers []*process, restartWorker func(i int)) []victim {
 	pick := func(of []*process) int { return random.IntN(len(of)) }
-	restart := func(kind, roles string, of []*process, end func(p *process)) victim {
+	ends := func(kind string, of []*process, end func(p *process), restart func(i int)) victim {
 		return victim{kind, func() func() {
 			i := pick(of)
 			end(of[i])
-			return func() { of[i] = c.start(roles) }
+			return func() { restart(i) }
 		}}
 	}
 	return []victim{
-		restart("an API killed", "api", apis, (*process).kill),
-		restart("a worker killed", "worker", workers, (*process).kill),
-		restart("a worker stopped", "worker", workers, func(p *process) { p.terminate() }),
+		ends("an API killed", apis, (*process).kill, func(i int) { apis[i] = c.start("api") }),
+		ends("a worker killed", workers, (*process).kill, restartWorker),
+		ends("a worker stopped", workers, func(p *process) { p.terminate() }, restartWorker),
 		{"a worker frozen for longer than its session", func() func() {
 			p := workers[pick(workers)]
 			p.cmd.Process.Signal(syscall.SIGSTOP)
@@ -110,8 +152,8 @@ func (c *cluster) victims(random *rand.Rand, postgres *testservers.PostgresServe
 			return func() { c.must(postgres.Start()) }
 		}},
 		{"the storage killed", func() func() {
-			redis.Kill()
-			return func() { c.must(redis.Start()) }
+			storage.process.Kill()
+			return func() { c.must(storage.process.Start()) }
 		}},
 	}
 }

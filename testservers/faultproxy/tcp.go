@@ -19,6 +19,9 @@ type Mode struct {
 	FlipAnswer int64
 	// Down accepts connections and resets them.
 	Down bool
+	// Cut passes nothing in either direction and tells nobody, as a network does that has
+	// come apart. What was under way is gone: ResetAll when it ends.
+	Cut bool
 }
 
 // A TCP is a proxy for bytes.
@@ -169,7 +172,7 @@ func (p *TCP) request(piece []byte, _ int64) (pass, end bool) {
 	if mode.Latency > 0 {
 		time.Sleep(mode.Latency)
 	}
-	return !mode.Down, mode.Down
+	return !mode.Down && !mode.Cut, mode.Down
 }
 
 func (p *TCP) answer(piece []byte, before int64) (pass, end bool) {
@@ -182,5 +185,5 @@ func (p *TCP) answer(piece []byte, before int64) (pass, end bool) {
 		}
 	}
 	end = p.mode.Down || p.mode.ResetAfter > 0 && before+int64(len(piece)) >= p.mode.ResetAfter
-	return !p.mode.LoseAnswers && !end, end
+	return !p.mode.LoseAnswers && !p.mode.Cut && !end, end
 }
