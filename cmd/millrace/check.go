@@ -62,7 +62,7 @@ func repairStorage(cmd *cobra.Command, c *config) error {
 	if c.Storage.Driver == "influxdb" {
 		return nil // is InfluxDB's own business
 	}
-	store, err := openStore(cmd.Context(), c, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)), noop.NewMeterProvider().Meter(""))
+	store, err := openStore(cmd.Context(), c, disk.OS{}, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)), noop.NewMeterProvider().Meter(""))
 	if err != nil {
 		return fmt.Errorf("the storage: %w", err)
 	}
@@ -101,7 +101,7 @@ func checkStorage(cmd *cobra.Command, c *config) error {
 	if c.Storage.Driver == "influxdb" {
 		return checkInflux(cmd, c)
 	}
-	store, err := openStore(cmd.Context(), c, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)), noop.NewMeterProvider().Meter(""))
+	store, err := openStore(cmd.Context(), c, disk.OS{}, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)), noop.NewMeterProvider().Meter(""))
 	if err != nil {
 		return fmt.Errorf("the storage: %w", err)
 	}

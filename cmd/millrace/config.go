@@ -55,7 +55,7 @@ type ingestConfig struct {
 	MaxFuture    time.Duration `name:"max_future" default:"30m" help:"measures further ahead are refused, each alone; 0: none"`
 	MaxInFlight  size          `name:"max_in_flight" default:"256MiB" help:"bytes on their way into the log, then 503"`
 	MaxAge       time.Duration `name:"max_age" default:"1h" help:"age of unapplied records, then 503"`
-	MinRoom      size          `name:"min_room" default:"64MiB" help:"bytes that the log must have left, else 503"`
+	MinRoom      size          `name:"min_room" default:"64MiB" help:"bytes that the log must leave of its disk, else 503; at least worker.flush_bytes where the storage is on it"`
 	ProjectQuota float64       `name:"project_quota" help:"measures/s of a project, then 429; 0: no quota"`
 }
 

@@ -160,6 +160,8 @@ func TestConfigErrors(t *testing.T) {
 	f("ingest: {max_age: 0}", nil, "ingest.max_age must be positive")
 	f("ingest: {max_in_flight: 0}", nil, "ingest.max_in_flight must be positive")
 	f("ingest: {min_room: 0}", nil, "ingest.min_room must be positive")
+	f("ingest: {min_room: 64KiB}", nil, "ingest.min_room (64KiB) must be at least 32MiB, which is worker.flush_bytes")
+	f("{ingest: {min_room: 64KiB}, storage: {driver: redis, redis: {url: redis://x}}}", nil, "ingest.min_room (64KiB) must be at least 1.0MiB, which the log needs")
 	f("ingest: {project_quota: -1}", nil, "ingest.project_quota must not be negative")
 	f("worker: {flush_interval: -1s}", nil, "worker.flush_interval must not be negative")
 	f("storage: {driver: s3, s3: {access_key: a}}", nil, "storage.s3.bucket must not be empty", "belong together")

@@ -104,7 +104,8 @@ func (p *parts) openQueue(ctx context.Context, c *config, log *slog.Logger, t *t
 // openDisklog opens the embedded log, which is not made where the deployment has had one.
 func (p *parts) openDisklog(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (*disklog.Log, error) {
 	dir := filepath.Join(c.DataDir, "log")
-	config := disklog.Config{MaxBytes: int64(c.Queue.MaxBytes), Deployment: p.membership.deployment, MustExist: p.membership.mustHave("disklog")}
+	config := disklog.Config{MaxBytes: int64(c.Queue.MaxBytes), Deployment: p.membership.deployment, MustExist: p.membership.mustHave("disklog"),
+		Rescue: p.rescue(), Beside: c.Storage.Driver == "file"}
 	if _, err := disklog.Look(disk.OS{}, dir); errors.Is(err, fs.ErrNotExist) && !config.MustExist {
 		above, err := p.above(ctx)
 		if err != nil && p.membership.inUse() { // a deployment that is new has applied nothing
@@ -112,7 +113,7 @@ func (p *parts) openDisklog(ctx context.Context, c *config, log *slog.Logger, t 
 		}
 		config.Above = above
 	}
-	l, err := disklog.Open(disk.OS{}, dir, c.Sacks, config, log, t.meter)
+	l, err := disklog.Open(p.guard(), dir, c.Sacks, config, log, t.meter)
 	if err != nil && config.MustExist {
 		err = fmt.Errorf("the log of this deployment was lost or replaced, or is damaged: %w (\"millrace index adopt\" gives up what a log that is lost still held)", err)
 	}

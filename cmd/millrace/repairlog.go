@@ -65,7 +65,7 @@ func eachApplied(cmd *cobra.Command, c *config, visit func(ingest.Watermark)) er
 		}
 		return err
 	}
-	store, err := openStore(cmd.Context(), c, log, meter)
+	store, err := openStore(cmd.Context(), c, disk.OS{}, log, meter)
 	if err != nil {
 		return err
 	}

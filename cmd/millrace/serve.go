@@ -180,6 +180,9 @@ func (p *parts) run(ctx context.Context, r roles, server *http.Server, listener 
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWorking()
 	group, running := errgroup.WithContext(ctx)
+	if p.reserve != nil {
+		group.Go(func() error { p.keepReserve(running, log); return nil })
+	}
 	if r.worker {
 		group.Go(func() error { return p.worker.Run(working) })
 	}

@@ -25,6 +25,8 @@ func (c *config) validate() error {
 	v.positive("ingest.max_age", c.Ingest.MaxAge)
 	v.check(c.Ingest.MaxInFlight > 0, "ingest.max_in_flight must be positive")
 	v.check(c.Ingest.MinRoom > 0, "ingest.min_room must be positive")
+	v.check(c.Ingest.MinRoom <= 0 || c.Ingest.MinRoom >= c.minRoom(), "ingest.min_room (%s) must be at least %s%s",
+		c.Ingest.MinRoom, c.minRoom(), c.whyRoom())
 	v.check(c.Ingest.ProjectQuota >= 0, "ingest.project_quota must not be negative; 0 is no quota")
 
 	v.check(c.Worker.FlushInterval >= 0, "worker.flush_interval must not be negative; 0 is as the storage likes it")

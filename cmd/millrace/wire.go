@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"millrace/api"
+	"millrace/disk"
 	"millrace/drivers/carbonara"
 	"millrace/index"
 	"millrace/ingest"
@@ -33,6 +34,7 @@ type parts struct {
 	api      *api.API
 	retain   time.Duration // how long a deleted metric is remembered
 	beside   []sideServer  // listeners of their own, for /metrics and profiles
+	reserve  *disk.Reserve // of the data directory; nil: there is none
 
 	rebase bool // the log is to be taken for a new one
 
@@ -58,6 +60,9 @@ func build(ctx context.Context, c *config, r roles, log *slog.Logger, t *telemet
 			return nil, err
 		}
 		p.closers = append(p.closers, lock)
+		if err := p.openReserve(c, log, t); err != nil {
+			return nil, err
+		}
 	}
 	if err := p.openIndex(ctx, c, log, t); err != nil {
 		return nil, err
@@ -179,7 +184,7 @@ func (p *parts) openDriver(ctx context.Context, c *config, log *slog.Logger, t *
 
 // openCarbonara opens Carbonara on one of its stores.
 func (p *parts) openCarbonara(ctx context.Context, c *config, log *slog.Logger, t *telemetry) error {
-	store, err := openStore(ctx, c, log, t.meter)
+	store, err := openStore(ctx, c, p.rescue(), log, t.meter)
 	if err != nil {
 		return err
 	}

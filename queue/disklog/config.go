@@ -26,6 +26,9 @@ type Config struct {
 	// Rescue is the file system for what must be written even where a disk is full, so that
 	// it can become less full: the manifest. None: the one that the log is on.
 	Rescue disk.FS
+	// Beside says that what is applied is stored on the log's own disk: what the log holds
+	// needs about as much room there again before it can be forgotten.
+	Beside bool
 }
 
 const (

@@ -193,12 +193,15 @@ func (l *Log) Check(ctx context.Context, sack ingest.Sack, at ingest.Watermark) 
 }
 
 // Room returns the bytes of the log's segments, and how many more the disk and
-// MaxBytes leave; 0 when the disk does not say.
+// MaxBytes leave, beside what Beside keeps for the storage; 0 when the disk does not say.
 func (l *Log) Room() (used, free int64) {
 	used = l.held()
 	free, err := l.fs.Free(l.dir)
 	if err != nil {
 		return used, 0
+	}
+	if l.config.Beside {
+		free -= used
 	}
 	if l.config.MaxBytes > 0 {
 		free = min(free, l.config.MaxBytes-used)
