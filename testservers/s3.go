@@ -26,6 +26,9 @@ type S3Server struct {
 	buckets atomic.Int64
 }
 
+// KMSKey is the key that a MinIO encrypts with when it is asked to.
+const KMSKey = "millrace-key"
+
 // MinIO is the MinIO that all tests of this binary share (word: s3). Its conditional
 // writes are atomic; it syncs what it writes.
 func MinIO(t testing.TB) *S3Server {
@@ -68,6 +71,7 @@ func startMinIO(i []installation) (*S3Server, error) {
 	return s.started(func() *exec.Cmd {
 		command := exec.Command(i[0].program("minio"), "server", "--quiet", "--address", s.Addr, "--console-address", "127.0.0.1:0", data)
 		command.Env = append(os.Environ(), "MINIO_ROOT_USER="+s.AccessKey, "MINIO_ROOT_PASSWORD="+s.SecretKey,
+			"MINIO_KMS_SECRET_KEY="+KMSKey+":bWlsbHJhY2UtbWlsbHJhY2UtbWlsbHJhY2UtMTIzNDU=",
 			"MINIO_FS_OSYNC=on", "MINIO_UPDATE=off", "MINIO_BROWSER=off", "MINIO_CALLHOME_ENABLE=off", "HOME="+s.Dir)
 		return command
 	})

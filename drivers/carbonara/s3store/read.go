@@ -124,6 +124,7 @@ type piece struct {
 	off     int64 // of data in the object
 	size    int64 // of the object
 	version carbonara.Version
+	sealed  bool // encrypted by the server: its ETag may look like an MD5 and be none
 }
 
 // cut is what a range has of a piece.
@@ -137,10 +138,11 @@ func (p piece) cut(r carbonara.Range) []byte {
 	return p.data[from:to]
 }
 
-// verify holds a whole object against its ETag, where that is the object's MD5.
+// verify holds a whole object against its ETag, where that is the object's MD5: AWS promises
+// so of what is not encrypted with a key of KMS or of the client's, and others of less.
 func (p piece) verify() error {
 	tag := strings.Trim(string(p.version), `"`)
-	if len(tag) != md5.Size*2 || strings.Trim(tag, "0123456789abcdef") != "" {
+	if p.sealed || len(tag) != md5.Size*2 || strings.Trim(tag, "0123456789abcdef") != "" {
 		return nil
 	}
 	sum := md5.Sum(p.data)
@@ -181,7 +183,10 @@ func (s *Store) get(ctx context.Context, name string, unless carbonara.Version, 
 		return piece{}, err
 	}
 	defer func() { _ = answer.Body.Close() }()
-	p := piece{version: carbonara.Version(aws.ToString(answer.ETag))}
+	p := piece{
+		version: carbonara.Version(aws.ToString(answer.ETag)),
+		sealed:  answer.ServerSideEncryption != "" || answer.SSECustomerAlgorithm != nil,
+	}
 	p.data, err = readAll(answer.Body, aws.ToInt64(answer.ContentLength))
 	done(err)
 	if err != nil {

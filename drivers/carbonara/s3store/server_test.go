@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -204,4 +205,62 @@ func TestRequestsAreCounted(t *testing.T) {
 	if sent := got["millrace.store.request.bytes put"]; sent != 1003 {
 		t.Errorf("%d bytes were put", sent)
 	}
+}
+
+// Encryption and storage class go with every object, and what was encrypted is read and
+// swapped as anything else: its ETag may look like an MD5 of it and be none.
+func TestEncryptionAndStorageClass(t *testing.T) {
+	server := testservers.MinIO(t)
+	f := func(encryption, key, class string) {
+		t.Helper()
+		c, proxy := proxied(t, server)
+		c.Encryption, c.KMSKey, c.StorageClass = encryption, key, class
+		var mu sync.Mutex
+		puts := 0
+		proxy.Decide(func(r *http.Request) *faultproxy.Fault {
+			mu.Lock()
+			defer mu.Unlock()
+			if r.Method != http.MethodPut {
+				return nil
+			}
+			puts++
+			for name, want := range map[string]string{
+				"X-Amz-Server-Side-Encryption": encryption, "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id": key, "X-Amz-Storage-Class": class,
+			} {
+				if got := r.Header.Get(name); got != want {
+					t.Errorf("%s is %q, want %q", name, got, want)
+				}
+			}
+			return nil
+		})
+		s := open(t, c)
+		name, data := "sack/3/encrypted"+encryption+class+".parquet", []byte("a segment")
+		if err := s.Put(t.Context(), name, data); err != nil {
+			t.Fatal(err)
+		}
+		swapped := "sack/3/manifest" + encryption + class + ".json"
+		version, err := s.Swap(t.Context(), swapped, "", []byte("first"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Swap(t.Context(), swapped, version, data, nil); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{name, swapped} {
+			got, err := s.Read(t.Context(), name, "", nil)
+			if err != nil || !bytes.Equal(got.Data[0], data) {
+				t.Errorf("%s with %q: %v", name, encryption, err)
+			}
+			got, err = s.Read(t.Context(), name, "", []carbonara.Range{{Off: -7, Len: 7}})
+			if err != nil || string(got.Data[0]) != "segment" {
+				t.Errorf("the end of %s with %q: %v", name, encryption, err)
+			}
+		}
+		if puts != 3 {
+			t.Errorf("%d PUTs", puts)
+		}
+	}
+	f("", "", "")
+	f("AES256", "", "STANDARD")
+	f("aws:kms", testservers.KMSKey, "REDUCED_REDUNDANCY")
 }
