@@ -39,6 +39,8 @@ type Config struct {
 	Now func() time.Time
 
 	serial bool // tests: housekeeping in one goroutine
+
+	slotRows int64 // how many rows a slot of time should have to get a sealed segment of its own; 16 k
 }
 
 func (c Config) withDefaults() Config {
@@ -50,6 +52,7 @@ func (c Config) withDefaults() Config {
 	c.CollectEach = orDefault(c.CollectEach, time.Hour)
 	c.Tombstone = orDefault(c.Tombstone, 24*time.Hour)
 	c.Readers = orDefault(c.Readers, 32)
+	c.slotRows = orDefault(c.slotRows, 16<<10)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -107,6 +110,7 @@ type Stats struct {
 	SegmentsRead, CacheBytes       uint64
 	Segments, Bytes, Rows          int64 // of the sacks that this process owns
 	OrphansDeleted, GarbageDeleted uint64
+	Expired                        uint64 // segments that have left whole, because all of it had expired
 	Damaged                        int    // objects that were found damaged, and have not gone since
 	Late                           uint64 // measures dropped as too late; those of a record applied again count again
 }
@@ -116,6 +120,7 @@ type stats struct {
 	flushedBytes, mergedBytes, sealedBytes atomic.Uint64
 	mergeNanos, sealNanos                  atomic.Int64
 	segmentsRead, orphans, garbage, late   atomic.Uint64
+	expired                                atomic.Uint64
 }
 
 // exclusiveGrace is how long replaced segments stay where all readers are in this
@@ -202,6 +207,7 @@ func (d *Driver) Stats() Stats {
 		MergeSeconds: time.Duration(s.mergeNanos.Load()).Seconds(), SealSeconds: time.Duration(s.sealNanos.Load()).Seconds(),
 		SegmentsRead: s.segmentsRead.Load(), CacheBytes: uint64(d.files.bytes()),
 		OrphansDeleted: s.orphans.Load(), GarbageDeleted: s.garbage.Load(), Late: s.late.Load(),
+		Expired: s.expired.Load(),
 		Damaged: len(d.Damages()),
 	}
 	for i := range d.views {

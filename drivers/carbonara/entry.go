@@ -2,6 +2,7 @@ package carbonara
 
 import (
 	"context"
+	"time"
 
 	"millrace/drivers/carbonara/segment"
 	"millrace/ingest"
@@ -18,8 +19,10 @@ type entry struct {
 	To       ingest.Offset `json:"to_offset"`          // state: it covers everything before To
 	Level    int           `json:"level,omitempty"`    // tier of merging
 	Run      string        `json:"run,omitempty"`      // the same in neighbours that were written as one and cut for their size
-	// Stale, of a sealed segment: half of the rows have expired when the sack's newest
-	// measure is this new; 0: never.
+	// Slot, of a sealed segment: how wide the slots of time are by which its kind is cut; 0: it isn't.
+	Slot time.Duration `json:"slot,omitempty"`
+	// Stale, of a sealed segment: all rows of a slot, and of others half of the rows, have
+	// expired when the sack's newest measure is this new; 0: never.
 	Stale int64 `json:"stale,omitempty"`
 }
 

@@ -19,6 +19,7 @@ type chores struct {
 	opened    time.Time
 	purged    time.Time         // when deleted metrics were purged last
 	aside     map[string]*aside // segments that could not be read, by name
+	expiredAt int64             // the newest second at which expired segments were looked for last
 }
 
 // An aside is a segment that could not be read. It is left alone for a while, so
@@ -68,7 +69,7 @@ func (w *writer) Maintain(ctx context.Context) error {
 // doTurns does what is due until nothing is: first what is large, and small merges
 // beside it as long as that takes, and after it.
 func (w *writer) doTurns(ctx context.Context) (failures []error, err error) {
-	small := []turn{w.mergeTier(segment.Raw, true), w.mergeTier(segment.Sealed, true)}
+	small := []turn{w.dropExpired, w.mergeTier(segment.Raw, true), w.mergeTier(segment.Sealed, true)}
 	large := []turn{w.sealIfDue, w.mergeTier(segment.Raw, false), w.mergeTier(segment.Sealed, false), w.rewriteStale, w.purge}
 	for busy := true; busy; {
 		l := &lane{turns: large}
@@ -392,14 +393,15 @@ func (w *writer) mergeTier(k segment.Kind, small bool) turn {
 	}
 }
 
-// rewriteStale rewrites a sealed segment that has mostly expired.
+// rewriteStale rewrites a sealed segment that has mostly expired. One of a slot, which
+// should have been dropped, is given the time of another slot for metrics that lag behind.
 func (w *writer) rewriteStale(ctx context.Context) (did bool, err error) {
 	w.choosing.Lock()
 	m := w.current()
 	newest := newestOf(m)
 	var one []entry
 	for _, s := range m.of(segment.Sealed) {
-		if s.Stale != 0 && newest >= s.Stale && !w.isAside([]entry{s}) {
+		if s.Stale != 0 && newest >= after(s.Stale, s.Slot) && !w.isAside([]entry{s}) {
 			one = []entry{s}
 			break
 		}
@@ -415,7 +417,11 @@ func (w *writer) rewriteStale(ctx context.Context) (did bool, err error) {
 		return false, err
 	}
 	defer giveBack()
-	return true, w.mergeSealed(ctx, one, one[0].Level)
+	level := one[0].Level
+	if one[0].Slot != 0 {
+		level = 0 // What is left over joins others like it.
+	}
+	return true, w.mergeSealed(ctx, one, level)
 }
 
 // fullTier finds segments to merge, which together are small or aren't: of the lowest
@@ -428,7 +434,9 @@ func (w *writer) fullTier(segments []entry, neighbours, small bool) (merge []ent
 	runs := runsOf(segments)
 	if !neighbours {
 		runs = slices.DeleteFunc(runs, w.isAside)
-		slices.SortStableFunc(runs, func(a, b []entry) int { return cmp.Compare(a[0].Level, b[0].Level) })
+		slices.SortStableFunc(runs, func(a, b []entry) int {
+			return cmp.Or(compareSlots(a[0].slot(), b[0].slot()), cmp.Compare(a[0].Level, b[0].Level))
+		})
 	}
 	var best [][]entry
 	for i := 0; i < len(runs); {
@@ -437,7 +445,7 @@ func (w *writer) fullTier(segments []entry, neighbours, small bool) (merge []ent
 			continue
 		}
 		j := i + 1
-		for j < len(runs) && runs[j][0].Level == runs[i][0].Level && !w.isAside(runs[j]) {
+		for j < len(runs) && runs[j][0].Level == runs[i][0].Level && runs[j][0].slot() == runs[i][0].slot() && !w.isAside(runs[j]) {
 			j++
 		}
 		if j-i >= w.driver.config.MergeWidth && runs[i][0].Level < remainderLevel &&
@@ -447,8 +455,47 @@ func (w *writer) fullTier(segments []entry, neighbours, small bool) (merge []ent
 		}
 		i = j
 	}
+	if best == nil && !neighbours {
+		best = w.leftOver(runs, small)
+	}
 	if best == nil {
 		return nil, 0
 	}
-	return slices.Concat(best...), best[0][0].Level + 1
+	return slices.Concat(best...), topLevel(best) + 1
+}
+
+// leftOver finds runs, sorted by their slots, of a slot to which nothing is added any
+// more, and which no tier will ever have enough of: they are worth one merge if that is
+// not for the sake of little.
+func (w *writer) leftOver(runs [][]entry, small bool) [][]entry {
+	newest := newestOf(w.current())
+	for i := 0; i < len(runs); {
+		place := runs[i][0].slot()
+		j := i + 1
+		for j < len(runs) && runs[j][0].slot() == place {
+			j++
+		}
+		group := runs[i:j]
+		i = j
+		if len(group) < 3 || !place.isOver(newest) {
+			continue
+		}
+		all, largest := int64(0), int64(0)
+		for _, run := range group {
+			n := bytesOf(run)
+			all, largest = all+n, max(largest, n)
+		}
+		if (all <= smallMerge) == small && 4*(all-largest) >= largest {
+			return group
+		}
+	}
+	return nil
+}
+
+// topLevel is the highest level of runs.
+func topLevel(runs [][]entry) (level int) {
+	for _, run := range runs {
+		level = max(level, run[0].Level)
+	}
+	return level
 }

@@ -29,8 +29,8 @@ type seal struct {
 	values   [][]float64
 	present  [][]bool
 
-	raw, state, sealed *sink
-	stale              *staleness
+	raw, state *sink
+	sealed     *slotSink
 }
 
 // A sealPolicy is what sealing needs to know of an archive policy.
@@ -70,25 +70,26 @@ func (w *writer) sealWith(ctx context.Context, m *manifest, policies []string) e
 	from, to := bounds(raw, m.Applied.Offset)
 	s.raw = w.newSink(w.driver.rawEncoder(), entry{Info: segment.Info{Kind: segment.Raw}, From: from, To: to, Level: remainderLevel})
 	s.state = w.newSink(segment.NewStateWriter(), entry{Info: segment.Info{Kind: segment.State}, From: from, To: to})
-	s.sealed = w.newSink(segment.NewSealedWriter(s.methods), entry{Info: segment.Info{Kind: segment.Sealed}, From: from, To: to})
-	s.stale = &staleness{}
-	for _, out := range []*sink{s.raw, s.state, s.sealed} {
-		defer out.drop()
-	}
+	oldest, newest := timesOf(raw)
+	s.sealed = w.newSlotSink(s.methods, entry{Info: segment.Info{Kind: segment.Sealed}, From: from, To: to},
+		m.rawRows()-m.LastSeal.RawRows, oldest, newest)
+	defer s.raw.drop()
+	defer s.state.drop()
+	defer s.sealed.drop()
 	if err := s.walk(ctx, raw, state); err != nil {
 		return err
 	}
-	for _, out := range []*sink{s.raw, s.state, s.sealed} {
+	for _, out := range []*sink{s.raw, s.state} {
 		if err := out.close(ctx, false); err != nil {
 			return err
 		}
 	}
 	w.driver.encoders.Put(s.raw.enc)
-	at := s.stale.at(newestOf(m))
-	for i := range s.sealed.segments {
-		s.sealed.segments[i].Stale = at
+	sealed, err := s.sealed.close(ctx)
+	if err != nil {
+		return err
 	}
-	return s.commit(ctx, raw, state)
+	return s.commit(ctx, raw, state, sealed)
 }
 
 // bounds is what offsets raw segments cover; nothing at the watermark when there are none.
@@ -103,7 +104,18 @@ func bounds(raw []entry, applied ingest.Offset) (from, to ingest.Offset) {
 	return from, to
 }
 
-func (s *seal) commit(ctx context.Context, raw, state []entry) error {
+// timesOf is what times segments cover; they may have none.
+func timesOf(segments []entry) (from, to int64) {
+	from, to = ingest.MaxTime, ingest.MinTime
+	for i := range segments {
+		if segments[i].Rows > 0 {
+			from, to = min(from, segments[i].MinTime), max(to, segments[i].MaxTime)
+		}
+	}
+	return min(from, to), to
+}
+
+func (s *seal) commit(ctx context.Context, raw, state, sealed []entry) error {
 	w := s.w
 	now := w.driver.config.Now().UTC()
 	rows := int64(0)
@@ -117,7 +129,7 @@ func (s *seal) commit(ctx context.Context, raw, state []entry) error {
 		if err := m.replace(state, s.state.segments, now); err != nil {
 			return err
 		}
-		m.Segments = append(m.Segments, s.sealed.segments...)
+		m.Segments = append(m.Segments, sealed...)
 		m.LastSeal = lastSeal{At: now, RawRows: rows}
 		return nil
 	}, func() {
@@ -127,7 +139,7 @@ func (s *seal) commit(ctx context.Context, raw, state []entry) error {
 			}
 		}
 		w.driver.stats.seals.Add(1)
-		w.driver.stats.sealedBytes.Add(uint64(bytesOf(s.sealed.segments) + bytesOf(s.raw.segments) + bytesOf(s.state.segments)))
+		w.driver.stats.sealedBytes.Add(uint64(bytesOf(sealed) + bytesOf(s.raw.segments) + bytesOf(s.state.segments)))
 	})
 }
 
@@ -328,8 +340,7 @@ func (s *seal) end(ctx context.Context, id ingest.MetricID, g, timespan time.Dur
 			s.run.Values[c], s.run.Present[c] = nil, nil
 		}
 	}
-	s.stale.add(s.run.Times, timespan)
-	return s.sealed.addSealed(ctx, s.run)
+	return s.sealed.add(ctx, s.run, timespan)
 }
 
 // freshTaken clears the marks of new measures, for a seal that looks at all that

@@ -75,11 +75,10 @@ func compareRuns(a, b *segment.SealedRun) int {
 	return 0
 }
 
-// mergeSealed rewrites sealed segments as one run of the level given, without what
-// has expired or been deleted.
+// mergeSealed rewrites sealed segments as one run of the level given, or one for each
+// slot, without what has expired or been deleted.
 func (w *writer) mergeSealed(ctx context.Context, segments []entry, level int) error {
 	defer timed(&w.driver.stats.mergeNanos, time.Now())
-	newest := newestOf(w.current())
 	buried := w.buriedNow()
 	merge, methods, err := w.newSealedMerge(ctx, segments)
 	if err != nil {
@@ -93,11 +92,15 @@ func (w *writer) mergeSealed(ctx context.Context, segments []entry, level int) e
 	from, to := bounds(segments, 0)
 	template := entry{Info: segment.Info{Kind: segment.Sealed}, From: from, To: to, Level: level}
 	if len(segments) == 1 {
-		template.Run = segments[0].Run // it stays a part of what it was
+		template.Run, template.Slot = segments[0].Run, segments[0].Slot // it stays a part of what it was
 	}
-	out := w.newSink(segment.NewSealedWriter(methods), template)
+	rows := int64(0)
+	for i := range segments {
+		rows += segments[i].Rows
+	}
+	oldest, newest := timesOf(segments)
+	out := w.newSlotSink(methods, template, rows, oldest, newest)
 	defer out.drop()
-	stale := new(staleness)
 	wide := segment.SealedRun{Values: make([][]float64, len(methods)), Present: make([][]bool, len(methods))}
 	for i := merge.least(); i >= 0; i = merge.least() {
 		if err := ctx.Err(); err != nil {
@@ -107,8 +110,7 @@ func (w *writer) mergeSealed(ctx context.Context, segments []entry, level int) e
 		if !buried[run.Metric] {
 			oldest, timespan := limits.of(run.Metric, run.Granularity)
 			if widen(&wide, run, merge.columns[i], oldest) {
-				stale.add(wide.Times, timespan)
-				if err := out.addSealed(ctx, wide); err != nil {
+				if err := out.add(ctx, wide, timespan); err != nil {
 					return err
 				}
 			}
@@ -118,14 +120,11 @@ func (w *writer) mergeSealed(ctx context.Context, segments []entry, level int) e
 	if merge.failed != nil {
 		return merge.failed
 	}
-	if err := out.close(ctx, false); err != nil {
+	merged, err := out.close(ctx)
+	if err != nil {
 		return err
 	}
-	at := stale.at(newest)
-	for i := range out.segments {
-		out.segments[i].Stale = at
-	}
-	return w.commitMerge(ctx, segments, out.segments)
+	return w.commitMerge(ctx, segments, merged)
 }
 
 // mapColumns says for every column where it is among methods.

@@ -66,21 +66,33 @@ func (s *sink) roll(ctx context.Context) error {
 }
 
 func (s *sink) put(ctx context.Context) error {
-	data, info, err := s.enc.Finish()
+	store, err := s.finish()
 	if err != nil {
 		return err
+	}
+	return store(ctx)
+}
+
+// finish ends the present segment and returns what puts it, which may be called beside
+// other sinks' work.
+func (s *sink) finish() (store func(ctx context.Context) error, err error) {
+	data, info, err := s.enc.Finish()
+	if err != nil {
+		return nil, err
 	}
 	seg := s.template
 	seg.Name, seg.Info = newName(s.w.driver.config.Now(), seg.From, seg.To), info
 	s.claimed = append(s.claimed, Addition{sackPrefix(s.w.sack) + seg.Name, seg.Bytes})
 	s.w.claim(seg.Name)
-	name := sackPrefix(s.w.sack) + seg.Name
-	if err := s.w.driver.store.Put(ctx, name, data); err != nil {
-		return fmt.Errorf("cannot put segment %s of %d rows: %w", seg.Name, seg.Rows, err)
-	}
-	s.w.driver.files.keep(name, data)
 	s.segments = append(s.segments, seg)
-	return nil
+	return func(ctx context.Context) error {
+		name := sackPrefix(s.w.sack) + seg.Name
+		if err := s.w.driver.store.Put(ctx, name, data); err != nil {
+			return fmt.Errorf("cannot put segment %s of %d rows: %w", seg.Name, seg.Rows, err)
+		}
+		s.w.driver.files.keep(name, data)
+		return nil
+	}, nil
 }
 
 // close writes the last segment; one without rows only if that is asked for and

@@ -152,6 +152,7 @@ func (e *StateWriter) Finish() ([]byte, Info, error) {
 // A SealedWriter makes sealed segments; see Writer. A mean that is the quotient
 // of the sum and the count beside it is not written: readers divide again.
 type SealedWriter struct {
+	z                *pageCompressor
 	file             *fileWriter
 	methods          []ingest.Method
 	mean, sum, count int // indexes of methods; -1 if it isn't there
@@ -163,10 +164,16 @@ type SealedWriter struct {
 }
 
 func NewSealedWriter(methods []ingest.Method) *SealedWriter {
-	z := newPageCompressor()
+	return newSealedWriter(methods, newPageCompressor())
+}
+
+// Another returns a writer like e, for the same goroutine: they share some memory.
+func (e *SealedWriter) Another() *SealedWriter { return newSealedWriter(e.methods, e.z) }
+
+func newSealedWriter(methods []ingest.Method, z *pageCompressor) *SealedWriter {
 	e := &SealedWriter{
-		methods: slices.Clone(methods),
-		metric:  newMetricWriter(z), span: newSpanWriter(z), times: newTimeWriter(z),
+		z: z, methods: slices.Clone(methods),
+		metric: newMetricWriter(z), span: newSpanWriter(z), times: newTimeWriter(z),
 	}
 	e.mean, e.sum, e.count = quotient(methods)
 	columns := []columnWriter{e.metric, e.span, &e.times.micros}
