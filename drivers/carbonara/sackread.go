@@ -44,10 +44,18 @@ func newSackRead(queries []ingest.Query, list []int) *sackRead {
 // answer appends the rows of each query to dst.
 func (r *sackRead) answer(ctx context.Context, s *state, dst [][]ingest.Measure) error {
 	raw := r.newRawRead(s)
+	limited := slices.ContainsFunc(r.list, func(i int) bool { return r.queries[i].Limit > 0 })
+	if limited {
+		switch long, err := r.isLong(ctx, raw); {
+		case err != nil:
+			return err
+		case long:
+			return r.answerLong(ctx, s, dst)
+		}
+	}
 	fan := s.driver.newFan(ctx)
 	raw.start(fan)
 	sealed := newSealedRead(s)
-	limited := slices.ContainsFunc(r.list, func(i int) bool { return r.queries[i].Limit > 0 })
 	if !limited {
 		for n, i := range r.list {
 			q := &r.queries[i]
