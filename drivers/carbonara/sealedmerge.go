@@ -58,8 +58,35 @@ func (m *sealedMerge) least() int {
 	return least
 }
 
-// compareRuns orders runs by metric, granularity and time. No two runs of a series
-// overlap: every bucket is sealed once.
+// take returns the rows of a run's head, which comes first, that come before those of all
+// other runs: what was left over of a series may lie between rows of another segment.
+func (m *sealedMerge) take(i int) segment.SealedRun {
+	head := &m.runs[i].head
+	n := len(head.Times)
+	for j, other := range m.runs {
+		if j != i && other.live && other.head.Metric == head.Metric && other.head.Granularity == head.Granularity {
+			k, _ := slices.BinarySearch(head.Times[:n], other.head.Times[0])
+			n = max(1, k)
+		}
+	}
+	if n == len(head.Times) {
+		return *head
+	}
+	first, _ := head.Cut(n)
+	return first
+}
+
+// passed moves a run forward by n rows.
+func (m *sealedMerge) passed(i, n int) {
+	if run := m.runs[i]; n < len(run.head.Times) {
+		_, run.head = run.head.Cut(n)
+	} else {
+		run.advance()
+	}
+}
+
+// compareRuns orders runs by metric, granularity and time. No two runs of a series have
+// the same bucket: every one is sealed once.
 func compareRuns(a, b *segment.SealedRun) int {
 	if c := segment.CompareMetrics(a.Metric, b.Metric); c != 0 {
 		return c
@@ -106,16 +133,16 @@ func (w *writer) mergeSealed(ctx context.Context, segments []entry, level int) e
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		run := &merge.runs[i].head
+		run := merge.take(i)
 		if !buried[run.Metric] {
 			oldest, timespan := limits.of(run.Metric, run.Granularity)
-			if widen(&wide, run, merge.columns[i], oldest) {
+			if widen(&wide, &run, merge.columns[i], oldest) {
 				if err := out.add(ctx, wide, timespan); err != nil {
 					return err
 				}
 			}
 		}
-		merge.runs[i].advance()
+		merge.passed(i, len(run.Times))
 	}
 	if merge.failed != nil {
 		return merge.failed

@@ -169,3 +169,28 @@ func TestStoppedMetricsKeepTheirRows(t *testing.T) {
 		t.Errorf("%d segments", n)
 	}
 }
+
+// What was left over of a series may lie between rows of another segment: merged they
+// ascend all the same.
+func TestMergeOfInterleavedRows(t *testing.T) {
+	id := ingest.NewMetricID()
+	rows := func(times ...int64) *runScan[segment.SealedRun] {
+		run := segment.SealedRun{Metric: id, Granularity: 1, Times: times, Values: [][]float64{make([]float64, len(times))}, Present: [][]bool{make([]bool, len(times))}}
+		return &runScan[segment.SealedRun]{head: run, live: true}
+	}
+	m := &sealedMerge{runs: []*runScan[segment.SealedRun]{rows(1, 4, 5, 9), rows(2, 3, 7), rows(6, 8)}}
+	var got []int64
+	for i := m.least(); i >= 0; i = m.least() {
+		run := m.take(i)
+		got = append(got, run.Times...)
+		m.passed(i, len(run.Times))
+	}
+	if len(got) != 9 {
+		t.Fatal(got)
+	}
+	for i, at := range got {
+		if at != int64(i+1) {
+			t.Fatal(got)
+		}
+	}
+}
