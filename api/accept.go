@@ -211,11 +211,15 @@ func (q *request) accepted(status int, ticket ingest.Ticket, rejects []reject, f
 		}
 		return q.json(http.StatusOK, doc)
 	}
-	if p.lenient || ticket.Refused > 0 && status == http.StatusAccepted {
+	if p.lenient || status == http.StatusAccepted && (ticket.Refused > 0 || q.wantsBody()) {
 		return q.json(http.StatusAccepted, q.queued(ticket, rejects))
 	}
 	return q.empty(status)
 }
+
+// wantsBody says whether the client fails where a 202 has no body: gophercloud decodes
+// one. What it accepts is what tells it from others.
+func (q *request) wantsBody() bool { return q.r.Header.Get("Accept") == "application/json, */*" }
 
 // notAccepted sorts the errors of Accept: what is not certain is unknown, and
 // unknown is safe to repeat.

@@ -147,6 +147,23 @@ func TestLenient(t *testing.T) {
 	})
 }
 
+// gophercloud, which decodes what a 202 says, finds something to decode; all others who
+// ask for nothing get nothing.
+func TestBodyOfGophercloud(t *testing.T) {
+	h := newHouse(t, build{})
+	h.policy(t, "p", `{"granularity": 1}`)
+	id := h.metric(t, "p")
+	const list = `[{"timestamp": 1, "value": 1}]`
+	for path, body := range map[string]string{measures(id): list, batchPath: `{"` + id + `": ` + list + `}`} {
+		for accept, want := range map[string]string{"application/json, */*": `"state": "queued"`, "application/json": "", "*/*": "", "application/json, text/plain, */*": ""} {
+			w := h.do(t, "POST", path, call{body: body, header: []string{"Accept: " + accept}})
+			if got := w.Body.String(); w.Code != 202 || !strings.Contains(got, want) || (want == "") != (got == "") {
+				t.Errorf("%s, for %s: %d %q", path, accept, w.Code, got)
+			}
+		}
+	}
+}
+
 // Measures are numbered as they stand in the body, whoever finds fault with them.
 func TestLenientNumbers(t *testing.T) {
 	h := newHouse(t, build{})

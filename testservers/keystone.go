@@ -17,6 +17,12 @@ type KeystoneServer struct {
 	AdminPassword string
 }
 
+// Keystone is the Keystone that tests share (word: keystone).
+func Keystone(t testing.TB) *KeystoneServer {
+	t.Helper()
+	return shared(t, "keystone", []string{"openstack"}, "keystone", startKeystone)
+}
+
 // NewKeystone is a Keystone of the test's own (word: keystone).
 func NewKeystone(t testing.TB) *KeystoneServer {
 	t.Helper()

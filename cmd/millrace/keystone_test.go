@@ -95,6 +95,40 @@ func (k *identity) member(t *testing.T, name, role, project string) string {
 	return user
 }
 
+// A cloud is a Keystone with a region of the test's own, whose metric service is a server
+// of ours, and with a user who has the role admin in a project of the test's.
+type cloud struct {
+	*identity
+	server                          *thread
+	region, project, user, password string
+}
+
+// startCloud starts a server for a test's region of the Keystone that tests share.
+func startCloud(t *testing.T, region string) *cloud {
+	t.Helper()
+	c := &cloud{identity: &identity{KeystoneServer: testservers.Keystone(t)}, region: region, project: region + "-project", user: region + "-user"}
+	c.token = c.login(t, "admin", c.AdminPassword, "admin")
+	c.password = "pw-" + c.user
+	id := c.create(t, "project", map[string]any{"name": c.project, "domain_id": "default"})
+	c.member(t, c.user, "admin", id)
+	c.server = startHere(t, t.TempDir(), "", "MILLRACE_API_AUTH=keystone", "MILLRACE_API_KEYSTONE_URL="+c.URL(),
+		"MILLRACE_API_KEYSTONE_USER="+c.user, "MILLRACE_API_KEYSTONE_PASSWORD="+c.password, "MILLRACE_API_KEYSTONE_PROJECT="+c.project)
+	c.create(t, "region", map[string]any{"id": region})
+	service := c.create(t, "service", map[string]any{"type": "metric", "name": "gnocchi"})
+	for _, kind := range []string{"public", "internal", "admin"} {
+		c.create(t, "endpoint", map[string]any{"service_id": service, "interface": kind, "region_id": region, "url": c.server.base.String()})
+	}
+	return c
+}
+
+// environment has the variables that clients of OpenStack read.
+func (c *cloud) environment() []string {
+	return []string{
+		"OS_AUTH_URL=" + c.URL(), "OS_IDENTITY_API_VERSION=3", "OS_USERNAME=" + c.user, "OS_PASSWORD=" + c.password, "OS_PROJECT_NAME=" + c.project,
+		"OS_USER_DOMAIN_ID=default", "OS_PROJECT_DOMAIN_ID=default", "OS_DOMAIN_ID=default", "OS_REGION_NAME=" + c.region, "OS_INTERFACE=public",
+	}
+}
+
 // Tokens of a real Keystone say who may do what; one that is revoked is no longer
 // good, and while Keystone is away nobody is let in or blamed.
 func TestKeystone(t *testing.T) {
