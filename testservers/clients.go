@@ -1,6 +1,10 @@
 package testservers
 
 import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 )
@@ -34,4 +38,30 @@ func (c *Client) Program(name string) string { return c.installation.program(nam
 // Path is the path of something else that is installed with it.
 func (c *Client) Path(parts ...string) string {
 	return filepath.Join(append([]string{c.installation.folder}, parts...)...)
+}
+
+// NewCollectd is a collectd of the test's own, with the configuration given beside what
+// keeps it to a folder of its own (word: collectd). It listens nowhere: it has Addr, and
+// nobody is there.
+func NewCollectd(t testing.TB, config string) *Process {
+	t.Helper()
+	return own(t, "collectd", []string{"collectd"}, func(i []installation) (*Process, error) {
+		p, _, err := newProcess("collectd", i[0].version)
+		if err != nil {
+			return nil, err
+		}
+		file := filepath.Join(p.Dir, "collectd.conf")
+		common := fmt.Sprintf("BaseDir %q\nPIDFile %q\nPluginDir \"/usr/lib/collectd\"\nTypesDB \"/usr/share/collectd/types.db\"\n",
+			p.Dir, filepath.Join(p.Dir, "pid"))
+		if err := os.WriteFile(file, []byte(common+config), 0o644); err != nil {
+			return nil, err
+		}
+		p.command = func() *exec.Cmd { return exec.Command(i[0].program("collectd"), "-f", "-C", file) }
+		p.ready = func(context.Context) error { return nil }
+		if err := p.Start(); err != nil {
+			p.close()
+			return nil, err
+		}
+		return p, nil
+	})
 }
