@@ -32,7 +32,9 @@ func (x *Index) LookupResources(ctx context.Context, ids []ResourceID, infos []R
 		for i, at := range some {
 			wanted[i] = ids[at]
 		}
-		err := findResourceInfos(ctx, x.database.reading(), wanted, func(id ResourceID, info ResourceInfo) { found[id] = info })
+		err := findResourceInfos(ctx, x.database.reading(), wanted, func(id ResourceID, info ResourceInfo) {
+			found[id] = info
+		})
 		if err != nil {
 			return x.failed("cannot look up resources", err)
 		}

@@ -39,8 +39,8 @@ type Expr struct {
 	Args   []Expr
 }
 
-// MaxExprValues bounds the values of an Expr, all of its comparisons together: what
-// every database takes as parameters of a statement.
+// MaxExprValues bounds the values of an Expr, all of its comparisons together, and its
+// comparisons: what every database takes as parameters of a statement, and plans in time.
 const MaxExprValues = 10_000
 
 // maxPattern bounds a pattern, in bytes: SQLite takes up to 50,000.
@@ -53,8 +53,8 @@ func (e *Expr) condition(d *dialect, old bool) (condition, error) {
 	}
 	c := compiler{dialect: d, old: old}
 	text, err := c.compile(e)
-	if err == nil && len(c.args) > MaxExprValues {
-		err = &InvalidError{fmt.Sprintf("Invalid filter: it has %d values, and the limit is %d", len(c.args), MaxExprValues)}
+	if n := max(len(c.args), c.comparisons); err == nil && n > MaxExprValues {
+		err = &InvalidError{fmt.Sprintf("Invalid filter: it has %d values, and the limit is %d", n, MaxExprValues)}
 	}
 	return condition{text, c.args}, err
 }
@@ -64,6 +64,8 @@ type compiler struct {
 	dialect *dialect
 	old     bool
 	args    []any
+
+	comparisons int
 }
 
 // never is a condition that is neither true nor false.
@@ -82,6 +84,7 @@ func (c *compiler) compile(e *Expr) (string, error) {
 		inner, err := c.compile(&e.Args[0])
 		return "(NOT " + inner + ")", err
 	}
+	c.comparisons++
 	switch {
 	case e.Field.Kind == FieldCreatedBy:
 		return c.createdBy(e)

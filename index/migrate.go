@@ -35,7 +35,8 @@ func migrations() []migration {
 		if err != nil {
 			panic("BUG: " + err.Error())
 		}
-		list[i] = migration{name: strings.TrimSuffix(strings.TrimPrefix(name, "migrations/"), ".sql"), statements: string(statements)}
+		name = strings.TrimSuffix(strings.TrimPrefix(name, "migrations/"), ".sql")
+		list[i] = migration{name: name, statements: string(statements)}
 		if list[i].name == "0006_place" {
 			list[i].more = indexByPlace
 		}

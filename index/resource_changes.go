@@ -50,7 +50,8 @@ func (x *Index) CreateResource(
 // somebody may be reading them page by page.
 func insertResource(ctx context.Context, s session, t *ResourceType, r *Resource, attributes string) error {
 	_, err := s.exec(ctx, `INSERT INTO resources (id, type_id, original_id, creator, user_id, project_id,
-		started_at, ended_at, revision_start, attributes, listed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS `+s.dialect.json+`),
+		started_at, ended_at, revision_start, attributes, listed_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS `+s.dialect.json+`),
 		coalesce((SELECT listed_at FROM deleted_resources WHERE id = ?), ?))`,
 		r.ID[:], t.id, r.Original, r.Creator, r.User, r.Project,
 		r.Started, r.Ended, r.RevisionStart, attributes, r.ID[:], r.RevisionStart)

@@ -63,11 +63,14 @@ func testResourcePages(t *testing.T, open opener) {
 
 // paging reads resources page by page, and calls between with every marker before the
 // page that begins there.
-func paging(t *testing.T, x *Index, s Search, limit int, markerOf func(*Resource) string, between func(last *Resource)) (read []*Resource) {
+func paging(
+	t *testing.T, x *Index, s Search, limit int, markerOf func(*Resource) string, between func(last *Resource),
+) (read []*Resource) {
 	t.Helper()
 	for marker := ""; ; {
 		var page []*Resource
-		must(t, x.Resources(t.Context(), s, Page{Sorts: DefaultSorts(), Limit: limit, Marker: marker}, func(r *Resource) error {
+		p := Page{Sorts: DefaultSorts(), Limit: limit, Marker: marker}
+		must(t, x.Resources(t.Context(), s, p, func(r *Resource) error {
 			page = append(page, r)
 			return nil
 		}))
