@@ -36,11 +36,7 @@ func (s *Store) Read(ctx context.Context, name string, unless carbonara.Version,
 
 func (s *Store) read(ctx context.Context, name string, unless carbonara.Version, ranges []carbonara.Range) (carbonara.Contents, error) {
 	if len(ranges) == 0 {
-		p, err := s.get(ctx, name, unless, "")
-		if err != nil {
-			return carbonara.Contents{}, err
-		}
-		return carbonara.Contents{Data: [][]byte{p.data}, Size: p.size, Version: p.version}, p.verify()
+		return s.readAll(ctx, name, unless)
 	}
 	spans := join(ranges)
 	pieces := make([]piece, len(spans))
@@ -67,6 +63,27 @@ func (s *Store) read(ctx context.Context, name string, unless carbonara.Version,
 		}
 	}
 	return c, nil
+}
+
+// tornReads is how often the whole of an object is asked for whose answer contradicts itself.
+const tornReads = 3
+
+// readAll reads a whole object. A server on a file system may answer with one version's bytes
+// and another's ETag while the object is swapped (versitygw does): that is no failure, and
+// what it says a moment later is whole.
+func (s *Store) readAll(ctx context.Context, name string, unless carbonara.Version) (carbonara.Contents, error) {
+	for try := 1; ; try++ {
+		p, err := s.get(ctx, name, unless, "")
+		if err != nil {
+			return carbonara.Contents{}, err
+		}
+		if err = p.verify(); err == nil {
+			return carbonara.Contents{Data: [][]byte{p.data}, Size: p.size, Version: p.version}, nil
+		}
+		if try == tornReads {
+			return carbonara.Contents{}, err
+		}
+	}
 }
 
 // A span is what one request asks for: ranges near each other, or one from the end.
@@ -187,7 +204,7 @@ func (s *Store) get(ctx context.Context, name string, unless carbonara.Version, 
 		version: carbonara.Version(aws.ToString(answer.ETag)),
 		sealed:  answer.ServerSideEncryption != "" || answer.SSECustomerAlgorithm != nil,
 	}
-	p.data, err = readAll(answer.Body, aws.ToInt64(answer.ContentLength))
+	p.data, err = readBody(answer.Body, aws.ToInt64(answer.ContentLength))
 	done(err)
 	if err != nil {
 		return piece{}, err
@@ -222,8 +239,8 @@ func (s *Store) beyond(ctx context.Context, name string) (piece, error) {
 	return piece{off: size, size: size, version: carbonara.Version(aws.ToString(answer.ETag))}, nil
 }
 
-// readAll reads a body of a length that is known.
-func readAll(body io.Reader, length int64) ([]byte, error) {
+// readBody reads a body of a length that is known.
+func readBody(body io.Reader, length int64) ([]byte, error) {
 	if length < 0 || length > maxObject {
 		return nil, fmt.Errorf("the answer has %d bytes, and an object may have %d", length, maxObject)
 	}
