@@ -35,6 +35,8 @@ type dialect struct {
 	fault func(err error) fault
 	// check looks for settings of the database that would lose what was committed.
 	check func(ctx context.Context, s session, log *slog.Logger) error
+	// verify has the database check what it holds.
+	verify func(ctx context.Context, s session) error
 
 	resourceDialect
 }

@@ -38,8 +38,9 @@ func postgresDialect() *dialect {
 		goOnFrom: func(table, column string, last int64) []string {
 			return []string{fmt.Sprintf("SELECT setval(pg_get_serial_sequence('%s', '%s'), %d)", table, column, last)}
 		},
-		fault: postgresFault,
-		check: checkPostgres,
+		fault:  postgresFault,
+		check:  checkPostgres,
+		verify: func(context.Context, session) error { return nil }, // PostgreSQL's own pg_amcheck does
 
 		resourceDialect: postgresResources(),
 	}

@@ -30,8 +30,9 @@ func sqliteDialect() *dialect {
 			return []string{"DELETE FROM sqlite_sequence WHERE name = '" + table + "'",
 				fmt.Sprintf("INSERT INTO sqlite_sequence (name, seq) VALUES ('%s', %d)", table, last)}
 		},
-		fault: sqliteFault,
-		check: func(context.Context, session, *slog.Logger) error { return nil },
+		fault:  sqliteFault,
+		check:  func(context.Context, session, *slog.Logger) error { return nil },
+		verify: verifySQLite,
 
 		resourceDialect: sqliteResources(),
 	}

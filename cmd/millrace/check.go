@@ -1,17 +1,14 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"go.opentelemetry.io/otel/metric/noop"
 
 	"millrace/disk"
 	"millrace/drivers/carbonara"
-	"millrace/queue/disklog"
 )
 
 // newCheck is the command that reads everything and says whether it is sound.
@@ -19,9 +16,12 @@ func newCheck(source *configSource) *cobra.Command {
 	var repair bool
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Read and verify every segment and the log",
-		Long: `Check reads every segment of the storage and all of the log, and verifies checksums, order, counts and what
-the manifests say of them. It changes nothing. The server must be stopped: check takes the data directory into use.
+		Short: "Read and verify the index, the log and the storage, and compare them",
+		Long: `Check reads whatever a start needs: it has the index's database check itself and reads its dead letters, reads all of
+the log (of Kafka: asks whether the topic will do) and every segment of the storage, and verifies checksums, order, counts and
+what the manifests say of them. Then it compares: all parts are of one deployment, and the log goes on where each sack has been
+applied. It changes nothing. The server must be stopped: check takes the data directory into use. It ends with status 0
+when all is sound, and with 1 when anything is not, naming each.
 
 With --repair it first makes the storage and the log sound again, as far as what is there allows: a segment that can't be read is
 copied to quarantine/ and left out, a state segment is made again of what the others hold, a manifest or the layout that
@@ -46,7 +46,8 @@ that were damaged are copied to quarantine/ in the data directory. It says what 
 					return err
 				}
 			}
-			err = errors.Join(checkLog(cmd, &c), checkStorage(cmd, &c))
+			k := checking{config: &c, out: cmd.OutOrStdout(), log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))}
+			err = k.run(cmd.Context())
 			if err == nil {
 				fmt.Fprintln(cmd.OutOrStdout(), "all is sound")
 			}
@@ -79,43 +80,4 @@ func repairStorage(cmd *cobra.Command, c *config) error {
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: LOST %s\n", where, text)
 		}
 	})
-}
-
-func checkLog(cmd *cobra.Command, c *config) error {
-	r, err := disklog.Verify(cmd.Context(), disk.OS{}, filepath.Join(c.DataDir, "log"))
-	fmt.Fprintf(cmd.OutOrStdout(), "log: %d segments, %d records, %s", r.Segments, r.Records, size(r.Bytes))
-	if r.Torn > 0 {
-		fmt.Fprintf(cmd.OutOrStdout(), ", %d bytes torn at the end, as a crash leaves them (never acknowledged)", r.Torn)
-	}
-	if r.Unreadable > 0 {
-		fmt.Fprintf(cmd.OutOrStdout(), ", %d records that can't be decoded and will be dead letters", r.Unreadable)
-	}
-	fmt.Fprintln(cmd.OutOrStdout())
-	if err != nil {
-		return fmt.Errorf("the log: %w", err)
-	}
-	return nil
-}
-
-func checkStorage(cmd *cobra.Command, c *config) error {
-	if c.Storage.Driver == "influxdb" {
-		return checkInflux(cmd, c)
-	}
-	store, err := openStore(cmd.Context(), c, disk.OS{}, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)), noop.NewMeterProvider().Meter(""))
-	if err != nil {
-		return fmt.Errorf("the storage: %w", err)
-	}
-	defer store.Close()
-	var problems []error
-	var total carbonara.Report
-	err = carbonara.Check(cmd.Context(), store, func(r carbonara.Report) {
-		total.Segments += r.Segments
-		total.Rows += r.Rows
-		total.Bytes += r.Bytes
-		total.Orphans += r.Orphans
-		problems = append(problems, r.Problems...)
-	})
-	fmt.Fprintf(cmd.OutOrStdout(), "storage: %d segments, %d rows, %s; %d orphans waiting to be collected\n",
-		total.Segments, total.Rows, size(total.Bytes), total.Orphans)
-	return errors.Join(append(problems, err)...)
 }

@@ -41,6 +41,20 @@ func (c *cluster) adopt(settings ...string) {
 	}
 }
 
+// checks has "millrace check" end with a status, and say something.
+func (c *cluster) checks(want int, says ...string) {
+	c.t.Helper()
+	out, errOut, code := command(c.t, append([]string{"MILLRACE_DATA_DIR=" + c.t.TempDir()}, c.settings...), "check")
+	if code != want {
+		c.t.Errorf("check ends with %d, want %d: %s%s", code, want, out, errOut)
+	}
+	for _, text := range says {
+		if !strings.Contains(out+errOut, text) {
+			c.t.Errorf("check does not say %q: %s%s", text, out, errOut)
+		}
+	}
+}
+
 // ends stops processes as an operator does.
 func (c *cluster) ends(processes ...*process) {
 	c.t.Helper()
@@ -202,6 +216,7 @@ func TestTopicMadeAnew(t *testing.T) {
 		}
 	}
 	c.ends(api, worker)
+	c.checks(1, "the log of sack ", "ends at offset ", "was applied up to ")
 	c.adopt()
 	api, worker = c.start("api"), c.start("worker")
 	if n := c.count(api, id, c.post(api, id, 3, 1)); n != 4 { // sent again: it counts once
@@ -209,6 +224,7 @@ func TestTopicMadeAnew(t *testing.T) {
 	}
 
 	c.ends(worker, api) // all down
+	c.checks(0, "all is sound")
 	c.anew()
 	api = c.start("api")
 	refused(4)

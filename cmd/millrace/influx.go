@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
-	"github.com/spf13/cobra"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/metric/noop"
 
@@ -119,17 +117,4 @@ func lookAtInflux(ctx context.Context, c *config, log *slog.Logger, meter metric
 	}
 	defer d.Close()
 	return d.Look(ctx)
-}
-
-// checkInflux says whether there is an InfluxDB that will do, and what the bucket says of
-// itself. Its data are its own to verify (influxd inspect).
-func checkInflux(cmd *cobra.Command, c *config) error {
-	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
-	state, err := lookAtInflux(cmd.Context(), c, log, noop.NewMeterProvider().Meter(""))
-	if err != nil {
-		return fmt.Errorf("the storage: %w", err)
-	}
-	fmt.Fprintf(cmd.OutOrStdout(), "storage: bucket %q in InfluxDB, %d of %d sacks have been written to\n",
-		c.Storage.Influx.Bucket, len(state.Watermarks), c.Sacks)
-	return nil
 }

@@ -90,7 +90,7 @@ func (p *parts) openQueue(ctx context.Context, c *config, log *slog.Logger, t *t
 		p.closers = append(p.closers, l)
 		return nil
 	case "kafka":
-		l, err := openKafka(ctx, c, c.Queue.Kafka.Topic, p.id, p.base, log, t)
+		l, err := openKafka(ctx, c, kafkaUse{topic: c.Queue.Kafka.Topic, client: p.id}, p.base, log, t)
 		if err != nil {
 			return err
 		}
@@ -123,7 +123,13 @@ func (p *parts) openDisklog(ctx context.Context, c *config, log *slog.Logger, t 
 // kafkaPatience bounds how long a start waits for a broker to answer.
 const kafkaPatience = 5 * time.Minute
 
-func openKafka(ctx context.Context, c *config, topic, id string, base kafka.Registrar, log *slog.Logger, t *telemetry) (*kafka.Log, error) {
+// A kafkaUse says which topic is opened, by whom, and whether it is made where there is none.
+type kafkaUse struct {
+	topic, client string
+	mustExist     bool
+}
+
+func openKafka(ctx context.Context, c *config, use kafkaUse, base kafka.Registrar, log *slog.Logger, t *telemetry) (*kafka.Log, error) {
 	k := &c.Queue.Kafka
 	secure, err := k.tls()
 	if err != nil {
@@ -136,7 +142,7 @@ func openKafka(ctx context.Context, c *config, topic, id string, base kafka.Regi
 	ctx, cancel := context.WithTimeout(ctx, kafkaPatience)
 	defer cancel()
 	return kafka.Open(ctx, kafka.Config{
-		Brokers: k.Brokers, Topic: topic, Group: k.Group, Client: id, TLS: secure, SASL: mechanism,
+		Brokers: k.Brokers, Topic: use.topic, Group: k.Group, Client: use.client, MustExist: use.mustExist, TLS: secure, SASL: mechanism,
 		Replication: k.Replication, MinInSync: k.MinInSync, Retention: k.Retention, AcceptRisks: k.AcceptRisks,
 		Compression: k.Compression, Session: k.Session,
 	}, c.Sacks, base, log, t.meter)
@@ -248,7 +254,7 @@ func (p *parts) openOldLog(ctx context.Context, c *config, id ingest.LogID, log 
 			return nil, errors.New("queue.kafka.brokers says no brokers")
 		}
 		known := func(context.Context, string) (ingest.Offset, error) { return id.Base, nil }
-		old, err = openKafka(ctx, c, topic, "", known, log, t)
+		old, err = openKafka(ctx, c, kafkaUse{topic: topic}, known, log, t)
 	} else {
 		if _, missing := os.Stat(filepath.Join(c.DataDir, "log")); missing != nil {
 			return nil, missing

@@ -25,13 +25,23 @@ func repairLog(cmd *cobra.Command, c *config) error {
 		Sacks:      c.Sacks,
 		Quarantine: filepath.Join(c.DataDir, "quarantine", time.Now().UTC().Format("20060102T150405Z")),
 	}
-	err := eachApplied(cmd, c, func(at ingest.Watermark) {
+	applied := make(map[ingest.Sack]ingest.Watermark)
+	err := eachApplied(cmd, c, func(sack ingest.Sack, at ingest.Watermark) {
+		applied[sack] = at
 		if log := at.Log; log != (ingest.LogID{}) && log.Base >= want.Log.Base {
 			want.Log = log
 		}
 	})
 	if err != nil {
 		return fmt.Errorf("cannot tell which log the storage was fed from: %w", err)
+	}
+	if len(applied) == c.Sacks && want.Log != (ingest.LogID{}) {
+		want.Applied = make([]ingest.Offset, c.Sacks)
+		for sack, at := range applied {
+			if at.Log == want.Log { // else nothing of this log yet
+				want.Applied[sack] = at.Offset
+			}
+		}
 	}
 	r, err := disklog.Repair(cmd.Context(), disk.OS{}, filepath.Join(c.DataDir, "log"), want)
 	out := cmd.OutOrStdout()
@@ -56,12 +66,12 @@ func repairLog(cmd *cobra.Command, c *config) error {
 }
 
 // eachApplied calls visit with the watermarks that the storage holds.
-func eachApplied(cmd *cobra.Command, c *config, visit func(ingest.Watermark)) error {
+func eachApplied(cmd *cobra.Command, c *config, visit func(ingest.Sack, ingest.Watermark)) error {
 	log, meter := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)), noop.NewMeterProvider().Meter("")
 	if c.Storage.Driver == "influxdb" {
 		state, err := lookAtInflux(cmd.Context(), c, log, meter)
-		for _, at := range state.Watermarks {
-			visit(at)
+		for sack, at := range state.Watermarks {
+			visit(sack, at)
 		}
 		return err
 	}
@@ -70,5 +80,5 @@ func eachApplied(cmd *cobra.Command, c *config, visit func(ingest.Watermark)) er
 		return err
 	}
 	defer store.Close()
-	return carbonara.Check(cmd.Context(), store, func(r carbonara.Report) { visit(r.Applied) })
+	return carbonara.Check(cmd.Context(), store, func(r carbonara.Report) { visit(r.Sack, r.Applied) })
 }

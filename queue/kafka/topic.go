@@ -55,6 +55,8 @@ func (l *Log) prepareTopic(ctx context.Context) (cluster string, err error) {
 	for {
 		cluster, topic, err := l.describeTopic(ctx)
 		switch {
+		case errors.Is(err, kafka.UnknownTopicOrPartition) && l.config.MustExist:
+			return "", errors.New("there is no such topic")
 		case errors.Is(err, kafka.UnknownTopicOrPartition):
 			err = l.createTopic(ctx)
 		case err == nil:
