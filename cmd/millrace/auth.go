@@ -20,6 +20,7 @@ type keystoneConfig struct {
 	UserDomain    string        `name:"user_domain" default:"default" help:"id of their domain"`
 	ProjectDomain string        `name:"project_domain" default:"default" help:"id of the project's domain"`
 	Cache         time.Duration `name:"cache" default:"30s" help:"how long an answer, and so a revoked token, is believed"`
+	Timeout       time.Duration `name:"timeout" default:"3s" help:"longest time to an answer of it, then 503; api.timeout bounds it too"`
 }
 
 // auth checks what belongs to authentication.
@@ -35,6 +36,7 @@ func (v *validator) auth(c *apiConfig) {
 			"api.keystone.url %q is not a URL such as https://host:5000/v3", c.Keystone.URL)
 		v.check(c.Keystone.Password != "", "api.auth keystone needs api.keystone.password")
 		v.check(c.Keystone.Cache >= 0, "api.keystone.cache must not be negative; 0 asks for every request")
+		v.positive("api.keystone.timeout", c.Keystone.Timeout)
 	}
 }
 
@@ -63,7 +65,7 @@ func (c *apiConfig) authenticator(log *slog.Logger) (auth.Authenticator, error) 
 		client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 		return auth.NewKeystone(auth.KeystoneConfig{
 			URL: k.URL, PublicURL: k.PublicURL, User: k.User, Password: string(k.Password), Project: k.Project,
-			UserDomain: k.UserDomain, ProjectDomain: k.ProjectDomain, Cache: cache,
+			UserDomain: k.UserDomain, ProjectDomain: k.ProjectDomain, Cache: cache, Timeout: k.Timeout,
 		}, client, log), nil
 	}
 	return nil, fmt.Errorf("there is no authentication %q", c.Auth)

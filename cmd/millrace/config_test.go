@@ -138,7 +138,8 @@ func TestConfigErrors(t *testing.T) {
 	f("api: {auth: htpasswd}", nil, "api.auth htpasswd needs api.htpasswd_file")
 	f("api: {auth: remoteuser, remote_user_header: ''}", nil, "api.remote_user_header must not be empty")
 	f("api: {auth: keystone}", nil, `api.keystone.url "" is not a URL such as https://host:5000/v3`, "api.auth keystone needs api.keystone.password")
-	f("api: {auth: keystone, keystone: {url: 'host:5000', cache: -1s}}", nil, `api.keystone.url "host:5000" is not a URL`, "api.keystone.cache must not be negative")
+	f("api: {auth: keystone, keystone: {url: 'host:5000', cache: -1s, timeout: 0s}}", nil,
+		`api.keystone.url "host:5000" is not a URL`, "api.keystone.cache must not be negative", "api.keystone.timeout must be positive, not 0s")
 	f("api: {auth: remoteuser, listen: ':8041'}", nil, "api.auth remoteuser checks no passwords")
 	f("telemetry: {metrics_listen: x}", nil, "telemetry.metrics_listen: ")
 	f("telemetry: {pprof: '6060'}", nil, "telemetry.pprof: ", "missing port")

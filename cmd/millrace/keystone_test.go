@@ -112,7 +112,8 @@ func startCloud(t *testing.T, region string) *cloud {
 	id := c.create(t, "project", map[string]any{"name": c.project, "domain_id": "default"})
 	c.member(t, c.user, "admin", id)
 	c.server = startHere(t, t.TempDir(), "", "MILLRACE_API_AUTH=keystone", "MILLRACE_API_KEYSTONE_URL="+c.URL(),
-		"MILLRACE_API_KEYSTONE_USER="+c.user, "MILLRACE_API_KEYSTONE_PASSWORD="+c.password, "MILLRACE_API_KEYSTONE_PROJECT="+c.project)
+		"MILLRACE_API_KEYSTONE_USER="+c.user, "MILLRACE_API_KEYSTONE_PASSWORD="+c.password, "MILLRACE_API_KEYSTONE_PROJECT="+c.project,
+		"MILLRACE_API_KEYSTONE_TIMEOUT=20s", "MILLRACE_API_TIMEOUT=30s") // a busy machine's Keystone is slow
 	c.create(t, "region", map[string]any{"id": region})
 	service := c.create(t, "service", map[string]any{"type": "metric", "name": "gnocchi"})
 	for _, kind := range []string{"public", "internal", "admin"} {
