@@ -19,7 +19,7 @@ type WorkerConfig struct {
 	FlushInterval time.Duration // how long an applied record may wait for its flush; 10 s
 	NudgeInterval time.Duration // the least time between two flushes of a sack that somebody waits for; 0
 	FlushBytes    int64         // buffered bytes of one sack that flush it sooner; 32 MiB
-	TableBytes    int64         // buffered bytes of all sacks; beyond, the largest is flushed; 512 MiB
+	TableBytes    int64         // buffered bytes of all sacks; beyond, the largest is flushed; 256 MiB
 	FetchAhead    int64         // bytes of records read ahead, of all sacks; 64 MiB
 	MaxFuture     time.Duration // measures further ahead of their acceptance are dead letters; 30 min; negative: none
 	Maintainers   int64         // sacks that do housekeeping at the same time; 16: the driver bounds what it does of it
@@ -35,7 +35,7 @@ type WorkerConfig struct {
 func (c WorkerConfig) withDefaults() WorkerConfig {
 	setDefault(&c.FlushInterval, 10*time.Second)
 	setDefault(&c.FlushBytes, 32<<20)
-	setDefault(&c.TableBytes, 512<<20)
+	setDefault(&c.TableBytes, 256<<20)
 	setDefault(&c.FetchAhead, 64<<20)
 	setDefault(&c.MaxFuture, DefaultMaxFuture)
 	setDefault(&c.Maintainers, 16)

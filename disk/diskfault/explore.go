@@ -2,6 +2,7 @@ package diskfault
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 )
 
@@ -19,7 +20,19 @@ const maxExplored = 10_000
 // each time.
 func Explore[Acked any](t *testing.T, script func(fs *FS) Acked, check func(t *testing.T, fs *FS, acked Acked)) {
 	t.Helper()
-	for n := 1; n <= maxExplored; n++ {
+	explore(t, 1, 1, script, check)
+}
+
+// ExploreSome is Explore for long scripts: it crashes at every so manieth operation, from a
+// random one on, so that many runs see them all.
+func ExploreSome[Acked any](t *testing.T, every int, script func(fs *FS) Acked, check func(t *testing.T, fs *FS, acked Acked)) {
+	t.Helper()
+	explore(t, 1+rand.IntN(every), every, script, check)
+}
+
+func explore[Acked any](t *testing.T, from, every int, script func(fs *FS) Acked, check func(t *testing.T, fs *FS, acked Acked)) {
+	t.Helper()
+	for n := from; n <= maxExplored; n += every {
 		fs := New()
 		fs.CrashAt(n)
 		acked := script(fs)

@@ -14,7 +14,7 @@ import (
 // confirmed.
 func TestEngineCrash(t *testing.T) {
 	server := testservers.VersityGW(t)
-	storetest.Crashes(t, 2, func(t *testing.T) func() carbonara.Store {
+	storetest.Crashes(t, 6, func(t *testing.T) func() carbonara.Store {
 		c := configOf(t, server)
 		return func() carbonara.Store { return open(t, c) }
 	})
