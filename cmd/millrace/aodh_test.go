@@ -80,7 +80,8 @@ func TestAodh(t *testing.T) {
 // the metrics. Measures of half an hour may be changed.
 func alarmingResources(t *testing.T, p *server) (ids []string) {
 	t.Helper()
-	const policy = `{"name": "alarms", "back_window": 30, "aggregation_methods": ["mean"], "definition": [{"granularity": "60s", "timespan": "1d"}]}`
+	const policy = `{"name": "alarms", "back_window": 30, "aggregation_methods": ["mean"],
+		"definition": [{"granularity": "60s", "timespan": "1d"}]}`
 	if a := p.ask(t, "POST", "/archive_policy", policy); a.status != 201 {
 		t.Fatal(a)
 	}

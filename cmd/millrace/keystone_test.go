@@ -99,8 +99,8 @@ func (k *identity) member(t *testing.T, name, role, project string) string {
 // of ours, and with a user who has the role admin in a project of the test's.
 type cloud struct {
 	*identity
-	server                          *thread
-	region, project, user, password string
+	server                                     *thread
+	region, project, projectID, user, password string
 }
 
 // startCloud starts a server for a test's region of the Keystone that tests share.
@@ -109,8 +109,8 @@ func startCloud(t *testing.T, region string) *cloud {
 	c := &cloud{identity: &identity{KeystoneServer: testservers.Keystone(t)}, region: region, project: region + "-project", user: region + "-user"}
 	c.token = c.login(t, "admin", c.AdminPassword, "admin")
 	c.password = "pw-" + c.user
-	id := c.create(t, "project", map[string]any{"name": c.project, "domain_id": "default"})
-	c.member(t, c.user, "admin", id)
+	c.projectID = c.create(t, "project", map[string]any{"name": c.project, "domain_id": "default"})
+	c.member(t, c.user, "admin", c.projectID)
 	c.server = startHere(t, t.TempDir(), "", "MILLRACE_API_AUTH=keystone", "MILLRACE_API_KEYSTONE_URL="+c.URL(),
 		"MILLRACE_API_KEYSTONE_USER="+c.user, "MILLRACE_API_KEYSTONE_PASSWORD="+c.password, "MILLRACE_API_KEYSTONE_PROJECT="+c.project,
 		"MILLRACE_API_KEYSTONE_TIMEOUT=20s", "MILLRACE_API_TIMEOUT=30s") // a busy machine's Keystone is slow
