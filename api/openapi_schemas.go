@@ -295,10 +295,12 @@ func statusSchema() gnocchi.Object {
 	log := objectOf([]any{"id", "base"},
 		with("id", anyText), with("base", whole), with("partitions", whole), with("replication", whole),
 		with("settings", typed("object", with("additionalProperties", anyText))), with("risks", arrayOf(anyText)), with("error", anyText))
+	damage := objectOf([]any{"object", "error", "first", "last"},
+		with("object", anyText), with("error", anyText), with("first", anyText), with("last", anyText))
 	return objectOf(
 		[]any{"storage", "metricd", "index", "ingest", "dead_letters", "processes", "log"},
 		with("storage", typed("object")), with("metricd", typed("object")), with("index", typed("object")),
 		with("ingest", objectOf([]any{"lag"}, with("lag", lag), with("sacks", arrayOf(sack)))),
-		with("dead_letters", whole), with("processes", arrayOf(process)), with("log", log),
+		with("dead_letters", whole), with("processes", arrayOf(process)), with("log", log), with("damages", arrayOf(damage)),
 	)
 }

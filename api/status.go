@@ -42,7 +42,7 @@ func (q *request) getStatus() error {
 		}
 		progress["sacks"] = sacks
 	}
-	return q.json(http.StatusOK, map[string]any{
+	doc := map[string]any{
 		"storage":      storage,
 		"metricd":      map[string]any{"processors": nil, "statistics": map[string]any{}},
 		"index":        map[string]any{"archive_policies": counts.Policies, "archive_policy_rules": counts.Rules, "metrics": counts.Metrics, "deleted_metrics": counts.Deleted},
@@ -50,7 +50,27 @@ func (q *request) getStatus() error {
 		"dead_letters": q.letters.Count(),
 		"processes":    processes,
 		"log":          log,
-	})
+	}
+	if found, ok := q.driver.(ingest.DamageLister); ok && details {
+		doc["damages"] = newDamageDocs(found.Damages())
+	}
+	return q.json(http.StatusOK, doc)
+}
+
+// A damageDoc is something stored that this process could not read.
+type damageDoc struct {
+	Object string    `json:"object"`
+	Error  string    `json:"error"`
+	First  time.Time `json:"first"`
+	Last   time.Time `json:"last"`
+}
+
+func newDamageDocs(list []ingest.Damage) []damageDoc {
+	docs := make([]damageDoc, 0, len(list))
+	for _, d := range list {
+		docs = append(docs, damageDoc{d.Name, d.Err.Error(), d.First.UTC(), d.Last.UTC()})
+	}
+	return docs
 }
 
 // sumLags adds sacks up: their records, and the greatest age.

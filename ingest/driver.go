@@ -123,6 +123,22 @@ type Watermarker interface {
 	Watermarks(ctx context.Context, sacks []Sack, dst []Offset) error
 }
 
+// A DamageLister is a Driver that remembers what it could not read although the back-end
+// has given it.
+type DamageLister interface {
+	// Damages lists what this process has found damaged since it started, and has neither
+	// read since nor seen replaced, by name. It asks the back-end nothing.
+	Damages() []Damage
+}
+
+// A Damage is an object that can't be read.
+type Damage struct {
+	Name  string // of the object
+	Err   error
+	First time.Time // when it was found
+	Last  time.Time // and last met
+}
+
 // A Reject is an entry that a driver refuses for good.
 type Reject struct {
 	Offset Offset // of the record

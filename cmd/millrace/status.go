@@ -30,6 +30,7 @@ type statusDoc struct {
 	DeadLetters int64        `json:"dead_letters"`
 	Processes   []processDoc `json:"processes"`
 	Log         logDoc       `json:"log"`
+	Damages     []damageDoc  `json:"damages"`
 }
 
 type lagDoc struct {
@@ -54,6 +55,13 @@ type processDoc struct {
 	Beat    float64  `json:"beat"`
 	Alive   bool     `json:"alive"`
 	Sacks   []int    `json:"sacks"`
+}
+
+// A damageDoc is an object of the storage that could not be read.
+type damageDoc struct {
+	Object string    `json:"object"`
+	Error  string    `json:"error"`
+	First  time.Time `json:"first"`
 }
 
 type logDoc struct {
@@ -112,6 +120,9 @@ func printStatus(cmd *cobra.Command, doc *statusDoc) error {
 	}
 	for _, still := range standingStill(doc.Ingest.Sacks) {
 		fmt.Fprintln(out, still)
+	}
+	for _, d := range doc.Damages {
+		fmt.Fprintf(out, "damaged since %s: %s: %s (\"millrace check --repair\" keeps what is whole)\n", d.First.Format(time.RFC3339), d.Object, d.Error)
 	}
 	shared := doc.Log.Partitions > 0
 	if shared {

@@ -13,12 +13,7 @@ import (
 )
 
 // A Damage is an object that could not be read although the store has given it.
-type Damage struct {
-	Name  string // of the object
-	Err   error
-	First time.Time
-	Last  time.Time
-}
+type Damage = ingest.Damage
 
 // damages are those that were met since the driver was made, and have not been read
 // since, nor have gone.

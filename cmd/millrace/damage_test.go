@@ -1,0 +1,38 @@
+package main
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Damage that is found while reading is an error that doesn't ask for a retry, and a line of
+// the status.
+func TestDamageFoundWhileReading(t *testing.T) {
+	dir := t.TempDir()
+	p := start(t, dir, "MILLRACE_SACKS=1")
+	harmed := p.newMetric(t, "harmed", "high")
+	p.post(t, harmed, `[{"timestamp": "2024-05-05T05:05:05", "value": 1}]`)
+	if err := p.terminate(); err != nil {
+		t.Fatal(err)
+	}
+	files := liveSegments(t, dir)
+	if len(files) != 2 {
+		t.Fatalf("want a manifest and a segment, there are %q", files)
+	}
+	segment := files[1]
+	flip(t, segment)
+	p = start(t, dir, "MILLRACE_SACKS=1")
+	for range 2 {
+		if a := p.ask(t, "GET", "/metric/"+harmed+"/measures", ""); a.status != 500 || a.header.Get("Retry-After") != "" {
+			t.Errorf("a read of what is damaged: %d %q %s", a.status, a.header, a.body)
+		}
+	}
+	name := filepath.Base(segment)
+	if out := p.command(t, "status"); !strings.Contains(out, "damaged since ") || !strings.Contains(out, name) {
+		t.Errorf("the status doesn't say that %s is damaged:\n%s", name, out)
+	}
+	if a := p.ask(t, "GET", "/status?details=false", ""); strings.Contains(a.body, "damages") {
+		t.Errorf("without details: %s", a.body)
+	}
+}
