@@ -34,7 +34,7 @@ func (d *damages) note(name string, err error, now time.Time) {
 	if known := d.list[name]; known != nil {
 		known.Err, known.Last = err, now
 	} else if len(d.list) < maxDamages {
-		d.list[name] = &Damage{name, err, now, now}
+		d.list[name] = &Damage{Name: name, Err: err, First: now, Last: now}
 	}
 }
 
