@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -131,6 +133,9 @@ func (q *request) refresh(ids ...ingest.MetricID) error {
 // lagging is the 503 of a read that waited in vain, with the lag of the sacks
 // that it waited for.
 func (q *request) lagging(reason string, position ingest.Position) error {
+	if f := q.standstill(position); f != nil {
+		return f
+	}
 	lag := q.lagOf(position)
 	f := unavailable("")
 	f.description = cause{
@@ -139,6 +144,24 @@ func (q *request) lagging(reason string, position ingest.Position) error {
 		detail: map[string]any{"lag": lag},
 	}
 	return f
+}
+
+// standstill is the 500 of a read that waits for a sack whose log or storage is damaged,
+// which waiting longer doesn't mend; nil when no sack of the position is. What the
+// damage is in is the administrator's business.
+func (q *request) standstill(position ingest.Position) error {
+	for _, lag := range q.progress.Lag(q.ctx) {
+		damaged := errors.Is(lag.Err, ingest.ErrCorrupted) || errors.Is(lag.Err, ingest.ErrDamaged)
+		if position[lag.Sack] == 0 || !damaged {
+			continue
+		}
+		text := fmt.Sprintf("Sack %d stands still until its damage is repaired", lag.Sack)
+		if q.who.Has("admin") {
+			text += ": " + lag.Err.Error()
+		}
+		return &failure{status: http.StatusInternalServerError, description: text}
+	}
+	return nil
 }
 
 // lagOf returns the lag of the sacks of a position. Why one stands still is the

@@ -123,18 +123,21 @@ func (w *writer) remember(ctx context.Context) error {
 	}
 	raw := slices.DeleteFunc(w.manifest.of(segment.Raw), func(seg entry) bool { return seg.To <= covered })
 	set, err := w.openAll(ctx, append(slices.Clone(state), raw...))
+	if failed, ok := errors.AsType[*segmentError](err); ok {
+		err = judgeError(ctx, w.sack, &entry{Name: failed.name}, err)
+	}
 	if err != nil {
 		return err
 	}
 	defer set.close()
 	for _, seg := range state {
 		if err := w.rememberState(ctx, set.of(&seg)); err != nil {
-			return err
+			return judgeError(ctx, w.sack, &seg, err)
 		}
 	}
 	for _, seg := range raw {
 		if err := w.rememberRaw(ctx, set.of(&seg)); err != nil {
-			return err
+			return judgeError(ctx, w.sack, &seg, err)
 		}
 	}
 	return nil
