@@ -40,7 +40,8 @@ var imports = map[string][]string{
 
 	"intake": {"ingest", "index"},
 
-	"api":            {"ingest", "index", "intake", "drivers/aggregate", "api/auth", "api/gnocchi", "api/operations", "api/influx", "api/prometheus"},
+	"api": {"ingest", "index", "intake", "drivers/aggregate", "api/auth", "api/gnocchi", "api/operations",
+		"api/influx", "api/prometheus"},
 	"api/auth":       {"ingest"},
 	"api/gnocchi":    {"ingest"},
 	"api/influx":     {"ingest", "index", "intake"},
@@ -66,7 +67,8 @@ func sources(t *testing.T, visit func(folder, file string)) {
 			return err
 		}
 		if d.IsDir() {
-			if name := d.Name(); file != "." && (strings.HasPrefix(name, ".") || name == "testdata" || name == "millrace-data") {
+			if name := d.Name(); file != "." && (strings.HasPrefix(name, ".") || name == "testdata" ||
+				name == "millrace-data") {
 				return filepath.SkipDir
 			}
 			return nil

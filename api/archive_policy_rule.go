@@ -68,7 +68,8 @@ func (q *request) patchRule() error {
 	}
 	r, err := q.index.RenameRule(q.ctx, q.rule.Name, name)
 	if errors.Is(err, index.ErrExists) {
-		return badRequest("Archive policy rule " + q.rule.Name + " does not support change: Archive policy rule " + name + " already exists.")
+		return badRequest("Archive policy rule " + q.rule.Name + " does not support change: Archive policy rule " + name +
+			" already exists.")
 	}
 	if err != nil {
 		return err

@@ -49,7 +49,8 @@ func association(v any) (a index.Association, ok bool) {
 	}
 	a.ID = ingest.NewMetricID()
 	anything := func(any) error { return nil }
-	err := fields(optional("archive_policy_name", text(&a.Policy, maxName)), optional("unit", maybeText(&a.Unit, maxUnit)),
+	err := fields(optional("archive_policy_name", text(&a.Policy, maxName)),
+		optional("unit", maybeText(&a.Unit, maxUnit)),
 		optional("name", anything), optional("resource_id", anything))(v)
 	return a, err == nil
 }

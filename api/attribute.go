@@ -21,7 +21,8 @@ const (
 
 // reservedAttributes are names that a resource type can't give to its attributes.
 var reservedAttributes = []string{
-	"id", "type", "metrics", "revision", "revision_start", "revision_end", "started_at", "ended_at", "user_id", "project_id",
+	"id", "type", "metrics", "revision", "revision_start", "revision_end", "started_at", "ended_at", "user_id",
+	"project_id",
 	"created_by_user_id", "created_by_project_id", "get_metric", "creator", "original_resource_id", "lifespan",
 }
 
@@ -38,7 +39,8 @@ func attributeJSON(a *index.Attribute) gnocchi.Object {
 	o := gnocchi.Object{{Name: "type", Value: string(a.Type)}, {Name: "required", Value: a.Required}}
 	switch a.Type {
 	case index.AttributeString:
-		o = append(o, gnocchi.Member{Name: "min_length", Value: a.MinLength}, gnocchi.Member{Name: "max_length", Value: a.MaxLength})
+		o = append(o, gnocchi.Member{Name: "min_length", Value: a.MinLength},
+			gnocchi.Member{Name: "max_length", Value: a.MaxLength})
 	case index.AttributeNumber:
 		o = append(o, gnocchi.Member{Name: "min", Value: orNull(a.Min)}, gnocchi.Member{Name: "max", Value: orNull(a.Max)})
 	}
@@ -57,7 +59,8 @@ func resourceTypeJSON(t *index.ResourceType) gnocchi.Object {
 	for i := range t.Attributes {
 		attributes[i] = gnocchi.Member{Name: t.Attributes[i].Name, Value: attributeJSON(&t.Attributes[i])}
 	}
-	return gnocchi.Object{{Name: "name", Value: t.Name}, {Name: "attributes", Value: attributes}, {Name: "state", Value: "active"}}
+	return gnocchi.Object{{Name: "name", Value: t.Name}, {Name: "attributes", Value: attributes},
+		{Name: "state", Value: "active"}}
 }
 
 // attributes checks the attributes of a resource type: an object of names.
@@ -188,7 +191,8 @@ func checkAttributes(list []patchedAttribute, isNew func(name string) bool) erro
 			first = a.Name[0]
 		}
 		alphanumeric := first >= '0' && first <= '9' || first >= 'A' && first <= 'Z' || first >= 'a' && first <= 'z'
-		if !alphanumeric || utf8.RuneCountInString(a.Name) > maxAttributeName || slices.Contains(reservedAttributes, a.Name) && isNew(a.Name) {
+		if !alphanumeric || utf8.RuneCountInString(a.Name) > maxAttributeName ||
+			slices.Contains(reservedAttributes, a.Name) && isNew(a.Name) {
 			return badRequest("Invalid input: Resource attribute name " + a.Name + " is invalid")
 		}
 		low, high := json.Number(strconv.Itoa(a.MinLength)), json.Number(strconv.Itoa(a.MaxLength))
@@ -197,7 +201,8 @@ func checkAttributes(list []patchedAttribute, isNew func(name string) bool) erro
 		}
 		least, err1 := low.Float64()
 		most, err2 := high.Float64()
-		if (a.Type == index.AttributeNumber || a.Type == index.AttributeString) && err1 == nil && err2 == nil && least > most {
+		if (a.Type == index.AttributeNumber || a.Type == index.AttributeString) && err1 == nil && err2 == nil &&
+			least > most {
 			return badRequest(fmt.Sprintf("Invalid input: Resource attribute value min (or min_length) %s must be less  "+
 				"than or equal to max (or max_length) %s!", low, high))
 		}

@@ -26,10 +26,14 @@ func TestPostNamedBatch(t *testing.T) { onEach(t, testPostNamedBatch) }
 func testPostNamedBatch(t *testing.T, address string) {
 	h := newHouse(t, build{url: address})
 	h.policy(t, "low", `{"granularity": 1}`)
-	h.must(t, "POST", "/v1/archive_policy_rule", call{as: "admin", body: `{"name": "auto", "metric_pattern": "auto.*", "archive_policy_name": "low"}`})
-	r := h.must(t, "POST", "/v1/resource/generic", call{body: `{"id": "r", "metrics": {"cpu": {"archive_policy_name": "low"}}}`})
+	h.must(t, "POST", "/v1/archive_policy_rule", call{as: "admin",
+		body: `{"name": "auto", "metric_pattern": "auto.*", "archive_policy_name": "low"}`})
+	r := h.must(t, "POST", "/v1/resource/generic",
+		call{body: `{"id": "r", "metrics": {"cpu": {"archive_policy_name": "low"}}}`})
 	id := r["id"].(string)
-	h.must(t, "POST", "/v1/resource/generic", call{as: "jd", body: `{"id": "46c9418d-d63b-4cdd-be89-8f57ffc5952e", "metrics": {"cpu": {"archive_policy_name": "low"}}}`})
+	h.must(t, "POST", "/v1/resource/generic",
+		call{as: "jd", body: `{"id": "46c9418d-d63b-4cdd-be89-8f57ffc5952e", "metrics": {"cpu": {"archive_policy_name": ` +
+			`"low"}}}`})
 	const theirs = "46c9418d-d63b-4cdd-be89-8f57ffc5952e"
 	one := `[{"timestamp": "2015-03-06T14:33:57", "value": 43.1}]`
 	post := func(body string, header ...string) call {
@@ -39,37 +43,64 @@ func testPostNamedBatch(t *testing.T, address string) {
 	h.run(t, []step{
 		{"no credentials", "POST", namedPath, call{as: "-", body: "{}"}, 401, nil, "", nil},
 		{"content type", "POST", namedPath, post("{}", "Content-Type: text/plain"), 415, nil, "", nil},
-		{"bad boolean", "POST", namedPath + "?create_metrics=maybe", post("{}"), 400, []string{"Unable to parse `create_metrics'"}, "", nil},
+		{"bad boolean", "POST", namedPath + "?create_metrics=maybe", post("{}"), 400,
+			[]string{"Unable to parse `create_metrics'"}, "", nil},
 		{"nothing", "POST", namedPath, post("{}"), 202, nil, "", []string{"Content-Length: 0"}},
 		{"almost nothing", "POST", create, post(`{"nope": {}}`), 202, nil, "", []string{"Content-Length: 0"}},
 		{"no JSON", "POST", namedPath, post("{"), 400, []string{"Unable to decode body"}, "", nil},
 		{"a list", "POST", namedPath, post("[]"), 400, []string{`"reason": "expected a dictionary", "detail": []`}, "", nil},
-		{"lists for measures", "POST", create, post(`{"r": {"cpu": [["2015-03-06T14:33:57", 43.1]]}}`), 400, []string{`"unexpected measures format @ data['r']['cpu'][0]", "detail": ["r", "cpu", "0"]`}, "", nil},
-		{"no measures", "POST", create, post(`{"r": {"cpu": {"unit": "B"}}}`), 400, []string{`"required key not provided @ data['r']['cpu']['measures']"`}, "", nil},
-		{"long unit", "POST", create, post(`{"r": {"auto.x": {"measures": [], "unit": "` + strings.Repeat("é", 32) + `"}}}`), 400, []string{`"length of value must be at most 31 for dictionary value @ data['r']['auto.x']['unit']"`}, "", nil},
-		{"slash in a resource", "POST", create, post(`{"a/b": {"cpu": []}}`), 400, []string{`'/' is not supported in resource id @ data['a/b']`}, "", nil},
-		{"unknown metrics", "POST", namedPath, post(`{"` + strings.ToUpper(theirs) + `": {"x": ` + one + `, "x": []}, "r": {"cpu": ` + one + `, "a": ` + one + `}}`), 400,
+		{"lists for measures", "POST", create, post(`{"r": {"cpu": [["2015-03-06T14:33:57", 43.1]]}}`), 400,
+			[]string{`"unexpected measures format @ data['r']['cpu'][0]", "detail": ["r", "cpu", "0"]`}, "", nil},
+		{"no measures", "POST", create, post(`{"r": {"cpu": {"unit": "B"}}}`), 400,
+			[]string{`"required key not provided @ data['r']['cpu']['measures']"`}, "", nil},
+		{"long unit", "POST", create, post(`{"r": {"auto.x": {"measures": [], "unit": "` + strings.Repeat("é", 32) + `"}}}`),
+			400, []string{`"length of value must be at most 31 for dictionary value @ data['r']['auto.x']['unit']"`}, "", nil},
+		{"slash in a resource", "POST", create, post(`{"a/b": {"cpu": []}}`), 400,
+			[]string{`'/' is not supported in resource id @ data['a/b']`}, "", nil},
+		{"unknown metrics", "POST", namedPath, post(`{"` + strings.ToUpper(theirs) + `": {"x": ` + one +
+			`, "x": []}, "r": {"cpu": ` + one + `, "a": ` + one + `}}`), 400,
 			[]string{`"Unknown metrics: ` + minText(id+"/a, "+theirs+"/x", theirs+"/x, "+id+"/a") + `"`}, "", nil},
 		// gnocchixyz/gnocchi#1012
-		{"unknown resource", "POST", create, post(`{"foobar": {"auto.a": ` + one + `, "auto.b": ` + one + `, "no.rule": []}, "r": {"auto.x": ` + one + `}}`), 400, nil,
-			`{"code": 400, "title": "Bad Request", "description": {"cause": "Unknown resources", "detail": [{"resource_id": "2fbfbb20-8d56-5e1e-afb9-b3007da11fdf", "original_resource_id": "foobar"}]}}`, nil},
+		{"unknown resource", "POST", create, post(`{"foobar": {"auto.a": ` + one + `, "auto.b": ` + one +
+			`, "no.rule": []}, "r": {"auto.x": ` + one + `}}`), 400, nil,
+			`{"code": 400, "title": "Bad Request", "description": {"cause": "Unknown resources", "detail": [{"resource_id": ` +
+				`"2fbfbb20-8d56-5e1e-afb9-b3007da11fdf", "original_resource_id": "foobar"}]}}`, nil},
 		{"half of it isn't done", "GET", "/v1/resource/generic/r/metric/auto.x", call{}, 404, nil, "", nil},
-		{"no rule", "POST", create, post(`{"r": {"auto.x": ` + one + `, "no.rule": ` + one + `}}`), 400, []string{`"No archive policy name specified and no archive policy rule found matching the metric name no.rule"`}, "", nil},
-		{"no policy", "POST", create, post(`{"r": {"x": {"archive_policy_name": "nope", "measures": ` + one + `}}}`), 400, []string{`"Archive policy nope does not exist"`}, "", nil},
-		{"slash in a name", "POST", create, post(`{"r": {"auto.x/y": ` + one + `}}`), 400, []string{`'/' is not supported in metric name`}, "", nil},
-		{"somebody else's", "POST", create, post(`{"r": {"auto.x": ` + one + `}, "` + theirs + `": {"cpu": ` + one + `}}`), 403, nil, "", nil},
+		{"no rule", "POST", create, post(`{"r": {"auto.x": ` + one + `, "no.rule": ` + one + `}}`), 400,
+			[]string{`"No archive policy name specified and no archive policy rule found matching the metric name no.rule"`},
+			"", nil},
+		{"no policy", "POST", create, post(`{"r": {"x": {"archive_policy_name": "nope", "measures": ` + one + `}}}`), 400,
+			[]string{`"Archive policy nope does not exist"`}, "", nil},
+		{"slash in a name", "POST", create, post(`{"r": {"auto.x/y": ` + one + `}}`), 400,
+			[]string{`'/' is not supported in metric name`}, "", nil},
+		{"somebody else's", "POST", create, post(`{"r": {"auto.x": ` + one + `}, "` + theirs + `": {"cpu": ` + one + `}}`),
+			403, nil, "", nil},
 		{"nothing of it is done", "GET", "/v1/resource/generic/r/metric/auto.x", call{}, 404, nil, "", nil},
-		{"from the future, strictly", "POST", create, post(`{"r": {"auto.x": [{"timestamp": "+2 days", "value": 1}]}}`, "Prefer: handling=strict"), 400, []string{`@ data['r']['auto.x'][0]['timestamp']", "detail": ["r", "auto.x", "0", "timestamp"]`}, "", nil},
+		{"from the future, strictly", "POST", create, post(`{"r": {"auto.x": [{"timestamp": "+2 days", "value": 1}]}}`,
+			"Prefer: handling=strict"), 400,
+			[]string{`@ data['r']['auto.x'][0]['timestamp']", "detail": ["r", "auto.x", "0", "timestamp"]`}, "", nil},
 		{"nothing of it is done either", "GET", "/v1/resource/generic/r/metric/auto.x", call{}, 404, nil, "", nil},
 
-		{"known", "POST", namedPath, post(`{"r": {"cpu": ` + one + `}, "` + id + `": {"cpu": {"measures": ` + one + `, "archive_policy_name": "ignored"}}}`), 202, nil, "", []string{"Content-Length: 0"}},
-		{"created", "POST", create, post(`{"r": {"auto.x": ` + one + `, "cpu": ` + one + `, "y": {"archive_policy_name": "low", "unit": "B", "measures": ` + one + `}, "auto.x": {"measures": ` + one + `}}}`), 202, nil, "", []string{"Content-Length: 0"}},
-		{"what was created", "GET", "/v1/resource/generic/r/metric/y", call{}, 200, []string{`"name": "y", "unit": "B", "creator": "foobar"`}, "", nil},
-		{"in somebody else's resource", "POST", create, post(`{"` + theirs + `": {"auto.mine": ` + one + `}}`), 202, nil, "", nil},
-		{"is the creator's", "GET", "/v1/resource/generic/" + theirs + "/metric/auto.mine", call{}, 200, []string{`"creator": "foobar"`}, "", nil},
-		{"leniently", "POST", create, post(`{"r": {"auto.x": [{"timestamp": "x", "value": 1}, {"timestamp": "2015-03-06", "value": 1}, {"timestamp": "+2 days", "value": 1}], "no.rule": `+one+`, "z": 1}, "a/b": {"cpu": `+one+`}, "nope": {"auto.x": `+one+`}}`, "Prefer: handling=lenient"), 202,
-			[]string{`"state": "queued", "accepted": 1, "refused": 6`, `{"metric": "r/auto.x", "measure": 0, "field": "timestamp"`, `{"metric": "r/auto.x", "measure": 2, "field": "timestamp"`, `{"metric": "r/z", "reason"`,
-				`{"metric": "r/no.rule", "reason"`, `{"metric": "a/b", "reason"`, `{"metric": "nope/auto.x", "reason"`}, "", []string{"Preference-Applied: handling=lenient"}},
+		{"known", "POST", namedPath, post(`{"r": {"cpu": ` + one + `}, "` + id + `": {"cpu": {"measures": ` + one +
+			`, "archive_policy_name": "ignored"}}}`), 202, nil, "", []string{"Content-Length: 0"}},
+		{"created", "POST", create, post(`{"r": {"auto.x": ` + one + `, "cpu": ` + one +
+			`, "y": {"archive_policy_name": "low", "unit": "B", "measures": ` + one + `}, "auto.x": {"measures": ` + one +
+			`}}}`), 202, nil, "", []string{"Content-Length: 0"}},
+		{"what was created", "GET", "/v1/resource/generic/r/metric/y", call{}, 200,
+			[]string{`"name": "y", "unit": "B", "creator": "foobar"`}, "", nil},
+		{"in somebody else's resource", "POST", create, post(`{"` + theirs + `": {"auto.mine": ` + one + `}}`), 202, nil, "",
+			nil},
+		{"is the creator's", "GET", "/v1/resource/generic/" + theirs + "/metric/auto.mine", call{}, 200,
+			[]string{`"creator": "foobar"`}, "", nil},
+		{"leniently", "POST", create,
+			post(`{"r": {"auto.x": [{"timestamp": "x", "value": 1}, {"timestamp": "2015-03-06", "value": 1}, {"timestamp": `+
+				`"+2 days", "value": 1}], "no.rule": `+one+`, "z": 1}, "a/b": {"cpu": `+one+`}, "nope": {"auto.x": `+one+`}}`,
+				"Prefer: handling=lenient"), 202,
+			[]string{`"state": "queued", "accepted": 1, "refused": 6`,
+				`{"metric": "r/auto.x", "measure": 0, "field": "timestamp"`,
+				`{"metric": "r/auto.x", "measure": 2, "field": "timestamp"`, `{"metric": "r/z", "reason"`,
+				`{"metric": "r/no.rule", "reason"`, `{"metric": "a/b", "reason"`, `{"metric": "nope/auto.x", "reason"`}, "",
+			[]string{"Preference-Applied: handling=lenient"}},
 	})
 	count := map[string]int{}
 	for _, r := range h.log.records() {
@@ -98,7 +129,8 @@ func testOneMetricOfTwoBatches(t *testing.T, address string) {
 		all.Go(func() {
 			body := `{"r": {`
 			for n := range names {
-				body += fmt.Sprintf(`"m%d": {"archive_policy_name": "low", "measures": [{"timestamp": %d, "value": 1}]},`, n, 1000+i)
+				body += fmt.Sprintf(`"m%d": {"archive_policy_name": "low", "measures": [{"timestamp": %d, "value": 1}]},`, n,
+					1000+i)
 			}
 			w := h.do(t, "POST", namedPath+"?create_metrics=true", call{body: strings.TrimSuffix(body, ",") + "}}"})
 			if w.Code != 202 {
@@ -137,9 +169,11 @@ func TestCreatedAndNotStored(t *testing.T) {
 	h.policy(t, "low", `{"granularity": 1}`)
 	h.must(t, "POST", "/v1/resource/generic", call{body: `{"id": "r"}`})
 	h.log.setFail(errors.New("I/O error"))
-	body := `{"r": {"a": {"archive_policy_name": "low", "measures": [{"timestamp": 1, "value": 1}]}, "b": {"archive_policy_name": "low", "measures": []}}}`
+	body := `{"r": {"a": {"archive_policy_name": "low", "measures": [{"timestamp": 1, "value": 1}]}, "b": ` +
+		`{"archive_policy_name": "low", "measures": []}}}`
 	h.run(t, []step{
-		{"fails", "POST", namedPath + "?create_metrics=true", call{body: body, header: []string{acceptJSON}}, 503, []string{"It is safe to retry", "and 2 metrics were created, and stay."}, "", nil},
+		{"fails", "POST", namedPath + "?create_metrics=true", call{body: body, header: []string{acceptJSON}}, 503,
+			[]string{"It is safe to retry", "and 2 metrics were created, and stay."}, "", nil},
 		{"there", "GET", "/v1/resource/generic/r/metric/b", call{}, 200, nil, "", nil},
 	})
 	h.log.setFail(nil)
@@ -157,7 +191,8 @@ func BenchmarkPostNamedBatch(b *testing.B) {
 	a, err := New(Deps{
 		Index: x, Acceptor: ingest.NewAcceptor(discardLog{}, progress, 16, ingest.AcceptConfig{}), Log: discardLog{},
 		Progress: progress, Driver: fixedRows(nil), Letters: &memoryLetters{},
-	}, Config{}, slog.New(slog.DiscardHandler), metricnoop.NewMeterProvider().Meter(""), tracenoop.NewTracerProvider().Tracer(""))
+	}, Config{}, slog.New(slog.DiscardHandler), metricnoop.NewMeterProvider().Meter(""),
+		tracenoop.NewTracerProvider().Tracer(""))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -184,7 +219,8 @@ func BenchmarkPostNamedBatch(b *testing.B) {
 			}
 			name := fmt.Sprintf("disk.device.%d.read.bytes", j)
 			list = append(list, index.Association{Name: name, ID: ingest.NewMetricID(), Policy: "low"})
-			fmt.Fprintf(&body, `"%s": {"measures": [{"timestamp": "2015-03-06T14:%02d:%02d", "value": %d.25}], "archive_policy_name": "low", "unit": "B"}`, name, i%60, j, i+j)
+			fmt.Fprintf(&body, `"%s": {"measures": [{"timestamp": "2015-03-06T14:%02d:%02d", "value": %d.25}], `+
+				`"archive_policy_name": "low", "unit": "B"}`, name, i%60, j, i+j)
 		}
 		body.WriteByte('}')
 		if _, err := x.CreateResource(b.Context(), generic, r, list); err != nil {

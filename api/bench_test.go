@@ -64,11 +64,13 @@ func BenchmarkPostBatch(b *testing.B) {
 			a, err := New(Deps{
 				Index: x, Acceptor: ingest.NewAcceptor(discardLog{}, progress, 16, ingest.AcceptConfig{}), Log: discardLog{},
 				Progress: progress, Driver: fixedRows(nil), Letters: &memoryLetters{},
-			}, Config{}, slog.New(slog.DiscardHandler), metricnoop.NewMeterProvider().Meter(""), tracenoop.NewTracerProvider().Tracer(""))
+			}, Config{}, slog.New(slog.DiscardHandler), metricnoop.NewMeterProvider().Meter(""),
+				tracenoop.NewTracerProvider().Tracer(""))
 			if err != nil {
 				b.Fatal(err)
 			}
-			policy := &ingest.ArchivePolicy{Name: "p", Definitions: []ingest.Definition{{Granularity: time.Minute}}, Methods: ingest.DefaultMethods()}
+			policy := &ingest.ArchivePolicy{Name: "p", Definitions: []ingest.Definition{{Granularity: time.Minute}},
+				Methods: ingest.DefaultMethods()}
 			if err := x.CreatePolicy(b.Context(), policy); err != nil {
 				b.Fatal(err)
 			}
@@ -121,7 +123,8 @@ func BenchmarkPostBatch(b *testing.B) {
 // fixedRows is a driver that answers every query with the same rows.
 type fixedRows []ingest.Measure
 
-func (f fixedRows) Read(_ context.Context, _ []ingest.Query, dst [][]ingest.Measure, _ ingest.Position) (ingest.Position, error) {
+func (f fixedRows) Read(_ context.Context, _ []ingest.Query, dst [][]ingest.Measure,
+	_ ingest.Position) (ingest.Position, error) {
 	for i := range dst {
 		dst[i] = append(dst[i], f...)
 	}

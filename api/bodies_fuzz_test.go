@@ -11,7 +11,8 @@ import (
 func FuzzBodies(f *testing.F) {
 	h := newHouse(f, build{})
 	h.policy(f, "low", `{"granularity": 1}`)
-	h.must(f, "POST", "/v1/archive_policy_rule", call{as: "admin", body: `{"name": "r", "metric_pattern": "x.*", "archive_policy_name": "low"}`})
+	h.must(f, "POST", "/v1/archive_policy_rule", call{as: "admin",
+		body: `{"name": "r", "metric_pattern": "x.*", "archive_policy_name": "low"}`})
 	id := h.metric(f, "low")
 	routes := []struct{ method, path string }{
 		{"POST", "/v1/archive_policy"},
@@ -24,12 +25,17 @@ func FuzzBodies(f *testing.F) {
 		{"POST", "/v1/dead-letters/replay"},
 	}
 	for _, body := range []string{
-		``, `{}`, `[]`, `null`, `"x"`, `{"name": "p", "definition": [{"granularity": "1s", "points": 60, "timespan": "1min"}]}`,
-		`{"name": "p", "back_window": 1e99, "aggregation_methods": ["mean", "-std", "rate:max", "99pct"], "definition": [{"granularity": 1e-9}]}`,
-		`{"name": "\u0000", "definition": [{"timespan": "9999999999d", "points": 1}]}`, `{"definition": [{"granularity": 1, "points": 100}]}`,
+		``, `{}`, `[]`, `null`, `"x"`,
+		`{"name": "p", "definition": [{"granularity": "1s", "points": 60, "timespan": "1min"}]}`,
+		`{"name": "p", "back_window": 1e99, "aggregation_methods": ["mean", "-std", "rate:max", "99pct"], "definition": ` +
+			`[{"granularity": 1e-9}]}`,
+		`{"name": "\u0000", "definition": [{"timespan": "9999999999d", "points": 1}]}`,
+		`{"definition": [{"granularity": 1, "points": 100}]}`,
 		`{"name": "q", "metric_pattern": "[a-*?", "archive_policy_name": "low"}`, `{"name": "s"}`,
-		`{"archive_policy_name": "low", "name": "a/b", "unit": "B", "resource_id": "x"}`, `{"name": "x.y", "resource_id": "` + id + `"}`,
-		`[{"timestamp": "2015-03-06T14:33:57.5Z", "value": 1e400}, {"timestamp": -1, "value": "nan"}]`, `[{"timestamp": "now", "value": 1}, 3]`,
+		`{"archive_policy_name": "low", "name": "a/b", "unit": "B", "resource_id": "x"}`,
+		`{"name": "x.y", "resource_id": "` + id + `"}`,
+		`[{"timestamp": "2015-03-06T14:33:57.5Z", "value": 1e400}, {"timestamp": -1, "value": "nan"}]`,
+		`[{"timestamp": "now", "value": 1}, 3]`,
 		`{"` + id + `": [{"timestamp": 1.5, "value": "0x10"}]}`, `{"x": [], "` + id + `": {}}`, "{\"\xff\": []}",
 		`{"ids": ["a", null, 3]}`, `{"before": "x"}`, strings.Repeat("[", 100), strings.Repeat(`{"and": `, 100),
 	} {

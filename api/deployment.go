@@ -62,7 +62,8 @@ type logDoc struct {
 }
 
 func newLogDoc(r LogReport) logDoc {
-	return logDoc{ID: r.ID.ID, Base: r.ID.Base, Partitions: r.Partitions, Replication: r.Replication, Settings: r.Settings, Risks: r.Risks}
+	return logDoc{ID: r.ID.ID, Base: r.ID.Base, Partitions: r.Partitions, Replication: r.Replication,
+		Settings: r.Settings, Risks: r.Risks}
 }
 
 // surroundings describes the log and the processes, and says who owns which sack. A log

@@ -28,7 +28,8 @@ func (n *neighbours) Processes(context.Context) ([]index.Process, error) {
 func (n *neighbours) Owners(context.Context) ([]string, error) { return n.owners, n.err }
 
 func (n *neighbours) Log() LogReport {
-	return LogReport{ID: n.log, Partitions: 4, Replication: 1, Settings: map[string]string{"retention.ms": "1"}, Risks: []string{"one replica"}}
+	return LogReport{ID: n.log, Partitions: 4, Replication: 1, Settings: map[string]string{"retention.ms": "1"},
+		Risks: []string{"one replica"}}
 }
 
 // The status tells who is there, who owns what, and what the log is like; who can't be
@@ -37,11 +38,14 @@ func TestStatusOfDeployment(t *testing.T) {
 	n := &neighbours{log: ingest.LogID{ID: "kafka:c/t", Base: 7}, owners: []string{"w", "", "w", "gone"}}
 	h := newHouse(t, build{deployment: n})
 	h.run(t, []step{{"all", "GET", "/v1/status", call{as: "admin"}, 200, []string{
-		`"sack": 0, "applied": 0, "owner": "w"`, `"sack": 1, "applied": 0, "lag"`, `"sack": 3, "applied": 0, "owner": "gone"`,
-		`{"id": "a", "host": "h", "roles": ["api"], "version": "1", "formats": [], "log": "kafka:c/t", "since": 3600.0, "beat": 1.0, ` +
+		`"sack": 0, "applied": 0, "owner": "w"`, `"sack": 1, "applied": 0, "lag"`,
+		`"sack": 3, "applied": 0, "owner": "gone"`,
+		`{"id": "a", "host": "h", "roles": ["api"], "version": "1", "formats": [], "log": "kafka:c/t", "since": 3600.0, ` +
+			`"beat": 1.0, ` +
 			`"alive": true, "sacks": []}`,
 		`"beat": 60.0, "alive": false, "sacks": [0, 2]}`,
-		`"log": {"id": "kafka:c/t", "base": 7, "partitions": 4, "replication": 1, "settings": {"retention.ms": "1"}, "risks": ["one replica"]}`,
+		`"log": {"id": "kafka:c/t", "base": 7, "partitions": 4, "replication": 1, "settings": {"retention.ms": "1"}, ` +
+			`"risks": ["one replica"]}`,
 	}, "", nil}})
 	n.owners, n.err = nil, errors.New("no broker answers")
 	h.run(t, []step{{"no brokers", "GET", "/v1/status", call{as: "admin"}, 200, []string{

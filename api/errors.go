@@ -71,7 +71,8 @@ func unsupportedMediaType() *failure {
 }
 
 func tooLarge(limit int64) *failure {
-	return &failure{status: http.StatusRequestEntityTooLarge, description: fmt.Sprintf("The body is larger than %d bytes", limit)}
+	return &failure{status: http.StatusRequestEntityTooLarge, description: fmt.Sprintf("The body is larger than %d bytes",
+		limit)}
 }
 
 func internalError() *failure {
@@ -81,11 +82,13 @@ func internalError() *failure {
 // unavailable is a 503. When to come back is spread over 1 to 5 s, so that the
 // refused don't come back all at once.
 func unavailable(description string) *failure {
-	return &failure{status: http.StatusServiceUnavailable, description: description, retryAfter: time.Duration(1+rand.IntN(5)) * time.Second}
+	return &failure{status: http.StatusServiceUnavailable, description: description,
+		retryAfter: time.Duration(1+rand.IntN(5)) * time.Second}
 }
 
 // outcomeUnknown is what a client is told when the log did not answer as it should.
-const outcomeUnknown = "The measures may or may not have been stored. It is safe to retry: sending the same measures again changes nothing."
+const outcomeUnknown = "The measures may or may not have been stored. It is safe to retry: sending the same " +
+	"measures again changes nothing."
 
 // failureOf is the one map from errors to answers. A nil says that the error is
 // nobody's fault outside.
@@ -104,7 +107,8 @@ func failureOf(err error) *failure {
 		if e.Quota {
 			status = http.StatusTooManyRequests
 		}
-		return &failure{status: status, description: "Measures are refused: " + e.Reason, retryAfter: max(time.Second, e.RetryAfter)}
+		return &failure{status: status, description: "Measures are refused: " + e.Reason,
+			retryAfter: max(time.Second, e.RetryAfter)}
 	}
 	if e, ok := errors.AsType[*index.ObjectError](err); ok {
 		switch e.Err {
@@ -128,7 +132,8 @@ func failureOf(err error) *failure {
 	case errors.Is(err, auth.ErrUnauthorized):
 		return &failure{status: http.StatusUnauthorized, description: ""}
 	case errors.Is(err, ingest.ErrTooLarge):
-		return &failure{status: http.StatusRequestEntityTooLarge, description: "The request does not fit into a record of the log"}
+		return &failure{status: http.StatusRequestEntityTooLarge,
+			description: "The request does not fit into a record of the log"}
 	case errors.Is(err, ingest.ErrUnavailable):
 		return unavailable(outcomeUnknown)
 	case errors.Is(err, index.ErrClosed):
@@ -233,7 +238,8 @@ func (f *failure) append(dst []byte, mediaType string) []byte {
 	}
 	line := strconv.Itoa(f.status) + " " + title
 	if mediaType == typeHTML {
-		return fmt.Appendf(dst, "<html>\n <head>\n  <title>%s</title>\n </head>\n <body>\n  <h1>%s</h1>\n  %s<br /><br />\n%s\n\n </body>\n</html>",
+		return fmt.Appendf(dst,
+			"<html>\n <head>\n  <title>%s</title>\n </head>\n <body>\n  <h1>%s</h1>\n  %s<br /><br />\n%s\n\n </body>\n</html>",
 			line, line, html.EscapeString(explanations[f.status]), html.EscapeString(text))
 	}
 	return fmt.Appendf(dst, "%s\n\n%s\n\n %s  ", line, explanations[f.status], text)
@@ -266,19 +272,24 @@ func (f *failure) problem(title string) problemDoc {
 
 // explanations are WebOb's, which Gnocchi's clients and tests know.
 var explanations = map[int]string{
-	http.StatusBadRequest:            "The server could not comply with the request since it is either malformed or otherwise incorrect.",
-	http.StatusUnauthorized:          "This server could not verify that you are authorized to access the document you requested. Either you supplied the wrong credentials (e.g., bad password), or your browser does not understand how to supply the credentials required.",
-	http.StatusForbidden:             "Access was denied to this resource.",
-	http.StatusNotFound:              "The resource could not be found.",
-	http.StatusMethodNotAllowed:      "The method is not allowed for this resource.",
-	http.StatusNotAcceptable:         "The resource could not be generated that was acceptable to your browser (content of type application/json is available).",
+	http.StatusBadRequest: "The server could not comply with the request since it is either malformed or " +
+		"otherwise incorrect.",
+	http.StatusUnauthorized: "This server could not verify that you are authorized to access the document " +
+		"you requested. Either you supplied the wrong credentials (e.g., bad password), or your browser does not " +
+		"understand how to supply the credentials required.",
+	http.StatusForbidden:        "Access was denied to this resource.",
+	http.StatusNotFound:         "The resource could not be found.",
+	http.StatusMethodNotAllowed: "The method is not allowed for this resource.",
+	http.StatusNotAcceptable: "The resource could not be generated that was acceptable to your browser " +
+		"(content of type application/json is available).",
 	http.StatusRequestTimeout:        "The server has waited too long for the request to be sent by the client.",
 	http.StatusPreconditionFailed:    "A precondition for this request failed.",
 	http.StatusConflict:              "There was a conflict when trying to complete your request.",
 	http.StatusRequestEntityTooLarge: "The body of your request was too large for this server.",
 	http.StatusUnsupportedMediaType:  "The request media type is not supported by this server.",
 	http.StatusTooManyRequests:       "The client has sent too many requests in a given amount of time.",
-	http.StatusInternalServerError:   "The server has either erred or is incapable of performing the requested operation.",
-	http.StatusNotImplemented:        "The server does not support the functionality required to fulfill the request.",
-	http.StatusServiceUnavailable:    "The server is currently unavailable. Please try again at a later time.",
+	http.StatusInternalServerError: "The server has either erred or is incapable of performing the requested " +
+		"operation.",
+	http.StatusNotImplemented:     "The server does not support the functionality required to fulfill the request.",
+	http.StatusServiceUnavailable: "The server is currently unavailable. Please try again at a later time.",
 }

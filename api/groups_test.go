@@ -43,7 +43,8 @@ func crowdOf(t testing.TB, n int, config Config) (*house, *countingReader) {
 	for i := range n {
 		h.must(t, "POST", "/v1/resource/generic", call{body: fmt.Sprintf(`{"id": "r%d", "project_id": "p%d"}`, i, i)})
 		measured := func(name string, value int) string {
-			return fmt.Sprintf(`%q: {"archive_policy_name": "two", "measures": [{"timestamp": 60, "value": %d}, {"timestamp": 400, "value": %d}]}`, name, value, i)
+			return fmt.Sprintf(`%q: {"archive_policy_name": "two", "measures": [{"timestamp": 60, "value": %d}, `+
+				`{"timestamp": 400, "value": %d}]}`, name, value, i)
 		}
 		list := measured("in", i+1)
 		if i%3 > 0 {
@@ -51,7 +52,8 @@ func crowdOf(t testing.TB, n int, config Config) (*house, *countingReader) {
 		}
 		fmt.Fprintf(&batch, `, "r%d": {%s}`, i, list)
 	}
-	h.must(t, "POST", namedPath+"?create_metrics=true", call{body: "{" + batch.String()[2:] + "}", header: []string{"Prefer: wait=10"}})
+	h.must(t, "POST", namedPath+"?create_metrics=true", call{body: "{" + batch.String()[2:] + "}",
+		header: []string{"Prefer: wait=10"}})
 	return h, counting
 }
 
@@ -60,7 +62,8 @@ func TestGroupsReadTogether(t *testing.T) {
 	const n = 300
 	for _, maxPoints := range []int{0, 4 * n * 8} {
 		h, counting := crowdOf(t, n, Config{MaxPoints: maxPoints})
-		for _, operations := range []string{"(aggregate sum (metric in mean))", "(metric in max)", "(+ (metric in mean) (metric out mean))"} {
+		for _, operations := range []string{"(aggregate sum (metric in mean))", "(metric in max)",
+			"(+ (metric in mean) (metric out mean))"} {
 			ask := func(search string) []any {
 				body := fmt.Sprintf(`{"resource_type": "generic", "search": %s, "operations": %q}`, search, operations)
 				w := h.do(t, "POST", "/v1/aggregates?groupby=project_id", call{body: body})
@@ -97,8 +100,9 @@ func TestGroupsReadTogether(t *testing.T) {
 // A bound on points holds for groups together, too.
 func TestGroupsBounded(t *testing.T) {
 	h, _ := crowdOf(t, 50, Config{MaxPoints: 70})
-	w := h.do(t, "POST", "/v1/aggregates?groupby=project_id", call{body: `{"resource_type": "generic", "search": {}, "operations": "(metric in mean)"}`,
-		header: []string{acceptJSON}})
+	w := h.do(t, "POST", "/v1/aggregates?groupby=project_id",
+		call{body: `{"resource_type": "generic", "search": {}, "operations": "(metric in mean)"}`,
+			header: []string{acceptJSON}})
 	if w.Code != 400 && w.Code != 413 || h.reading.bytes.Load() != 0 {
 		t.Errorf("%d %s; %d bytes held", w.Code, w.Body, h.reading.bytes.Load())
 	}

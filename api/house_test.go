@@ -274,7 +274,8 @@ func (h *house) sacks() int { return len(h.progress.Watermarks()) }
 
 func (h *house) workFor(t testing.TB, driver ingest.Driver, config ingest.WorkerConfig) (stop func()) {
 	t.Helper()
-	w, err := ingest.NewWorker(h.log, driver, h.letters, ingest.Everything(h.sacks()), h.progress, config, slog.New(slog.DiscardHandler),
+	w, err := ingest.NewWorker(h.log, driver, h.letters, ingest.Everything(h.sacks()), h.progress, config,
+		slog.New(slog.DiscardHandler),
 		metricnoop.NewMeterProvider().Meter(""), tracenoop.NewTracerProvider().Tracer(""))
 	if err != nil {
 		t.Fatal(err)
@@ -390,7 +391,8 @@ func (h *house) must(t testing.TB, method, path string, c call) map[string]any {
 // policy creates an archive policy.
 func (h *house) policy(t testing.TB, name, definition string) {
 	t.Helper()
-	h.must(t, "POST", "/v1/archive_policy", call{as: "admin", body: fmt.Sprintf(`{"name": %q, "definition": [%s]}`, name, definition)})
+	h.must(t, "POST", "/v1/archive_policy", call{as: "admin", body: fmt.Sprintf(`{"name": %q, "definition": [%s]}`, name,
+		definition)})
 }
 
 // metric creates a metric of a policy and returns its id.

@@ -21,7 +21,8 @@ import (
 func TestRoot(t *testing.T) {
 	h := newHouse(t, build{config: Config{Prefix: "/gnocchi/", TrustProxyHeaders: true}})
 	root := func(base string) string {
-		return `{"build": "4.7.0", "versions": [{"id": "v1.0", "links": [{"href": "` + base + `/v1/", "rel": "self"}], "status": "CURRENT", "updated": "2015-03-19"}]}`
+		return `{"build": "4.7.0", "versions": [{"id": "v1.0", "links": [{"href": "` + base +
+			`/v1/", "rel": "self"}], "status": "CURRENT", "updated": "2015-03-19"}]}`
 	}
 	get := func(path, base string, header ...string) step {
 		return step{path, "GET", path, call{as: "-", header: header}, 200, nil, root(base), nil}
@@ -32,18 +33,24 @@ func TestRoot(t *testing.T) {
 		get("//gnocchi//", "http://example.com/gnocchi"),
 		get("/gnocchi/", "http://foobar/gnocchi", "Forwarded: for=192.0.2.60;proto=http;host=foobar"),
 		get("/gnocchi/", "https://foobar:8/gnocchi", `Forwarded: For="[::1]"; Proto=https ;HOST="foobar:8", host=other`),
-		get("/gnocchi/", "https://a/x/gnocchi", "X-Forwarded-Proto: https", "X-Forwarded-Host: a, b", "X-Forwarded-Prefix: /x/"),
-		get("/gnocchi/", "http://example.com/x/gnocchi", "Forwarded: for=1.2.3.4", "X-Forwarded-Host: ignored", "X-Forwarded-Prefix: x"),
+		get("/gnocchi/", "https://a/x/gnocchi", "X-Forwarded-Proto: https", "X-Forwarded-Host: a, b",
+			"X-Forwarded-Prefix: /x/"),
+		get("/gnocchi/", "http://example.com/x/gnocchi", "Forwarded: for=1.2.3.4", "X-Forwarded-Host: ignored",
+			"X-Forwarded-Prefix: x"),
 		// what can't stand in a URL is as if it weren't there
-		get("/gnocchi/", "http://example.com/gnocchi", "X-Forwarded-Proto: javascript", "X-Forwarded-Host: evil/x?", "X-Forwarded-Prefix: /../a"),
+		get("/gnocchi/", "http://example.com/gnocchi", "X-Forwarded-Proto: javascript", "X-Forwarded-Host: evil/x?",
+			"X-Forwarded-Prefix: /../a"),
 		get("/gnocchi/", "http://example.com/gnocchi", "X-Forwarded-Host: a@b", "X-Forwarded-Prefix: //evil.org//x"),
 		get("/gnocchi/", "http://example.com/gnocchi", "X-Forwarded-Host: a>b", `X-Forwarded-Prefix: x"><script>`),
 		get("/gnocchi/", "http://example.com/gnocchi", "X-Forwarded-Host: :80", "X-Forwarded-Prefix: /%zz"),
 		get("/gnocchi/", "http://example.com/gnocchi", "Forwarded: proto=ftp;host=\"a b\""),
-		get("/gnocchi/", "https://[::1]:8443/a/b.c/gnocchi", "X-Forwarded-Proto: HTTPS", "X-Forwarded-Host: [::1]:8443", "X-Forwarded-Prefix: /a/b.c/"),
+		get("/gnocchi/", "https://[::1]:8443/a/b.c/gnocchi", "X-Forwarded-Proto: HTTPS", "X-Forwarded-Host: [::1]:8443",
+			"X-Forwarded-Prefix: /a/b.c/"),
 		{"outside the prefix", "GET", "/", call{}, 404, nil, "", nil},
 		{"outside the prefix", "GET", "/v1/metric", call{}, 404, nil, "", nil},
-		{"v1", "GET", "/gnocchi/v1", call{as: "-"}, 200, []string{`"version": "1.0"`, `{"href": "http://example.com/gnocchi/v1", "rel": "self"}, {"href": "http://example.com/gnocchi/v1/aggregates", "rel": "aggregates"}`}, "", nil},
+		{"v1", "GET", "/gnocchi/v1", call{as: "-"}, 200, []string{`"version": "1.0"`,
+			`{"href": "http://example.com/gnocchi/v1", "rel": "self"}, {"href": "http://example.com/gnocchi/v1/aggregates", ` +
+				`"rel": "aggregates"}`}, "", nil},
 		{"v1/", "GET", "/gnocchi/v1/", call{as: "-"}, 200, []string{`"rel": "status"`}, "", nil},
 	})
 	var v1 struct{ Links []struct{ Rel string } }
@@ -54,8 +61,10 @@ func TestRoot(t *testing.T) {
 
 	h = newHouse(t, build{})
 	h.run(t, []step{
-		get("/", "http://example.com", "Forwarded: proto=https;host=foobar", "X-Forwarded-Prefix: /x"), // nobody said to trust it
-		{"resource types", "GET", "/v1/resource/", call{}, 200, nil, `{"generic": "http://example.com/v1/resource/generic"}`, nil},
+		// nobody said to trust it
+		get("/", "http://example.com", "Forwarded: proto=https;host=foobar", "X-Forwarded-Prefix: /x"),
+		{"resource types", "GET", "/v1/resource/", call{}, 200, nil, `{"generic": "http://example.com/v1/resource/generic"}`,
+			nil},
 	})
 }
 
@@ -66,16 +75,23 @@ func TestRouting(t *testing.T) {
 	}
 	h.run(t, []step{
 		status("GET", "/v2", 404), status("GET", "/v1/resoue", 404), status("GET", "/v1/search/notexists", 404),
-		status("GET", "/v1/metric/x/y/z", 404), status("GET", "/v1/batch", 404), status("GET", "/v1/archive_policy/a%2Fb", 404),
-		{"the router's 404", "GET", "/v1/resoue", call{header: []string{acceptJSON}}, 404, nil, `{"code": 404, "title": "Not Found", "description": null}`, nil},
-		{"406 has no description", "GET", "/v1/metric", call{header: []string{"Accept: application/problem+json"}}, 406, nil, `{"type": "about:blank", "title": "Not Acceptable", "status": 406}`, nil},
-		{"405 has none either", "PUT", "/v1/metric", call{header: []string{acceptJSON}}, 405, nil, `{"code": 405, "title": "Method Not Allowed", "description": ""}`, []string{"Allow: GET, POST"}},
+		status("GET", "/v1/metric/x/y/z", 404), status("GET", "/v1/batch", 404),
+		status("GET", "/v1/archive_policy/a%2Fb", 404),
+		{"the router's 404", "GET", "/v1/resoue", call{header: []string{acceptJSON}}, 404, nil,
+			`{"code": 404, "title": "Not Found", "description": null}`, nil},
+		{"406 has no description", "GET", "/v1/metric", call{header: []string{"Accept: application/problem+json"}}, 406, nil,
+			`{"type": "about:blank", "title": "Not Acceptable", "status": 406}`, nil},
+		{"405 has none either", "PUT", "/v1/metric", call{header: []string{acceptJSON}}, 405, nil,
+			`{"code": 405, "title": "Method Not Allowed", "description": ""}`, []string{"Allow: GET, POST"}},
 		status("HEAD", "/v1/metric", 405), status("POST", "/v1/capabilities", 405, "Allow: GET"),
-		{"dots are names", "GET", "/v1/archive_policy/..", call{}, 404, []string{"Archive policy .. does not exist"}, "", nil},
+		{"dots are names", "GET", "/v1/archive_policy/..", call{}, 404, []string{"Archive policy .. does not exist"}, "",
+			nil},
 		{"so is a dot", "GET", "/v1/archive_policy/./", call{}, 404, []string{"Archive policy . does not exist"}, "", nil},
-		{"and an extension", "GET", "/v1/archive_policy/c.json", call{}, 404, []string{"Archive policy c.json does not exist"}, "", nil},
+		{"and an extension", "GET", "/v1/archive_policy/c.json", call{}, 404,
+			[]string{"Archive policy c.json does not exist"}, "", nil},
 		{"below /healthcheck", "GET", "/healthcheck/a/b", call{as: "-"}, 200, nil, "", nil},
-		{"ping", "GET", "/v1/influxdb/ping", call{as: "-", header: []string{acceptJSON}}, 204, nil, "", []string{"X-Influxdb-Version: Gnocchi 4.7.0"}},
+		{"ping", "GET", "/v1/influxdb/ping", call{as: "-", header: []string{acceptJSON}}, 204, nil, "",
+			[]string{"X-Influxdb-Version: Gnocchi 4.7.0"}},
 		status("HEAD", "/v1/influxdb/ping", 405),
 		status("PUT", "/v1/aggregates", 405), status("GET", "/v1/resource/nope/x/metric/y/measures", 404),
 	})
@@ -83,7 +99,8 @@ func TestRouting(t *testing.T) {
 
 func FuzzRouting(f *testing.F) {
 	h := newHouse(f, build{})
-	for _, path := range []string{"/", "//v1///metric/x/", "/healthcheck/..", "/v1/resource/a/b/metric/c/measures/d", "*", ""} {
+	for _, path := range []string{"/", "//v1///metric/x/", "/healthcheck/..", "/v1/resource/a/b/metric/c/measures/d", "*",
+		""} {
 		f.Add("GET", path)
 	}
 	f.Fuzz(func(t *testing.T, method, path string) {
@@ -101,8 +118,10 @@ func FuzzRouting(f *testing.F) {
 func TestErrorShapes(t *testing.T) {
 	h := newHouse(t, build{})
 	asText := "404 Not Found\n\nThe resource could not be found.\n\n Archive policy <x> does not exist  "
-	asHTML := "<html>\n <head>\n  <title>404 Not Found</title>\n </head>\n <body>\n  <h1>404 Not Found</h1>\n  The resource could not be found.<br /><br />\nArchive policy &lt;x&gt; does not exist\n\n </body>\n</html>"
-	asProblem := `{"type": "about:blank", "title": "Not Found", "status": 404, "detail": "Archive policy <x> does not exist"}`
+	asHTML := "<html>\n <head>\n  <title>404 Not Found</title>\n </head>\n <body>\n  <h1>404 Not Found</h1>\n  The " +
+		"resource could not be found.<br /><br />\nArchive policy &lt;x&gt; does not exist\n\n </body>\n</html>"
+	asProblem := `{"type": "about:blank", "title": "Not Found", "status": 404, "detail": "Archive policy <x> does not ` +
+		`exist"}`
 	asJSON := `{"code": 404, "title": "Not Found", "description": "Archive policy <x> does not exist"}`
 	f := func(accept, contentType, body string) {
 		t.Helper()
@@ -110,7 +129,8 @@ func TestErrorShapes(t *testing.T) {
 		if accept != "" {
 			c.header = []string{"Accept: " + accept}
 		}
-		h.run(t, []step{{accept, "GET", "/v1/archive_policy/%3Cx%3E", c, 404, nil, body, []string{"Content-Type: " + contentType}}})
+		h.run(t, []step{{accept, "GET", "/v1/archive_policy/%3Cx%3E", c, 404, nil, body,
+			[]string{"Content-Type: " + contentType}}})
 	}
 	f("", "text/plain; charset=UTF-8", asText)
 	f("application/json", "application/json", asJSON)
@@ -124,10 +144,14 @@ func TestErrorShapes(t *testing.T) {
 	f("application/json;q=0.5, Application/Problem+JSON", "application/problem+json", asProblem)
 	f("application/json, application/problem+json;q=0", "application/json", asJSON)
 	h.run(t, []step{
-		{"object in text", "POST", "/v1/metric", call{body: `{"é>": 1}`}, 400, []string{`{"cause": "Invalid input", "reason": "extra keys not allowed @ data['é>']", "detail": ["é>"]}`}, "", nil},
-		{"object in a problem", "POST", "/v1/metric", call{body: `{"x": 1}`, header: []string{"Accept: application/json,application/problem+json"}}, 400, []string{
-			`"detail": "Invalid input: extra keys not allowed @ data['x']", "description": {"cause": "Invalid input"`}, "", nil},
-		{"object in HTML", "POST", "/v1/metric", call{body: `{"x": 1}`, header: []string{"Accept: text/html, */*; q=0.1"}}, 400, []string{`&#34;cause&#34;: &#34;Invalid input&#34;`}, "", nil},
+		{"object in text", "POST", "/v1/metric", call{body: `{"é>": 1}`}, 400,
+			[]string{`{"cause": "Invalid input", "reason": "extra keys not allowed @ data['é>']", "detail": ["é>"]}`}, "", nil},
+		{"object in a problem", "POST", "/v1/metric", call{body: `{"x": 1}`,
+			header: []string{"Accept: application/json,application/problem+json"}}, 400, []string{
+			`"detail": "Invalid input: extra keys not allowed @ data['x']", "description": {"cause": "Invalid input"`}, "",
+			nil},
+		{"object in HTML", "POST", "/v1/metric", call{body: `{"x": 1}`, header: []string{"Accept: text/html, */*; q=0.1"}},
+			400, []string{`&#34;cause&#34;: &#34;Invalid input&#34;`}, "", nil},
 	})
 }
 
@@ -170,28 +194,39 @@ func FuzzErrorType(f *testing.F) {
 
 func TestCORS(t *testing.T) {
 	h := newHouse(t, build{config: Config{AllowedOrigins: []string{"http://foobar.com"}}})
-	none := []string{"Access-Control-Allow-Origin:", "Access-Control-Allow-Methods:", "Access-Control-Allow-Headers:", "Vary:"}
+	none := []string{"Access-Control-Allow-Origin:", "Access-Control-Allow-Methods:", "Access-Control-Allow-Headers:",
+		"Vary:"}
 	preflight := func(name string, headers []string, want []string) step {
-		return step{name, "OPTIONS", "/v1/status", call{as: "-", header: headers}, 200, nil, "", append(want, "Content-Length: 0")}
+		return step{name, "OPTIONS", "/v1/status", call{as: "-", header: headers}, 200, nil, "",
+			append(want, "Content-Length: 0")}
 	}
 	const origin, method = "Origin: http://foobar.com", "Access-Control-Request-Method: GET"
-	allowed := []string{"Access-Control-Allow-Origin: http://foobar.com", "Access-Control-Allow-Credentials: true", "Vary: Origin"}
+	allowed := []string{"Access-Control-Allow-Origin: http://foobar.com", "Access-Control-Allow-Credentials: true",
+		"Vary: Origin"}
 	h.run(t, []step{
 		preflight("not allowed", []string{"Origin: http://notallowed.com", method}, none),
-		preflight("allowed", []string{origin, method}, append(allowed, "Access-Control-Allow-Methods: GET", "Access-Control-Max-Age: 3600", "Access-Control-Allow-Headers:")),
-		preflight("headers", []string{origin, method, "Access-Control-Request-Headers: X-Auth-Token, prefer"}, append(allowed, "Access-Control-Allow-Headers: X-Auth-Token, prefer")),
+		preflight("allowed", []string{origin, method}, append(allowed, "Access-Control-Allow-Methods: GET",
+			"Access-Control-Max-Age: 3600", "Access-Control-Allow-Headers:")),
+		preflight("headers", []string{origin, method, "Access-Control-Request-Headers: X-Auth-Token, prefer"},
+			append(allowed, "Access-Control-Allow-Headers: X-Auth-Token, prefer")),
 		preflight("unknown header", []string{origin, method, "Access-Control-Request-Headers: X-Auth-Token, x-foo"}, none),
 		preflight("unknown method", []string{origin, "Access-Control-Request-Method: BREW"}, none),
 		preflight("no method", []string{origin}, none),
 		preflight("no origin", nil, none),
 		{"any path", "OPTIONS", "/nothing", call{as: "-"}, 200, nil, "", nil},
-		{"actual", "GET", "/v1/metric", call{header: []string{origin}}, 200, nil, "", append(allowed, "Access-Control-Expose-Headers: Location, Link, Retry-After, Preference-Applied, Millrace-Position, Millrace-Late")},
+		{"actual", "GET", "/v1/metric", call{header: []string{origin}}, 200, nil, "",
+			append(allowed, "Access-Control-Expose-Headers: Location, Link, Retry-After, Preference-Applied, "+
+				"Millrace-Position, Millrace-Late")},
 		{"actual error", "GET", "/v1/metric/x", call{header: []string{origin}}, 404, nil, "", allowed},
-		{"actual, not allowed", "GET", "/v1/metric", call{header: []string{"Origin: http://notallowed.com"}}, 200, nil, "", none},
+		{"actual, not allowed", "GET", "/v1/metric", call{header: []string{"Origin: http://notallowed.com"}}, 200, nil, "",
+			none},
 	})
 	h = newHouse(t, build{config: Config{AllowedOrigins: []string{"*"}}})
-	h.run(t, []step{{"any origin", "GET", "/v1/metric", call{header: []string{"Origin: http://x"}}, 200, nil, "", []string{"Access-Control-Allow-Origin: *", "Access-Control-Allow-Credentials:", "Vary:"}},
-		preflight("any origin, without credentials", []string{"Origin: http://x", method}, []string{"Access-Control-Allow-Origin: *", "Access-Control-Allow-Credentials:", "Access-Control-Allow-Methods: GET"})})
+	h.run(t, []step{{"any origin", "GET", "/v1/metric", call{header: []string{"Origin: http://x"}}, 200, nil, "",
+		[]string{"Access-Control-Allow-Origin: *", "Access-Control-Allow-Credentials:", "Vary:"}},
+		preflight("any origin, without credentials", []string{"Origin: http://x", method},
+			[]string{"Access-Control-Allow-Origin: *", "Access-Control-Allow-Credentials:",
+				"Access-Control-Allow-Methods: GET"})})
 	h = newHouse(t, build{config: Config{AllowedOrigins: []string{"*", "http://foobar.com"}}})
 	h.run(t, []step{preflight("one that is named beside any", []string{origin, method}, allowed)})
 	h = newHouse(t, build{})
@@ -201,10 +236,13 @@ func TestCORS(t *testing.T) {
 func TestHealth(t *testing.T) {
 	h := newHouse(t, build{})
 	h.run(t, []step{
-		{"text", "GET", "/healthcheck", call{as: "-"}, 200, nil, "", []string{"Content-Type: text/plain; charset=UTF-8", "Content-Length: 0"}},
+		{"text", "GET", "/healthcheck", call{as: "-"}, 200, nil, "", []string{"Content-Type: text/plain; charset=UTF-8",
+			"Content-Length: 0"}},
 		{"text", "GET", "/healthcheck", call{as: "-", header: []string{"Accept: text/plain"}}, 200, nil, "", nil},
-		{"JSON", "POST", "/healthcheck", call{as: "-", header: []string{acceptJSON}}, 200, nil, `{"detailed": false, "reasons": []}`, nil},
-		{"HTML", "GET", "/healthcheck", call{as: "-", header: []string{"Accept: text/html"}}, 200, []string{"<body>OK</body>"}, "", nil},
+		{"JSON", "POST", "/healthcheck", call{as: "-", header: []string{acceptJSON}}, 200, nil,
+			`{"detailed": false, "reasons": []}`, nil},
+		{"HTML", "GET", "/healthcheck", call{as: "-", header: []string{"Accept: text/html"}}, 200,
+			[]string{"<body>OK</body>"}, "", nil},
 		{"head", "HEAD", "/healthcheck", call{as: "-"}, 204, nil, "", nil},
 	})
 }
@@ -215,7 +253,8 @@ func TestStatus(t *testing.T) {
 	h.must(t, "POST", measures(h.metric(t, "p")), someMeasures)
 	h.run(t, []step{
 		{"not allowed", "GET", "/v1/status", call{}, 403, []string{"Access was denied"}, "", nil},
-		{"bad flag", "GET", "/v1/status?details=", call{as: "admin"}, 400, []string{"Unable to parse `details': Unrecognized value ''"}, "", nil},
+		{"bad flag", "GET", "/v1/status?details=", call{as: "admin"}, 400,
+			[]string{"Unable to parse `details': Unrecognized value ''"}, "", nil},
 	})
 	keys := func(path string) map[string]map[string]any {
 		var doc struct {
@@ -223,12 +262,14 @@ func TestStatus(t *testing.T) {
 			DeadLetters                     int `json:"dead_letters"`
 		}
 		asJSON(t, h.do(t, "GET", path, call{as: "admin"}), &doc)
-		return map[string]map[string]any{"storage": doc.Storage, "metricd": doc.Metricd, "ingest": doc.Ingest, "index": doc.Index}
+		return map[string]map[string]any{"storage": doc.Storage, "metricd": doc.Metricd, "ingest": doc.Ingest,
+			"index": doc.Index}
 	}
 	f := func(path string, storage, progress int) {
 		t.Helper()
 		got := keys(path)
-		if len(got["storage"]) != storage || len(got["metricd"]) != 2 || len(got["ingest"]) != progress || got["index"]["metrics"] != 1.0 {
+		if len(got["storage"]) != storage || len(got["metricd"]) != 2 || len(got["ingest"]) != progress ||
+			got["index"]["metrics"] != 1.0 {
 			t.Errorf("%s: %v", path, got)
 		}
 		summary := got["storage"]["summary"].(map[string]any)
@@ -256,9 +297,11 @@ func TestPanic(t *testing.T) {
 	h.API.log = slog.New(slog.NewTextHandler(&lines, nil))
 	h.router = newRouter("", []route{
 		{method: "GET", path: "/early", handle: func(*request) error { panic("BUG: early") }, any: true, open: true},
-		{method: "GET", path: "/late", handle: func(q *request) error { q.empty(200); panic("BUG: late") }, any: true, open: true},
+		{method: "GET", path: "/late", handle: func(q *request) error { q.empty(200); panic("BUG: late") }, any: true,
+			open: true},
 	}, h.metrics)
-	h.run(t, []step{{"early", "GET", "/early", call{header: []string{acceptJSON}}, 500, nil, `{"code": 500, "title": "Internal Server Error", "description": "Internal error"}`, nil}})
+	h.run(t, []step{{"early", "GET", "/early", call{header: []string{acceptJSON}}, 500, nil,
+		`{"code": 500, "title": "Internal Server Error", "description": "Internal error"}`, nil}})
 	if n := strings.Count(lines.String(), "panic=\"BUG: early\""); n != 1 {
 		t.Errorf("logged %d times: %s", n, &lines)
 	}
@@ -272,7 +315,8 @@ func TestPanic(t *testing.T) {
 
 func TestTracing(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
-	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans), sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample())))
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans),
+		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample())))
 	h := newHouse(t, build{tracer: provider.Tracer("")})
 	h.policy(t, "p", `{"granularity": 1}`)
 	id := h.metric(t, "p")
@@ -284,7 +328,8 @@ func TestTracing(t *testing.T) {
 	if len(ended) != 1 || ended[0].Name() != "POST /v1/metric/{id}/measures" {
 		t.Fatalf("spans: %v", ended)
 	}
-	if want := "00-" + trace + "-" + ended[0].SpanContext().SpanID().String() + "-01"; records[0].Trace != "" || records[1].Trace != want {
+	if want := "00-" + trace + "-" + ended[0].SpanContext().SpanID().String() + "-01"; records[0].Trace != "" ||
+		records[1].Trace != want {
 		t.Errorf("records carry %q and %q, want nothing and %q", records[0].Trace, records[1].Trace, want)
 	}
 }
@@ -323,13 +368,15 @@ func TestRequestMetrics(t *testing.T) {
 	}
 	for name, want := range map[string]int64{
 		"millrace.accepted.batches ": 1, "millrace.accepted.measures ": 2,
-		"millrace.refused.batches invalid": 1, "millrace.refused.batches unknown_metric": 1, "millrace.refused.batches forbidden": 1,
+		"millrace.refused.batches invalid": 1, "millrace.refused.batches unknown_metric": 1,
+		"millrace.refused.batches forbidden": 1,
 	} {
 		if sums[name] != want {
 			t.Errorf("%s is %d, want %d", name, sums[name], want)
 		}
 	}
-	for name, want := range map[string]uint64{"/v1/metric/{id}/measures 2xx": 1, "/v1/metric/{id}/measures 4xx": 1, batchPath + " 4xx": 2, "none 4xx": 1} {
+	for name, want := range map[string]uint64{"/v1/metric/{id}/measures 2xx": 1, "/v1/metric/{id}/measures 4xx": 1,
+		batchPath + " 4xx": 2, "none 4xx": 1} {
 		if requests[name] != want {
 			t.Errorf("%d requests of %s, want %d", requests[name], name, want)
 		}
@@ -343,7 +390,8 @@ func TestOverHTTP(t *testing.T) {
 	id := h.metric(t, "p")
 	server := httptest.NewServer(h)
 	defer server.Close()
-	r, err := http.NewRequestWithContext(t.Context(), "POST", server.URL+"/v1//metric/"+id+"//measures/", strings.NewReader(someMeasures.body))
+	r, err := http.NewRequestWithContext(t.Context(), "POST", server.URL+"/v1//metric/"+id+"//measures/",
+		strings.NewReader(someMeasures.body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -354,7 +402,8 @@ func TestOverHTTP(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	if answer.StatusCode != 202 || answer.ContentLength != 0 || !strings.HasPrefix(answer.Header.Get("Location"), server.URL+"/v1/ingest/") {
+	if answer.StatusCode != 202 || answer.ContentLength != 0 || !strings.HasPrefix(answer.Header.Get("Location"),
+		server.URL+"/v1/ingest/") {
 		t.Errorf("%d, %d bytes, %v", answer.StatusCode, answer.ContentLength, answer.Header)
 	}
 }

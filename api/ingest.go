@@ -55,7 +55,8 @@ func (q *request) getIngest() error {
 
 // queued describes a request that has just been accepted.
 func (q *request) queued(t ingest.Ticket, rejects []reject) ingestDoc {
-	return ingestDoc{State: stateQueued, Accepted: t.Accepted, Refused: t.Refused, Rejects: rejects, Lag: q.lagOf(t.Position)}
+	return ingestDoc{State: stateQueued, Accepted: t.Accepted, Refused: t.Refused, Rejects: rejects,
+		Lag: q.lagOf(t.Position)}
 }
 
 // fate says what became of a request's measures: those rejected at the door are

@@ -39,7 +39,8 @@ func TestPosition(t *testing.T) {
 	contract(t, build{config: Config{Prefix: "/"}}, func(t *testing.T, h *house, id string) {
 		w := h.do(t, "POST", measures(id), someMeasures)
 		token, location := w.Header().Get("Millrace-Position"), w.Header().Get("Location")
-		if w.Code != 202 || w.Body.Len() != 0 || w.Header().Get("Content-Length") != "0" || location != "http://example.com/v1/ingest/"+token {
+		if w.Code != 202 || w.Body.Len() != 0 || w.Header().Get("Content-Length") != "0" ||
+			location != "http://example.com/v1/ingest/"+token {
 			t.Fatalf("%d %v", w.Code, w.Header())
 		}
 		if ticket, err := ingest.ParseTicket(token, houseSacks); err != nil || ticket.Accepted != 2 {
@@ -47,16 +48,23 @@ func TestPosition(t *testing.T) {
 		}
 		path := strings.TrimPrefix(location, "http://example.com")
 		h.run(t, []step{
-			{"queued", "GET", path, call{}, 200, nil, `{"state": "queued", "accepted": 2, "refused": 0, "rejected": 0, "rejects": [], "lag": {"records": 1, "bytes": 10, "age": 0.0}}`, nil},
-			{"still queued after a wait", "GET", path, call{header: []string{"Prefer: wait=1"}}, 200, []string{`"state": "queued"`}, "", []string{"Preference-Applied:"}},
+			{"queued", "GET", path, call{}, 200, nil,
+				`{"state": "queued", "accepted": 2, "refused": 0, "rejected": 0, "rejects": [], "lag": {"records": 1, "bytes": ` +
+					`10, "age": 0.0}}`, nil},
+			{"still queued after a wait", "GET", path, call{header: []string{"Prefer: wait=1"}}, 200,
+				[]string{`"state": "queued"`}, "", []string{"Preference-Applied:"}},
 			{"needs credentials", "GET", path, call{as: "-"}, 401, nil, "", nil},
-			{"no token", "GET", "/v1/ingest/foobar", call{header: []string{acceptJSON}}, 404, nil, `{"code": 404, "title": "Not Found", "description": "Ingest token foobar does not exist"}`, nil},
+			{"no token", "GET", "/v1/ingest/foobar", call{header: []string{acceptJSON}}, 404, nil,
+				`{"code": 404, "title": "Not Found", "description": "Ingest token foobar does not exist"}`, nil},
 			{"half a token", "GET", path[:len(path)-1], call{}, 404, nil, "", nil},
-			{"another deployment's", "GET", "/v1/ingest/" + ingest.Ticket{Position: make(ingest.Position, 3), First: make(ingest.Position, 3)}.String(), call{}, 404, nil, "", nil},
+			{"another deployment's", "GET", "/v1/ingest/" + ingest.Ticket{Position: make(ingest.Position, 3),
+				First: make(ingest.Position, 3)}.String(), call{}, 404, nil, "", nil},
 		})
 		h.work(t, lazy)
 		h.run(t, []step{
-			{"applied", "GET", path, call{header: []string{"Prefer: respond-async, wait=3"}}, 200, nil, `{"state": "applied", "accepted": 2, "refused": 0, "rejected": 0, "rejects": [], "lag": {"records": 0, "bytes": 0, "age": 0.0}}`, []string{"Preference-Applied: wait=3"}},
+			{"applied", "GET", path, call{header: []string{"Prefer: respond-async, wait=3"}}, 200, nil,
+				`{"state": "applied", "accepted": 2, "refused": 0, "rejected": 0, "rejects": [], "lag": {"records": 0, ` +
+					`"bytes": 0, "age": 0.0}}`, []string{"Preference-Applied: wait=3"}},
 			{"applied before", "GET", path, call{}, 200, []string{`"state": "applied"`}, "", []string{"Preference-Applied:"}},
 		})
 	})
@@ -100,7 +108,9 @@ func TestReadWaits(t *testing.T) {
 		lagging := func(name, query string, c call, text string) {
 			t.Helper()
 			began := time.Now()
-			h.run(t, []step{{name, "GET", measures(id) + query, c.with(acceptJSON), 503, []string{text, `"cause": "Measures are still waiting to be applied"`, `"detail": {"lag": {"records": 1, "bytes": 10, "age": 0.0}}`}, "", nil}})
+			h.run(t, []step{{name, "GET", measures(id) + query, c.with(acceptJSON), 503,
+				[]string{text, `"cause": "Measures are still waiting to be applied"`,
+					`"detail": {"lag": {"records": 1, "bytes": 10, "age": 0.0}}`}, "", nil}})
 			if took := time.Since(began); took != 4*time.Second {
 				t.Errorf("%s took %s", name, took)
 			}
@@ -112,19 +122,23 @@ func TestReadWaits(t *testing.T) {
 		lagging("refresh", "?refresh=true", call{}, "Unable to refresh metric: "+id+". Please try again.")
 		h.run(t, []step{
 			{"no wait", "GET", measures(id), call{}, 200, nil, "[]", nil},
-			{"no position", "GET", measures(id), call{header: []string{"Millrace-Position: foobar"}}, 400, []string{"malformed position"}, "", nil},
+			{"no position", "GET", measures(id), call{header: []string{"Millrace-Position: foobar"}}, 400,
+				[]string{"malformed position"}, "", nil},
 		})
 		h.work(t, lazy)
 		rows := `[["1970-01-01T00:00:10+00:00", 1.0, 1.0], ["1970-01-01T00:00:20+00:00", 1.0, 2.0]]`
 		h.run(t, []step{
 			{"no wait sees nothing", "GET", measures(id), call{}, 200, nil, "[]", nil},
 			{"position", "GET", measures(id), call{header: []string{position}}, 200, nil, rows, nil},
-			{"several positions", "GET", measures(id), call{header: []string{position + ", " + strings.TrimPrefix(position, "Millrace-Position: ")}}, 200, nil, rows, nil},
+			{"several positions", "GET", measures(id), call{header: []string{position + ", " +
+				strings.TrimPrefix(position, "Millrace-Position: ")}}, 200, nil, rows, nil},
 			{"more", "POST", measures(id), call{body: `[{"timestamp": 30, "value": 3}]`}, 202, nil, "", nil},
-			{"refresh", "GET", measures(id) + "?refresh=true&start=30", call{}, 200, nil, `[["1970-01-01T00:00:30+00:00", 1.0, 3.0]]`, nil},
+			{"refresh", "GET", measures(id) + "?refresh=true&start=30", call{}, 200, nil,
+				`[["1970-01-01T00:00:30+00:00", 1.0, 3.0]]`, nil},
 		})
 		h.log.setFail(errors.New("gone"))
-		h.run(t, []step{{"log that does not answer", "GET", measures(id) + "?refresh=true", call{}, 503, []string{"Unable to refresh metric: " + id}, "", nil}})
+		h.run(t, []step{{"log that does not answer", "GET", measures(id) + "?refresh=true", call{}, 503,
+			[]string{"Unable to refresh metric: " + id}, "", nil}})
 	})
 }
 
@@ -139,7 +153,8 @@ func TestRejects(t *testing.T) {
 		sack := ingest.SackOf(mustID(t, id), houseSacks)
 		letter := ingest.DeadLetterID(sack, 10, 1<<20)
 		want := `{"state": "partly_rejected", "accepted": 2, "refused": 0, "rejected": 1, "rejects": [{"metric": "` + id +
-			`", "measures": 1, "reason": "timestamp is more than 1h0m0s after the record was accepted", "dead_letter": "` + letter + `"}], "lag": {"records": 0, "bytes": 0, "age": 0.0}}`
+			`", "measures": 1, "reason": "timestamp is more than 1h0m0s after the record was accepted", "dead_letter": "` +
+			letter + `"}], "lag": {"records": 0, "bytes": 0, "age": 0.0}}`
 		if w.Code != 200 || w.Body.String() != want {
 			t.Errorf("%d %s\nwant %s", w.Code, w.Body, want)
 		}
@@ -166,7 +181,8 @@ func mustID(t *testing.T, text string) ingest.MetricID {
 func TestLate(t *testing.T) {
 	contract(t, build{}, func(t *testing.T, h *house, id string) {
 		h.work(t, lazy)
-		for _, body := range []string{`[{"timestamp": 1000, "value": 1}]`, `[{"timestamp": 10, "value": 1}, {"timestamp": 11, "value": 1}]`} {
+		for _, body := range []string{`[{"timestamp": 1000, "value": 1}]`,
+			`[{"timestamp": 10, "value": 1}, {"timestamp": 11, "value": 1}]`} {
 			h.must(t, "POST", measures(id), call{body: body, header: []string{"Prefer: wait=1"}})
 		}
 		h.run(t, []step{{"late", "GET", "/v1/metric/" + id, call{}, 200, nil, "", []string{"Millrace-Late: 2"}}})
@@ -179,17 +195,19 @@ func TestLateIsOptional(t *testing.T) {
 	contract(t, build{driver: func(d *naive.Driver) Reader { return mute{d} }}, func(t *testing.T, h *house, id string) {
 		h.run(t, []step{{"get", "GET", "/v1/metric/" + id, call{}, 200, nil, "", []string{"Millrace-Late:"}}})
 	})
-	contract(t, build{driver: func(d *naive.Driver) Reader { return silent{d} }}, func(t *testing.T, h *house, id string) {
-		began := time.Now()
-		h.run(t, []step{{"get", "GET", "/v1/metric/" + id, call{}, 200, nil, "", []string{"Millrace-Late:"}}})
-		if took := time.Since(began); took != latePatience {
-			t.Errorf("took %s", took)
-		}
-		h.run(t, []step{{"read", "GET", measures(id), call{header: []string{acceptJSON}}, 503, []string{`"There was no answer in time. Please try again."`}, "", nil}})
-		if took := time.Since(began); took != latePatience+5*time.Second {
-			t.Errorf("took %s", took)
-		}
-	})
+	contract(t, build{driver: func(d *naive.Driver) Reader { return silent{d} }},
+		func(t *testing.T, h *house, id string) {
+			began := time.Now()
+			h.run(t, []step{{"get", "GET", "/v1/metric/" + id, call{}, 200, nil, "", []string{"Millrace-Late:"}}})
+			if took := time.Since(began); took != latePatience {
+				t.Errorf("took %s", took)
+			}
+			h.run(t, []step{{"read", "GET", measures(id), call{header: []string{acceptJSON}}, 503,
+				[]string{`"There was no answer in time. Please try again."`}, "", nil}})
+			if took := time.Since(began); took != latePatience+5*time.Second {
+				t.Errorf("took %s", took)
+			}
+		})
 }
 
 // silent is a driver that doesn't answer.
@@ -200,7 +218,8 @@ func (silent) Late(ctx context.Context, _ []ingest.MetricID) ([]uint64, error) {
 	return nil, ctx.Err()
 }
 
-func (silent) Read(ctx context.Context, _ []ingest.Query, _ [][]ingest.Measure, _ ingest.Position) (ingest.Position, error) {
+func (silent) Read(ctx context.Context, _ []ingest.Query, _ [][]ingest.Measure, _ ingest.Position) (ingest.Position,
+	error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
 }
@@ -218,13 +237,17 @@ func (d stuck) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWriter, i
 func TestReadiness(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, build{})
-		h.run(t, []step{{"fresh", "GET", "/readyz", call{as: "-", header: []string{"Accept: text/plain"}}, 200, nil, `{"ready": true, "reasons": []}`, nil}})
+		h.run(t, []step{{"fresh", "GET", "/readyz", call{as: "-", header: []string{"Accept: text/plain"}}, 200, nil,
+			`{"ready": true, "reasons": []}`, nil}})
 		stop := h.workFor(t, stuck{h.driver}, ingest.WorkerConfig{})
 		time.Sleep(10 * time.Second)
 		h.run(t, []step{
-			{"standing still", "GET", "/readyz", call{as: "-"}, 503, nil, `{"ready": false, "reasons": ["sack 2 has been standing still for 10s"]}`, nil},
+			{"standing still", "GET", "/readyz", call{as: "-"}, 503, nil,
+				`{"ready": false, "reasons": ["sack 2 has been standing still for 10s"]}`, nil},
 			{"alive all the same", "GET", "/healthcheck", call{as: "-"}, 200, nil, "", nil},
-			{"status says why", "GET", "/v1/status", call{as: "admin"}, 200, []string{`"sack": 2, "applied": 0, "lag": {"records": 0, "bytes": 0, "age": 10.0, "error": "cannot open sack 2: secret place is on fire"}`}, "", nil},
+			{"status says why", "GET", "/v1/status", call{as: "admin"}, 200,
+				[]string{`"sack": 2, "applied": 0, "lag": {"records": 0, "bytes": 0, "age": 10.0, "error": "cannot open sack ` +
+					`2: secret place is on fire"}`}, "", nil},
 		})
 		stop()
 	})
@@ -235,8 +258,10 @@ func TestReadiness(t *testing.T) {
 		h.work(t, ingest.WorkerConfig{FlushInterval: time.Hour})
 		h.must(t, "POST", measures(id), someMeasures)
 		time.Sleep(61 * time.Second)
-		h.run(t, []step{{"behind", "GET", "/readyz", call{as: "-"}, 503, []string{"1m1s behind, and the limit is 1m0s"}, "", nil}})
-		h.must(t, "GET", "/v1/ingest/"+h.do(t, "POST", measures(id), someMeasures).Header().Get("Millrace-Position"), call{header: []string{"Prefer: wait=1"}})
+		h.run(t, []step{{"behind", "GET", "/readyz", call{as: "-"}, 503, []string{"1m1s behind, and the limit is 1m0s"}, "",
+			nil}})
+		h.must(t, "GET", "/v1/ingest/"+h.do(t, "POST", measures(id), someMeasures).Header().Get("Millrace-Position"),
+			call{header: []string{"Prefer: wait=1"}})
 		h.run(t, []step{{"again", "GET", "/readyz", call{as: "-"}, 200, nil, "", nil}})
 	})
 }

@@ -17,7 +17,8 @@ import (
 func TestCostIsLinear(t *testing.T) {
 	h := newHouse(t, build{})
 	h.policy(t, "x", `{"granularity": 1}`)
-	h.must(t, "POST", "/v1/archive_policy_rule", call{as: "admin", body: `{"name": "x", "metric_pattern": "*", "archive_policy_name": "x"}`})
+	h.must(t, "POST", "/v1/archive_policy_rule", call{as: "admin",
+		body: `{"name": "x", "metric_pattern": "*", "archive_policy_name": "x"}`})
 	h.must(t, "POST", "/v1/influxdb/query?q=create+database+db", call{as: "admin"})
 	h.must(t, "POST", "/v1/resource/generic", call{as: "admin", body: `{"id": "r", "metrics": {"m": {}}}`})
 	id := h.must(t, "POST", "/v1/metric", call{as: "admin", body: `{}`})["id"].(string)
@@ -57,11 +58,14 @@ func TestCostIsLinear(t *testing.T) {
 		{"resources that can't be", "/v1/batch/resources/metrics/measures", lenient, 4_000, func(n int) string {
 			return "{" + many(n, func(i int) string { return fmt.Sprintf(`"a/%d": {"m": %s}`, i, one) }) + "}"
 		}},
-		{"metrics that are to be created, and can't", "/v1/batch/resources/metrics/measures?create_metrics=true", lenient, 2_000, func(n int) string {
-			return `{"r": {` + many(n, func(i int) string { return fmt.Sprintf(`"a/%d": %s`, i, one) }) + "}}"
-		}},
-		{"lines of one series", "/v1/influxdb/write?db=db", lines, 10_000, func(n int) string { return strings.Repeat("m,host=h v=1 1\n", n) }},
-		{"a bad line at the end", "/v1/influxdb/write?db=db", lines, 10_000, func(n int) string { return strings.Repeat("m,host=h v=1 1\n", n) + "m v=1" }},
+		{"metrics that are to be created, and can't", "/v1/batch/resources/metrics/measures?create_metrics=true", lenient,
+			2_000, func(n int) string {
+				return `{"r": {` + many(n, func(i int) string { return fmt.Sprintf(`"a/%d": %s`, i, one) }) + "}}"
+			}},
+		{"lines of one series", "/v1/influxdb/write?db=db", lines, 10_000,
+			func(n int) string { return strings.Repeat("m,host=h v=1 1\n", n) }},
+		{"a bad line at the end", "/v1/influxdb/write?db=db", lines, 10_000,
+			func(n int) string { return strings.Repeat("m,host=h v=1 1\n", n) + "m v=1" }},
 		{"series of one name", "/v1/prometheus/write", "", 4_000, func(n int) string {
 			var all []any
 			for range n {
@@ -70,7 +74,10 @@ func TestCostIsLinear(t *testing.T) {
 			return remoteWrite(all...)
 		}},
 		{"an archive policy", "/v1/archive_policy", "", 500, func(n int) string {
-			return `{"name": "p", "definition": [` + many(n, func(i int) string { return fmt.Sprintf(`{"granularity": %d}`, i+1) }) + `], "nope": 1}`
+			return `{"name": "p", "definition": [` + many(n, func(i int) string {
+				return fmt.Sprintf(`{"granularity": %d}`,
+					i+1)
+			}) + `], "nope": 1}`
 		}},
 	}
 	for _, c := range cases {

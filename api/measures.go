@@ -148,12 +148,14 @@ func (q *request) send(sel selection, policy *ingest.ArchivePolicy) error {
 
 // each gives use the rows of a selection, coarsest first: short series are read
 // at once, long ones one after another and some rows at a time.
-func (sel *selection) each(s *share, policy *ingest.ArchivePolicy, use func(rows []ingest.Measure, column string)) error {
+func (sel *selection) each(s *share, policy *ingest.ArchivePolicy,
+	use func(rows []ingest.Measure, column string)) error {
 	from, to := sel.resample.bounds(sel.start, sel.stop)
 	queries := make([]ingest.Query, len(sel.granularities))
 	expected := 0
 	for i, g := range sel.granularities {
-		queries[i] = ingest.Query{Metric: s.q.target.id, Policy: policy, Granularity: g, Method: sel.method, From: from, To: to}
+		queries[i] = ingest.Query{Metric: s.q.target.id, Policy: policy, Granularity: g, Method: sel.method, From: from,
+			To: to}
 		expected += expectedRows(policy, g, from, to)
 	}
 	if expected <= pieceRows {

@@ -26,34 +26,45 @@ func TestPostMeasures(t *testing.T) {
 	path := "/v1/metric/" + id + "/measures"
 	post := func(body string, header ...string) call { return call{body: body, header: header} }
 	invalid := func(name, body, description string) step {
-		return step{name, "POST", path, post(body, acceptJSON), 400, nil, `{"code": 400, "title": "Bad Request", "description": ` + description + `}`, nil}
+		return step{name, "POST", path, post(body, acceptJSON), 400, nil,
+			`{"code": 400, "title": "Bad Request", "description": ` + description + `}`, nil}
 	}
 	good := `[{"timestamp": "2015-03-06T14:33:57", "value": 43.1}]`
 	h.run(t, []step{
 		{"no credentials", "POST", path, call{as: "-", body: good}, 401, nil, "", nil},
-		{"not acceptable", "POST", path, call{as: "-", body: good, header: []string{"Accept: text/html"}}, 406, nil, "", nil},
-		{"somebody else, before content type and body", "POST", path, call{as: "foobaz", body: "x", header: []string{"Content-Type: text/plain"}}, 403, nil, "", nil},
+		{"not acceptable", "POST", path, call{as: "-", body: good, header: []string{"Accept: text/html"}}, 406, nil, "",
+			nil},
+		{"somebody else, before content type and body", "POST", path,
+			call{as: "foobaz", body: "x", header: []string{"Content-Type: text/plain"}}, 403, nil, "", nil},
 		{"wrong content type", "POST", path, post(good, "Content-Type: plain/text"), 415, nil, "", nil},
 		{"no content type", "POST", path, post(""), 415, nil, "", nil},
 		{"method", "DELETE", path, post(""), 405, nil, "", []string{"Allow: GET, POST"}},
 		invalid("no body", " ", `{"cause": "Unable to decode body", "reason": "Expected object or value", "detail": []}`),
 		invalid("a number", "1", `{"cause": "Invalid input", "reason": "unexpected measures format", "detail": []}`),
 		invalid("before the epoch", `[{"timestamp": 1, "value": 1}, {"timestamp": -1, "value": 43.1}]`,
-			`{"cause": "Invalid input", "reason": "unexpected timestamp 'Timestamp must be after Epoch'", "detail": [], "measure": 1, "field": "timestamp"}`),
+			`{"cause": "Invalid input", "reason": "unexpected timestamp 'Timestamp must be after Epoch'", "detail": [], `+
+				`"measure": 1, "field": "timestamp"}`),
 		invalid("no date", `[{"timestamp": "1915-100-06T14:33:57", "value": 43.1}]`,
-			`{"cause": "Invalid input", "reason": "unexpected timestamp 'Unable to convert timestamps'", "detail": [], "measure": 0, "field": "timestamp"}`),
+			`{"cause": "Invalid input", "reason": "unexpected timestamp 'Unable to convert timestamps'", "detail": [], `+
+				`"measure": 0, "field": "timestamp"}`),
 		invalid("mixed dates", `[{"timestamp": 1478012832, "value": 43.1}, {"timestamp": "-5 minutes", "value": 43.1}]`,
-			`{"cause": "Invalid input", "reason": "unexpected timestamp 'Unable to convert timestamps'", "detail": [], "measure": 1, "field": "timestamp"}`),
+			`{"cause": "Invalid input", "reason": "unexpected timestamp 'Unable to convert timestamps'", "detail": [], `+
+				`"measure": 1, "field": "timestamp"}`),
 		invalid("lists for measures", `[["2015-03-06T14:33:57", 43.1], ["2015-03-06T14:34:12", 12]]`,
 			`{"cause": "Invalid input", "reason": "unexpected measures format", "detail": [], "measure": 0}`),
-		invalid("no number", `[{"timestamp": "2015-03-06T14:33:57", "value": 12}, {"timestamp": "2015-03-06T14:34:12", "value": "foobar"}]`,
+		invalid("no number",
+			`[{"timestamp": "2015-03-06T14:33:57", "value": 12}, {"timestamp": "2015-03-06T14:34:12", "value": "foobar"}]`,
 			`{"cause": "Invalid input", "reason": "unexpected measures value", "detail": [], "measure": 1, "field": "value"}`),
-		{"from the future", "POST", path, post(`[{"timestamp": "2015-01-01", "value": 1}, {"timestamp": "2200-01-01", "value": 1}]`, acceptJSON, "Prefer: handling=strict"), 400,
-			[]string{`"cause": "Invalid input", "reason": "timestamp 2200-01-01T00:00:00Z `, `is more than 30m0s in the future", "detail": [], "measure": 1, "field": "timestamp"}`}, "", nil},
+		{"from the future", "POST", path,
+			post(`[{"timestamp": "2015-01-01", "value": 1}, {"timestamp": "2200-01-01", "value": 1}]`, acceptJSON,
+				"Prefer: handling=strict"), 400,
+			[]string{`"cause": "Invalid input", "reason": "timestamp 2200-01-01T00:00:00Z `,
+				`is more than 30m0s in the future", "detail": [], "measure": 1, "field": "timestamp"}`}, "", nil},
 		{"no JSON", "POST", path, post(`[{`, acceptJSON), 400, []string{`"cause": "Unable to decode body"`}, "", nil},
 
 		{"nothing", "POST", path, post("[]"), 202, nil, "", []string{"Content-Length: 0"}},
-		{"some", "POST", path, post(good, "Accept: application/json"), 202, nil, "", []string{"Content-Length: 0", "Content-Type:"}},
+		{"some", "POST", path, post(good, "Accept: application/json"), 202, nil, "",
+			[]string{"Content-Length: 0", "Content-Type:"}},
 		{"relative", "POST", path, post(`[{"timestamp": "-5 minutes", "value": "43.1"}]`), 202, nil, "", nil},
 		{"admin", "POST", path, call{as: "admin", body: good}, 202, nil, "", nil},
 	})
@@ -62,8 +73,10 @@ func TestPostMeasures(t *testing.T) {
 		t.Fatalf("log has %+v", records)
 	}
 	r := records[0]
-	if r.Project != "foobar" || len(r.Entries) != 1 || r.Entries[0].Policy != "cookies" || r.Entries[0].Metric.String() != id ||
-		len(r.Entries[0].Measures) != 1 || r.Entries[0].Measures[0] != (ingest.Measure{Time: at("14:33:57") * 1e9, Value: 43.1}) {
+	if r.Project != "foobar" || len(r.Entries) != 1 || r.Entries[0].Policy != "cookies" ||
+		r.Entries[0].Metric.String() != id ||
+		len(r.Entries[0].Measures) != 1 || r.Entries[0].Measures[0] != (ingest.Measure{Time: at("14:33:57") * 1e9,
+		Value: 43.1}) {
 		t.Errorf("log has %+v", r)
 	}
 }
@@ -76,13 +89,15 @@ func TestGetMeasures(t *testing.T) {
 	path := "/v1/metric/" + id + "/measures"
 	at1, at2 := `["2015-03-06T14:33:57+00:00", 1.0, 43.1]`, `["2015-03-06T14:34:12+00:00", 1.0, 12.0]`
 	get := func(name, query, want string) step {
-		return step{name, "GET", path + query, call{}, 200, nil, want, []string{"Content-Type: application/json", "Content-Length: " + strconv.Itoa(len(want))}}
+		return step{name, "GET", path + query, call{}, 200, nil, want,
+			[]string{"Content-Type: application/json", "Content-Length: " + strconv.Itoa(len(want))}}
 	}
 	bad := func(query string, status int, want string) step {
 		return step{"bad", "GET", path + query, call{header: []string{acceptJSON}}, status, []string{want}, "", nil}
 	}
 	argument := func(query, name, reason string) step {
-		return bad(query, 400, fmt.Sprintf(`{"cause": "Argument value error", "reason": "%s", "detail": "%s"}`, reason, name))
+		return bad(query, 400, fmt.Sprintf(`{"cause": "Argument value error", "reason": "%s", "detail": "%s"}`, reason,
+			name))
 	}
 	post := func(body string) step { return step{"post", "POST", path, call{body: body}, 202, nil, "", nil} }
 	h.run(t, []step{
@@ -100,9 +115,12 @@ func TestGetMeasures(t *testing.T) {
 		get("method", "?aggregation=max&start=1425652440", "["+at2+"]"),
 		get("granularity", "?granularity=1&resample=", "["+at1+", "+at2+"]"),
 
-		bad("?aggregation=wtf", 404, `{"cause": "Aggregation method does not exist for this metric", "detail": {"aggregation_method": "wtf", "metric": "`+id+`"}}`),
+		bad("?aggregation=wtf", 404,
+			`{"cause": "Aggregation method does not exist for this metric", "detail": {"aggregation_method": "wtf", "metric": "`+
+				id+`"}}`),
 		bad("?aggregation=last", 404, "Aggregation method does not exist for this metric"),
-		bad("?granularity=42", 404, `"description": "Aggregation method 'mean' at granularity '42.0' for metric `+id+` does not exist"`),
+		bad("?granularity=42", 404, `"description": "Aggregation method 'mean' at granularity '42.0' for metric `+id+
+			` does not exist"`),
 		argument("?granularity=foobar", "granularity", "Unable to parse timespan"),
 		argument("?granularity=", "granularity", "Unable to parse timespan"),
 		argument("?start=foobar", "start", "Must be a datetime or a timestamp"),
@@ -110,7 +128,9 @@ func TestGetMeasures(t *testing.T) {
 		argument("?start=1&start=2", "start", "given more than once"),
 		bad("?resample=60", 400, `"description": "A granularity must be specified to resample"`),
 		bad("?resample=abc&granularity=1", 400, `"description": "Unable to parse timespan"`),
-		bad("?refresh=maybe", 400, "Unable to parse `refresh': Unrecognized value 'maybe', acceptable values are: '0', '1', 'f', 'false', 'n', 'no', 'off', 'on', 't', 'true', 'y', 'yes'"),
+		bad("?refresh=maybe", 400,
+			"Unable to parse `refresh': Unrecognized value 'maybe', acceptable values are: '0', '1', 'f', 'false', 'n', "+
+				"'no', 'off', 'on', 't', 'true', 'y', 'yes'"),
 		// The order of the checks.
 		{"permission", "GET", path + "?resample=abc", call{as: "foobaz"}, 403, nil, "", nil},
 		bad("?resample=60&start=x", 400, "A granularity must be specified to resample"),
@@ -121,15 +141,24 @@ func TestGetMeasures(t *testing.T) {
 		bad("?granularity=42&aggregation=wtf", 404, "Aggregation method does not exist"),
 		bad("?granularity=42&refresh=maybe", 404, "at granularity '42.0'"),
 
-		post(`[{"timestamp": "2015-03-06T14:34:15", "value": 16}, {"timestamp": "2015-03-06T14:35:12", "value": 9}, {"timestamp": "2015-03-06T14:35:15", "value": 11}]`),
-		get("resample", "?refresh=true&resample=60&granularity=1", `[["2015-03-06T14:33:00+00:00", 60.0, 43.1], ["2015-03-06T14:34:00+00:00", 60.0, 14.0], ["2015-03-06T14:35:00+00:00", 60.0, 10.0]]`),
-		get("the bucket of start is whole", "?resample=60&granularity=1&start=2015-03-06T14:34:15", `[["2015-03-06T14:34:00+00:00", 60.0, 14.0], ["2015-03-06T14:35:00+00:00", 60.0, 10.0]]`),
-		get("the last bucket before stop is whole", "?resample=60&granularity=1&stop=2015-03-06T14:34:13", `[["2015-03-06T14:33:00+00:00", 60.0, 43.1], ["2015-03-06T14:34:00+00:00", 60.0, 14.0]]`),
-		get("stop at a bucket", "?resample=60&granularity=1&stop=2015-03-06T14:34", `[["2015-03-06T14:33:00+00:00", 60.0, 43.1]]`),
-		get("by count", "?resample=60&granularity=1&aggregation=count&start=2015-03-06T14:34", `[["2015-03-06T14:34:00+00:00", 60.0, 2.0], ["2015-03-06T14:35:00+00:00", 60.0, 2.0]]`),
+		post(`[{"timestamp": "2015-03-06T14:34:15", "value": 16}, {"timestamp": "2015-03-06T14:35:12", "value": 9}, ` +
+			`{"timestamp": "2015-03-06T14:35:15", "value": 11}]`),
+		get("resample", "?refresh=true&resample=60&granularity=1",
+			`[["2015-03-06T14:33:00+00:00", 60.0, 43.1], ["2015-03-06T14:34:00+00:00", 60.0, 14.0], `+
+				`["2015-03-06T14:35:00+00:00", 60.0, 10.0]]`),
+		get("the bucket of start is whole", "?resample=60&granularity=1&start=2015-03-06T14:34:15",
+			`[["2015-03-06T14:34:00+00:00", 60.0, 14.0], ["2015-03-06T14:35:00+00:00", 60.0, 10.0]]`),
+		get("the last bucket before stop is whole", "?resample=60&granularity=1&stop=2015-03-06T14:34:13",
+			`[["2015-03-06T14:33:00+00:00", 60.0, 43.1], ["2015-03-06T14:34:00+00:00", 60.0, 14.0]]`),
+		get("stop at a bucket", "?resample=60&granularity=1&stop=2015-03-06T14:34",
+			`[["2015-03-06T14:33:00+00:00", 60.0, 43.1]]`),
+		get("by count", "?resample=60&granularity=1&aggregation=count&start=2015-03-06T14:34",
+			`[["2015-03-06T14:34:00+00:00", 60.0, 2.0], ["2015-03-06T14:35:00+00:00", 60.0, 2.0]]`),
 		get("by month", "?resample=M&granularity=1&aggregation=sum", `[["2015-03-01T00:00:00+00:00", "M", 91.1]]`),
-		get("by week, from Sunday", "?resample=W&granularity=1&aggregation=max&start=2015-03-06T14:40&stop=2015-03-06T14:41", `[["2015-03-01T00:00:00+00:00", "W", 43.1]]`),
-		get("odd resampling", "?resample=0.5&granularity=1&start=2015-03-06T14:35:15", `[["2015-03-06T14:35:15+00:00", 0.5, 11.0]]`),
+		get("by week, from Sunday", "?resample=W&granularity=1&aggregation=max&start=2015-03-06T14:40&stop=2015-03-06T14:41",
+			`[["2015-03-01T00:00:00+00:00", "W", 43.1]]`),
+		get("odd resampling", "?resample=0.5&granularity=1&start=2015-03-06T14:35:15",
+			`[["2015-03-06T14:35:15+00:00", 0.5, 11.0]]`),
 	})
 }
 
@@ -140,9 +169,15 @@ func TestGetMeasuresOfEveryGranularity(t *testing.T) {
 	id := h.metric(t, "p")
 	path := "/v1/metric/" + id + "/measures"
 	h.run(t, []step{
-		{"post", "POST", path, call{body: `[{"timestamp": "2015-03-06T14:33:57", "value": 1}, {"timestamp": "2015-03-06T14:34:12", "value": 3}]`}, 202, nil, "", nil},
-		{"coarsest first", "GET", path + "?refresh=1", call{}, 200, nil, `[["2015-03-06T14:00:00+00:00", 3600.0, 2.0], ["2015-03-06T14:33:00+00:00", 60.0, 1.0], ["2015-03-06T14:34:00+00:00", 60.0, 3.0], ["2015-03-06T14:34:00+00:00", 30.0, 3.0]]`, nil},
-		{"start rounds down for each", "GET", path + "?start=2015-03-06T14:34:01", call{}, 200, nil, `[["2015-03-06T14:00:00+00:00", 3600.0, 2.0], ["2015-03-06T14:34:00+00:00", 60.0, 3.0], ["2015-03-06T14:34:00+00:00", 30.0, 3.0]]`, nil},
+		{"post", "POST", path,
+			call{body: `[{"timestamp": "2015-03-06T14:33:57", "value": 1}, {"timestamp": "2015-03-06T14:34:12", "value": 3}]`},
+			202, nil, "", nil},
+		{"coarsest first", "GET", path + "?refresh=1", call{}, 200, nil,
+			`[["2015-03-06T14:00:00+00:00", 3600.0, 2.0], ["2015-03-06T14:33:00+00:00", 60.0, 1.0], ` +
+				`["2015-03-06T14:34:00+00:00", 60.0, 3.0], ["2015-03-06T14:34:00+00:00", 30.0, 3.0]]`, nil},
+		{"start rounds down for each", "GET", path + "?start=2015-03-06T14:34:01", call{}, 200, nil,
+			`[["2015-03-06T14:00:00+00:00", 3600.0, 2.0], ["2015-03-06T14:34:00+00:00", 60.0, 3.0], ` +
+				`["2015-03-06T14:34:00+00:00", 30.0, 3.0]]`, nil},
 	})
 }
 
@@ -158,7 +193,8 @@ func TestGetManyMeasures(t *testing.T) {
 		if into.Len() > 1 {
 			into.WriteString(", ")
 		}
-		fmt.Fprintf(into, `["%s+00:00", %s, %s]`, time.Unix(int64(sec), 0).UTC().Format("2006-01-02T15:04:05"), granularity, value)
+		fmt.Fprintf(into, `["%s+00:00", %s, %s]`, time.Unix(int64(sec), 0).UTC().Format("2006-01-02T15:04:05"), granularity,
+			value)
 	}
 	body.WriteString("[")
 	want.WriteString("[")
@@ -210,7 +246,8 @@ func TestResampleBounds(t *testing.T) {
 	f(minute, 60e9, 120e9, 60e9, 120e9)
 	f(minute, 60e9, 120e9+1, 60e9, 180e9)
 	f(minute, end-1, end-1, ingest.Floor(end-1, time.Minute), end)
-	for letter, next := range map[string]string{"Y": "2025-01-01", "H": "2024-07-01", "Q": "2024-04-01", "M": "2024-03-01", "W": "2024-02-11"} {
+	for letter, next := range map[string]string{"Y": "2025-01-01", "H": "2024-07-01", "Q": "2024-04-01",
+		"M": "2024-03-01", "W": "2024-02-11"} {
 		r, err := parseResample(map[string][]string{"resample": {letter}, "granularity": {"1"}})
 		if err != nil {
 			t.Fatal(err)

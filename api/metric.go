@@ -94,7 +94,8 @@ func metricJSON(m *index.Metric) gnocchi.Object {
 	user, project := auth.CreatedBy(m.Creator)
 	return gnocchi.Object{
 		{Name: "id", Value: m.ID}, {Name: "name", Value: m.Name}, {Name: "unit", Value: m.Unit},
-		{Name: "creator", Value: m.Creator}, {Name: "created_by_user_id", Value: user}, {Name: "created_by_project_id", Value: project},
+		{Name: "creator", Value: m.Creator}, {Name: "created_by_user_id", Value: user},
+		{Name: "created_by_project_id", Value: project},
 	}
 }
 
@@ -194,7 +195,8 @@ func (q *request) postMetric() error {
 		return err
 	}
 	q.w.Header().Set("Location", q.base()+"/v1/metric/"+m.ID.String())
-	return q.json(http.StatusCreated, append(metricJSON(&m), resourceOf(&m), gnocchi.Member{Name: "archive_policy_name", Value: m.Policy}))
+	return q.json(http.StatusCreated, append(metricJSON(&m), resourceOf(&m),
+		gnocchi.Member{Name: "archive_policy_name", Value: m.Policy}))
 }
 
 // completeMetric checks a new metric, whose fields are each right, as a whole, and
@@ -207,7 +209,8 @@ func (q *request) completeMetric(m *index.Metric, resource *ingest.MetricID) err
 		return err
 	}
 	if resource != nil && m.Name == nil {
-		return badRequest(cause{cause: "Attribute value error", detail: "name", reason: "Name cannot be null if resource_id is not null"})
+		return badRequest(cause{cause: "Attribute value error", detail: "name",
+			reason: "Name cannot be null if resource_id is not null"})
 	}
 	return nil
 }
@@ -226,7 +229,8 @@ func (q *request) completePolicy(policy *string, metricName *string) error {
 		return err
 	}
 	if !found {
-		return badRequest("No archive policy name specified and no archive policy rule found matching the metric name " + shown)
+		return badRequest("No archive policy name specified and no archive policy rule found matching the metric name " +
+			shown)
 	}
 	*policy = rule.Policy
 	return nil

@@ -50,7 +50,8 @@ func (q *request) metricFilter(get func(name string) (string, bool, error)) (f i
 	}
 	id, status := text("id"), text("status")
 	user, project := text("user_id"), text("project_id")
-	f = index.Filter{Name: text("name"), Unit: text("unit"), Policy: text("archive_policy_name"), Creator: text("creator")}
+	f = index.Filter{Name: text("name"), Unit: text("unit"), Policy: text("archive_policy_name"),
+		Creator: text("creator")}
 	if err != nil {
 		return f, false, err
 	}

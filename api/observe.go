@@ -38,7 +38,8 @@ const (
 	reasons
 )
 
-var reasonNames = [reasons]string{"invalid", "unknown_metric", "forbidden", "quota", "overload", "unavailable", "too_large"}
+var reasonNames = [reasons]string{"invalid", "unknown_metric", "forbidden", "quota", "overload", "unavailable",
+	"too_large"}
 
 func newAPIMetrics(meter metric.Meter) (*apiMetrics, error) {
 	m := &apiMetrics{unmatched: route{path: "none"}}
@@ -51,11 +52,13 @@ func newAPIMetrics(meter metric.Meter) (*apiMetrics, error) {
 	counter(&m.batches, "millrace.accepted.batches", "{batch}", "batches of measures that are in the log")
 	counter(&m.measures, "millrace.accepted.measures", "{measure}", "measures that are in the log")
 	counter(&m.refused, "millrace.refused.batches", "{batch}", "batches that were refused, by reason")
-	counter(&m.leftOut, "millrace.refused.measures", "{measure}", "measures left out of batches that were accepted, by reason")
+	counter(&m.leftOut, "millrace.refused.measures", "{measure}",
+		"measures left out of batches that were accepted, by reason")
 	counter(&m.refusedReads, "millrace.refused.reads", "{read}", "reads that got no slot or no memory in time")
 	counter(&m.waits, "millrace.waits", "{wait}", "waits for measures to be applied, by outcome")
 	var err error
-	m.duration, err = meter.Float64Histogram("http.server.request.duration", metric.WithUnit("s"), metric.WithDescription("time from a request's header to its answer"),
+	m.duration, err = meter.Float64Histogram("http.server.request.duration", metric.WithUnit("s"),
+		metric.WithDescription("time from a request's header to its answer"),
 		metric.WithExplicitBucketBoundaries(.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10))
 	errs = append(errs, err)
 	for i, name := range reasonNames {

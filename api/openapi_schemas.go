@@ -148,7 +148,8 @@ func openAPISchemas() gnocchi.Object {
 			with("name", text255), with("back_window", window), with("definition", definitions),
 			with("aggregation_methods", append(arrayOf(oneOfTexts("mean", "max", "rate:mean", "95pct")), with("minItems", 1))),
 		))),
-		with("PolicyChange", closed(objectOf([]any{"definition"}, with("back_window", window), with("definition", definitions)))),
+		with("PolicyChange", closed(objectOf([]any{"definition"}, with("back_window", window),
+			with("definition", definitions)))),
 		with(
 			"Rule",
 			objectOf(
@@ -294,7 +295,8 @@ func statusSchema() gnocchi.Object {
 	)
 	log := objectOf([]any{"id", "base"},
 		with("id", anyText), with("base", whole), with("partitions", whole), with("replication", whole),
-		with("settings", typed("object", with("additionalProperties", anyText))), with("risks", arrayOf(anyText)), with("error", anyText))
+		with("settings", typed("object", with("additionalProperties", anyText))), with("risks", arrayOf(anyText)),
+		with("error", anyText))
 	damage := objectOf([]any{"object", "error", "first", "last"},
 		with("object", anyText), with("error", anyText), with("first", anyText), with("last", anyText))
 	return objectOf(

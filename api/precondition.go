@@ -28,7 +28,8 @@ func precondition(r *http.Request, resource *index.Resource) error {
 		}
 		return failed
 	}
-	if since, err := http.ParseTime(r.Header.Get("If-Modified-Since")); err == nil && since.Unix() >= modified && r.Method == http.MethodGet {
+	if since, err := http.ParseTime(r.Header.Get("If-Modified-Since")); err == nil && since.Unix() >= modified &&
+		r.Method == http.MethodGet {
 		return &failure{status: http.StatusNotModified}
 	}
 	return nil

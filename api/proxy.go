@@ -53,7 +53,10 @@ func isPath(text string) bool {
 		}
 	}
 	_, err := url.PathUnescape(text)
-	return err == nil && strings.IndexFunc(text, func(r rune) bool { return !isAlphanumeric(r) && !strings.ContainsRune("/-._~!$&'()*+,=:@%", r) }) < 0
+	return err == nil && strings.IndexFunc(text, func(r rune) bool {
+		return !isAlphanumeric(r) &&
+			!strings.ContainsRune("/-._~!$&'()*+,=:@%", r)
+	}) < 0
 }
 
 func isAlphanumeric(r rune) bool {

@@ -27,7 +27,8 @@ type ramp struct {
 	before func(reads int) error // called with every read
 }
 
-func (r *ramp) Read(_ context.Context, queries []ingest.Query, dst [][]ingest.Measure, _ ingest.Position) (ingest.Position, error) {
+func (r *ramp) Read(_ context.Context, queries []ingest.Query, dst [][]ingest.Measure,
+	_ ingest.Position) (ingest.Position, error) {
 	r.mu.Lock()
 	r.reads++
 	reads := r.reads
@@ -80,7 +81,8 @@ func TestLongSeries(t *testing.T) {
 			t.Fatalf("%s: %d rows, want %d", query, len(rows), len(want))
 		}
 		for i, row := range rows {
-			if at := time.Unix(0, want[i].Time).UTC().Format("2006-01-02T15:04:05+00:00"); row[0] != at || row[2] != want[i].Value {
+			if at := time.Unix(0, want[i].Time).UTC().Format("2006-01-02T15:04:05+00:00"); row[0] != at ||
+				row[2] != want[i].Value {
 				t.Fatalf("%s: row %d is %v, want %s %v", query, i, row, at, want[i].Value)
 			}
 		}
@@ -95,8 +97,10 @@ func TestLongSeries(t *testing.T) {
 	}
 	same("resampled", get("?granularity=60&resample=7000"), aggregate.Resample(nil, all, 7000*time.Second, ingest.Mean))
 	same("resampled from", get("?granularity=60&resample=7000&start=8000&aggregation=max"),
-		aggregate.Range(aggregate.Resample(nil, all, 7000*time.Second, ingest.Max), 7000*time.Second, 8000e9, ingest.MaxTime))
-	same("by month", get("?granularity=60&resample=M&aggregation=sum"), aggregate.ResampleCalendar(nil, all, aggregate.Month, ingest.Sum))
+		aggregate.Range(aggregate.Resample(nil, all, 7000*time.Second, ingest.Max), 7000*time.Second, 8000e9,
+			ingest.MaxTime))
+	same("by month", get("?granularity=60&resample=M&aggregation=sum"),
+		aggregate.ResampleCalendar(nil, all, aggregate.Month, ingest.Sum))
 
 	// As many rows as a piece has are not the end.
 	r.rows = pieceRows
@@ -116,12 +120,14 @@ func TestLongResample(t *testing.T) {
 	r := &ramp{rows: 3 * pieceRows}
 	h, path := r.on(t, Config{MaxPoints: pieceRows})
 	id := strings.Split(path, "/")[3]
-	h.run(t, []step{{"across", "POST", "/v1/aggregates", call{body: `{"operations": "(metric ` + id + ` mean)"}`, header: []string{acceptJSON}}, 400,
+	h.run(t, []step{{"across", "POST", "/v1/aggregates", call{body: `{"operations": "(metric ` + id + ` mean)"}`,
+		header: []string{acceptJSON}}, 400,
 		[]string{fmt.Sprintf("more than %d points in memory", pieceRows)}, "", nil}})
 	if r.most != pieceRows+1 {
 		t.Errorf("%d rows were read", r.most)
 	}
-	h.run(t, []step{{"a year of minutes in one bucket", "GET", path + "?granularity=60&resample=Y", call{header: []string{acceptJSON}}, 400,
+	h.run(t, []step{{"a year of minutes in one bucket", "GET", path + "?granularity=60&resample=Y",
+		call{header: []string{acceptJSON}}, 400,
 		[]string{fmt.Sprintf("more than %d points in memory: ask for a shorter range", pieceRows)}, "", nil}})
 }
 
@@ -157,7 +163,8 @@ func TestAnswerBrokenOff(t *testing.T) {
 		t.Errorf("%d bytes are still held", held)
 	}
 	r.reads = 2 // the next is the third
-	h.run(t, []step{{"before it has begun", "GET", path, call{}, 503, []string{"Measures can't be read at this moment"}, "", nil}})
+	h.run(t, []step{{"before it has begun", "GET", path, call{}, 503, []string{"Measures can't be read at this moment"},
+		"", nil}})
 }
 
 // Reads wait for a slot, and for memory, but not for ever; what they are told says
@@ -171,7 +178,8 @@ func TestReadsAreAdmitted(t *testing.T) {
 		}
 		return nil
 	}}
-	h, path := r.on(t, Config{MaxReads: 1, MaxReadBytes: 40 * bytesPerRow, Timeout: 2*timeToAnswer + 200*time.Millisecond})
+	h, path := r.on(t, Config{MaxReads: 1, MaxReadBytes: 40 * bytesPerRow, Timeout: 2*timeToAnswer +
+		200*time.Millisecond})
 	var first sync.WaitGroup
 	first.Go(func() {
 		if w := h.do(t, "GET", path+"?start=0&stop=1800", call{}); w.Code != 200 {
@@ -180,7 +188,8 @@ func TestReadsAreAdmitted(t *testing.T) {
 	})
 	<-inside
 	refused := func(name, query, part string) step {
-		return step{name, "GET", path + query, call{}, 503, []string{part, "ask for a shorter range (start, stop), a coarser granularity, or fewer metrics at a time"}, "", nil}
+		return step{name, "GET", path + query, call{}, 503, []string{part,
+			"ask for a shorter range (start, stop), a coarser granularity, or fewer metrics at a time"}, "", nil}
 	}
 	h.run(t, []step{
 		refused("no slot", "?start=0&stop=60", "Too many reads are going on"),

@@ -54,7 +54,8 @@ func (q *request) replayLetters() error {
 	if all == (len(ids) > 0) {
 		return badRequest(cause{cause: "Invalid input", reason: "either ids or all must be given", detail: []any{}})
 	}
-	r := replay{request: q, position: make(ingest.Position, q.sacks), until: time.Now().Add(q.config.Timeout - 2*timeToAnswer)}
+	r := replay{request: q, position: make(ingest.Position, q.sacks),
+		until: time.Now().Add(q.config.Timeout - 2*timeToAnswer)}
 	if all {
 		err = r.all()
 	} else {
@@ -122,7 +123,8 @@ func (r *replay) one(l *ingest.DeadLetter) error {
 		r.fail(l, "there are no measures in it: its record can't be read")
 		return nil
 	}
-	b := ingest.Batch{Project: l.Project, Trace: r.traceparent(), Entries: []ingest.Entry{{Metric: l.Metric, Measures: l.Measures}}}
+	b := ingest.Batch{Project: l.Project, Trace: r.traceparent(),
+		Entries: []ingest.Entry{{Metric: l.Metric, Measures: l.Measures}}}
 	var infos [1]index.MetricInfo
 	if _, err := r.index.Lookup(r.ctx, b.Entries, infos[:]); err != nil {
 		return err

@@ -138,7 +138,8 @@ func (q *request) panicked(p any) {
 	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(p)
 	}
-	q.log.Error("a request handler panicked", "method", q.r.Method, "path", q.r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	q.log.Error("a request handler panicked", "method", q.r.Method, "path", q.r.URL.Path, "panic", fmt.Sprint(p), "stack",
+		string(debug.Stack()))
 	if q.status != 0 {
 		panic(http.ErrAbortHandler) // the client must not take half an answer for a whole one
 	}

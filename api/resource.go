@@ -317,7 +317,8 @@ func (q *request) deleteResource() error {
 	}
 	of := *q.r
 	of.Header = q.r.Header.Clone()
-	metrics, err := q.index.DeleteResource(q.ctx, q.resourceType, r.ID, func(r *index.Resource) error { return precondition(&of, r) })
+	metrics, err := q.index.DeleteResource(q.ctx, q.resourceType, r.ID,
+		func(r *index.Resource) error { return precondition(&of, r) })
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,8 @@ func (q *request) scope(r auth.Rule) (*index.Scope, error) {
 	// A resource of somebody else, that has only its creator's or its own project in
 	// common with the caller.
 	const nobody = "\x00"
-	s := &index.Scope{Project: q.who.Project, Owned: permit.For(nobody, q.who.Project), Created: permit.For(nobody+":"+q.who.Project, "")}
+	s := &index.Scope{Project: q.who.Project, Owned: permit.For(nobody, q.who.Project),
+		Created: permit.For(nobody+":"+q.who.Project, "")}
 	if s.Project == "" || !s.Owned && !s.Created {
 		return nil, &failure{status: http.StatusForbidden, description: "Insufficient privileges"}
 	}

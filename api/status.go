@@ -43,9 +43,10 @@ func (q *request) getStatus() error {
 		progress["sacks"] = sacks
 	}
 	doc := map[string]any{
-		"storage":      storage,
-		"metricd":      map[string]any{"processors": nil, "statistics": map[string]any{}},
-		"index":        map[string]any{"archive_policies": counts.Policies, "archive_policy_rules": counts.Rules, "metrics": counts.Metrics, "deleted_metrics": counts.Deleted},
+		"storage": storage,
+		"metricd": map[string]any{"processors": nil, "statistics": map[string]any{}},
+		"index": map[string]any{"archive_policies": counts.Policies, "archive_policy_rules": counts.Rules,
+			"metrics": counts.Metrics, "deleted_metrics": counts.Deleted},
 		"ingest":       progress,
 		"dead_letters": q.letters.Count(),
 		"processes":    processes,

@@ -74,7 +74,8 @@ func TestParseJSON(t *testing.T) {
 }
 
 func FuzzParseJSON(f *testing.F) {
-	for _, seed := range []string{`{"a": [1, "b", null, true, {"c": 1e5}]}`, `[]`, `{"a":1,"a":2}`, `"\ud800"`, "{", `[[[[`, "1 2"} {
+	for _, seed := range []string{`{"a": [1, "b", null, true, {"c": 1e5}]}`, `[]`, `{"a":1,"a":2}`, `"\ud800"`, "{",
+		`[[[[`, "1 2"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -144,9 +144,12 @@ func costOf(t *testing.T, metrics int, interval time.Duration, policy string, lo
 	before := proxy.Counts()
 	p.minutes(t, long, interval)
 	b, s, updates := billOf(before, proxy.Counts()), p.driver.Stats(), float64(p.applied.Load())
-	t.Logf("| %d | %s | %s | %.6f | $%.4f | %.1f | %.2f | %.2f |", metrics, interval, policy, float64(b.total)/updates, b.dollars/updates*1e6,
-		float64(b.written)/updates, float64(s.MergedBytes)/float64(s.FlushedBytes), float64(s.SealedBytes)/float64(s.FlushedBytes))
-	t.Logf("%s: %s; %d flushes, %d merges, %d seals, %d segments deleted, %d live", long, b, s.Flushes, s.Merges, s.Seals, s.GarbageDeleted, s.Segments)
+	t.Logf("| %d | %s | %s | %.6f | $%.4f | %.1f | %.2f | %.2f |", metrics, interval, policy, float64(b.total)/updates,
+		b.dollars/updates*1e6,
+		float64(b.written)/updates, float64(s.MergedBytes)/float64(s.FlushedBytes),
+		float64(s.SealedBytes)/float64(s.FlushedBytes))
+	t.Logf("%s: %s; %d flushes, %d merges, %d seals, %d segments deleted, %d live", long, b, s.Flushes, s.Merges, s.Seals,
+		s.GarbageDeleted, s.Segments)
 	if s.Merges == 0 || s.Seals == 0 || s.GarbageDeleted == 0 {
 		t.Error("something has not happened that is to be counted")
 	}

@@ -18,7 +18,8 @@ import (
 // machine, and prints their figures. It is no test of anything, and runs when asked to:
 //
 //	make build
-//	MILLRACE_BENCH_SCENARIOS="1000x1 apart;1000x1 together;read warm and cold" go test ./benchmarks -run Deployments -v -timeout 1h
+//	MILLRACE_BENCH_SCENARIOS="1000x1 apart;1000x1 together;read warm and cold" go test ./benchmarks -run Deployments -v
+//	-timeout 1h
 //
 // -run Deployments/s3 is one of them. MILLRACE_BENCH_LATENCY (50ms) is added to each request of S3, by a
 // proxy.
@@ -57,7 +58,8 @@ func TestDeployments(t *testing.T) {
 
 func onRedis(t *testing.T, name string) []string {
 	redis := testservers.NewRedis(t, testservers.RedisFlavor, "--appendfsync", "everysec")
-	return []string{"MILLRACE_STORAGE_DRIVER=redis", "MILLRACE_STORAGE_REDIS_URL=" + redis.URL(), "MILLRACE_STORAGE_REDIS_PREFIX=" + name}
+	return []string{"MILLRACE_STORAGE_DRIVER=redis", "MILLRACE_STORAGE_REDIS_URL=" + redis.URL(),
+		"MILLRACE_STORAGE_REDIS_PREFIX=" + name}
 }
 
 func onS3(t *testing.T, name string) []string {
@@ -76,7 +78,8 @@ func onS3(t *testing.T, name string) []string {
 		proxy.SetLatency(latency)
 		endpoint = proxy.URL()
 	}
-	return []string{"MILLRACE_STORAGE_DRIVER=s3", "MILLRACE_STORAGE_S3_ENDPOINT=" + endpoint, "MILLRACE_STORAGE_S3_BUCKET=" + minio.Bucket(t),
+	return []string{"MILLRACE_STORAGE_DRIVER=s3", "MILLRACE_STORAGE_S3_ENDPOINT=" + endpoint,
+		"MILLRACE_STORAGE_S3_BUCKET=" + minio.Bucket(t),
 		"MILLRACE_STORAGE_S3_ACCESS_KEY=" + minio.AccessKey, "MILLRACE_STORAGE_S3_SECRET_KEY=" + minio.SecretKey,
 		"MILLRACE_STORAGE_S3_REGION=us-east-1", "MILLRACE_STORAGE_S3_PREFIX=" + name}
 }

@@ -45,7 +45,8 @@ func (h *histogram) quantile(q float64) time.Duration {
 	need, seen := int64(math.Ceil(q*float64(total))), int64(0)
 	for i := range h.counts {
 		if seen += h.counts[i].Load(); seen >= need && seen > 0 {
-			return min(time.Duration(float64(time.Microsecond)*math.Pow(histogramGrowth, float64(i+1))), time.Duration(h.longest.Load()))
+			return min(time.Duration(float64(time.Microsecond)*math.Pow(histogramGrowth, float64(i+1))),
+				time.Duration(h.longest.Load()))
 		}
 	}
 	return 0

@@ -331,7 +331,8 @@ func (r *runner) result() Result {
 }
 
 // CreateMetrics makes n metrics of an archive policy, many at a time.
-func CreateMetrics(ctx context.Context, url, user, policy string, n int, progress func(done int)) ([]ingest.MetricID, error) {
+func CreateMetrics(ctx context.Context, url, user, policy string, n int, progress func(done int)) ([]ingest.MetricID,
+	error) {
 	const clients = 32
 	ids := make([]ingest.MetricID, n)
 	client := newHTTPClient(clients)

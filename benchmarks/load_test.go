@@ -51,7 +51,8 @@ func (s *sink) serve(w http.ResponseWriter, r *http.Request) {
 		Timestamp time.Time
 		Value     float64
 	})
-	if err := errors.Join(err, json.Unmarshal(body, &batch)); err != nil || user != "loader" || r.URL.Path != "/v1/batch/metrics/measures" {
+	if err := errors.Join(err, json.Unmarshal(body, &batch)); err != nil || user != "loader" ||
+		r.URL.Path != "/v1/batch/metrics/measures" {
 		http.Error(w, fmt.Sprintf("%v %s %s", err, user, r.URL.Path), http.StatusBadRequest)
 		return
 	}
@@ -83,7 +84,8 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if result.Requests != 9 || result.Accepted != 45 || result.Refused != 0 || result.Metrics != 5 || result.P50 <= 0 || result.Max < result.P99 || result.Rate <= 0 {
+	if result.Requests != 9 || result.Accepted != 45 || result.Refused != 0 || result.Metrics != 5 || result.P50 <= 0 ||
+		result.Max < result.P99 || result.Rate <= 0 {
 		t.Errorf("%+v", result)
 	}
 	want := []int64{0, 1, 2, 3, 4, 5, 6, 7, 8}
@@ -114,11 +116,13 @@ func TestRunRefused(t *testing.T) {
 		return 0, ""
 	}
 	result, err := Run(t.Context(), s.load(4), func(Live) {})
-	if err != nil || result.Requests != 9 || result.Accepted != 54 || result.Refused != 2 || !strings.Contains(result.Refusal, "the server answers 503: not now") {
+	if err != nil || result.Requests != 9 || result.Accepted != 54 || result.Refused != 2 ||
+		!strings.Contains(result.Refusal, "the server answers 503: not now") {
 		t.Errorf("%+v, %v", result, err)
 	}
 	s.refuse = func(int) (int, string) { return http.StatusForbidden, "" }
-	if _, err := Run(t.Context(), s.load(4), nil); err == nil || !strings.Contains(err.Error(), "the server answers 403") {
+	if _, err := Run(t.Context(), s.load(4), nil); err == nil ||
+		!strings.Contains(err.Error(), "the server answers 403") {
 		t.Errorf("%v", err)
 	}
 }
@@ -187,14 +191,16 @@ func TestCreateMetrics(t *testing.T) {
 			t.Fatalf("%s was not made", id)
 		}
 	}
-	if _, err := CreateMetrics(t.Context(), s.URL, "loader", "none", 1, nil); err == nil || !strings.Contains(err.Error(), "the server answers 400: Archive policy does not exist") {
+	if _, err := CreateMetrics(t.Context(), s.URL, "loader", "none", 1, nil); err == nil ||
+		!strings.Contains(err.Error(), "the server answers 400: Archive policy does not exist") {
 		t.Errorf("%v", err)
 	}
 }
 
 // What the load generator itself costs: it shares the machine with the server.
 func BenchmarkBody(b *testing.B) {
-	r := runner{Load: Load{Metrics: make([]ingest.MetricID, 100), Series: 100, Measures: 100, Step: time.Second, Start: time.Unix(1_700_000_000, 0)}, groups: 1}
+	r := runner{Load: Load{Metrics: make([]ingest.MetricID, 100), Series: 100, Measures: 100, Step: time.Second,
+		Start: time.Unix(1_700_000_000, 0)}, groups: 1}
 	random := rand.New(rand.NewPCG(1, 2))
 	var body []byte
 	n := 0

@@ -45,14 +45,16 @@ func (r *Reads) request(ctx context.Context) (*http.Request, error) {
 	if r.Across == 0 {
 		query.Set("aggregation", r.Aggregation)
 		id := r.Metrics[rand.IntN(len(r.Metrics))]
-		return http.NewRequestWithContext(ctx, http.MethodGet, r.URL+"/v1/metric/"+id.String()+"/measures?"+query.Encode(), nil)
+		return http.NewRequestWithContext(ctx, http.MethodGet, r.URL+"/v1/metric/"+id.String()+"/measures?"+query.Encode(),
+			nil)
 	}
 	body := []byte(`{"operations": "(aggregate ` + r.Function + ` (metric`)
 	for _, i := range rand.Perm(len(r.Metrics))[:r.Across] {
 		body = fmt.Appendf(body, " (%s %s)", r.Metrics[i], r.Aggregation)
 	}
 	body = append(body, `))"}`...)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL+"/v1/aggregates?"+query.Encode(), bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL+"/v1/aggregates?"+query.Encode(),
+		bytes.NewReader(body))
 	if err == nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
@@ -153,7 +155,8 @@ type Freshness struct {
 // MeasureFreshness writes one measure after the other to metrics chosen at random,
 // every interval, and waits for each: by asking the server to (which nudges the
 // worker), or by looking every few milliseconds.
-func MeasureFreshness(ctx context.Context, load Load, writes int, interval time.Duration, nudge bool) (Freshness, error) {
+func MeasureFreshness(ctx context.Context, load Load, writes int, interval time.Duration, nudge bool) (Freshness,
+	error) {
 	client := newHTTPClient(64)
 	defer client.CloseIdleConnections()
 	auth := "Basic " + base64.StdEncoding.EncodeToString([]byte(load.User+":"))
@@ -182,7 +185,8 @@ func MeasureFreshness(ctx context.Context, load Load, writes int, interval time.
 	return Freshness{Writes: writes, Nudged: nudge, P50: ms(.5), P99: ms(.99), Max: ms(1)}, err
 }
 
-func freshness(ctx context.Context, client *http.Client, server, auth string, id ingest.MetricID, at time.Time, nudge bool) (time.Duration, error) {
+func freshness(ctx context.Context, client *http.Client, server, auth string, id ingest.MetricID, at time.Time,
+	nudge bool) (time.Duration, error) {
 	body := fmt.Sprintf(`[{"timestamp":%q,"value":1}]`, at.UTC().Format(time.RFC3339Nano))
 	position, err := call(ctx, client, "POST", server+"/v1/metric/"+id.String()+"/measures", auth, "", body, nil)
 	if err != nil {
@@ -210,7 +214,8 @@ func freshness(ctx context.Context, client *http.Client, server, auth string, id
 }
 
 // call sends a request and returns the answer's position.
-func call(ctx context.Context, client *http.Client, method, address, auth, prefer, body string, out any) (string, error) {
+func call(ctx context.Context, client *http.Client, method, address, auth, prefer, body string, out any) (string,
+	error) {
 	req, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
 	if err != nil {
 		return "", err

@@ -16,7 +16,8 @@ import (
 func TestRead(t *testing.T) {
 	id := ingest.NewMetricID()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		want := "/v1/metric/" + id.String() + "/measures?aggregation=max&granularity=60&start=2024-05-05T05%3A00%3A00Z&stop=2024-05-05T06%3A00%3A00Z"
+		want := "/v1/metric/" + id.String() +
+			"/measures?aggregation=max&granularity=60&start=2024-05-05T05%3A00%3A00Z&stop=2024-05-05T06%3A00%3A00Z"
 		if r.URL.String() != want {
 			http.Error(w, r.URL.String(), http.StatusNotFound)
 			return
@@ -26,7 +27,8 @@ func TestRead(t *testing.T) {
 	defer s.Close()
 	reads := Reads{
 		URL: s.URL, User: "reader", Metrics: []ingest.MetricID{id}, Aggregation: "max", Granularity: time.Minute,
-		Start: time.Date(2024, 5, 5, 5, 0, 0, 0, time.UTC), Stop: time.Date(2024, 5, 5, 6, 0, 0, 0, time.UTC), Clients: 2, Requests: 10,
+		Start: time.Date(2024, 5, 5, 5, 0, 0, 0, time.UTC), Stop: time.Date(2024, 5, 5, 6, 0, 0, 0, time.UTC), Clients: 2,
+		Requests: 10,
 	}
 	result, err := Read(t.Context(), reads)
 	if err != nil || result.Requests != 10 || result.Rows != 2 || result.P50 <= 0 || result.Max < result.P99 {
@@ -46,15 +48,18 @@ func TestReadAcross(t *testing.T) {
 	ids := []ingest.MetricID{ingest.NewMetricID(), ingest.NewMetricID(), ingest.NewMetricID()}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		if r.URL.Path != "/v1/aggregates" || r.Method != http.MethodPost || !strings.HasPrefix(string(body), `{"operations": "(aggregate sum (metric (`) ||
+		if r.URL.Path != "/v1/aggregates" || r.Method != http.MethodPost ||
+			!strings.HasPrefix(string(body), `{"operations": "(aggregate sum (metric (`) ||
 			strings.Count(string(body), " max)") != 2 {
 			http.Error(w, string(body), http.StatusBadRequest)
 			return
 		}
-		io.WriteString(w, `{"measures": {"aggregated": [["2024-05-05T05:00:00+00:00", 60.0, 1.0], ["2024-05-05T05:01:00+00:00", 60.0, 2.0]]}}`)
+		io.WriteString(w, `{"measures": {"aggregated": [["2024-05-05T05:00:00+00:00", 60.0, 1.0], `+
+			`["2024-05-05T05:01:00+00:00", 60.0, 2.0]]}}`)
 	}))
 	defer s.Close()
-	reads := Reads{URL: s.URL, User: "reader", Metrics: ids, Aggregation: "max", Granularity: time.Minute, Clients: 1, Requests: 3, Across: 2, Function: "sum"}
+	reads := Reads{URL: s.URL, User: "reader", Metrics: ids, Aggregation: "max", Granularity: time.Minute, Clients: 1,
+		Requests: 3, Across: 2, Function: "sum"}
 	result, err := Read(t.Context(), reads)
 	if err != nil || result.Rows != 2 {
 		t.Errorf("%+v, %v", result, err)

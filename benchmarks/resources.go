@@ -103,5 +103,6 @@ func createResource(ctx context.Context, client *http.Client, url, user, id stri
 	if resp.StatusCode == http.StatusCreated || resp.StatusCode == http.StatusConflict { // it may be there already
 		return err
 	}
-	return fmt.Errorf("cannot create resource %s: the server answers %d: %s", id, resp.StatusCode, strings.TrimSpace(string(text)))
+	return fmt.Errorf("cannot create resource %s: the server answers %d: %s", id, resp.StatusCode,
+		strings.TrimSpace(string(text)))
 }

@@ -86,7 +86,8 @@ func TestLoadByResource(t *testing.T) {
 	if diff := cmp.Diff(want, times); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if _, err := Run(t.Context(), Load{Batch: &ResourceBatch{Metrics: 5}, Series: 1, Measures: 1, Clients: 1, Requests: 1, Step: 1}, nil); err == nil {
+	if _, err := Run(t.Context(), Load{Batch: &ResourceBatch{Metrics: 5}, Series: 1, Measures: 1, Clients: 1, Requests: 1,
+		Step: 1}, nil); err == nil {
 		t.Error("no metrics per resource")
 	}
 }

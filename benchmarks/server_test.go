@@ -15,7 +15,8 @@ func TestMeasureUsage(t *testing.T) {
 			http.NotFound(w, r)
 			return
 		}
-		fmt.Fprint(w, "# HELP process_cpu_seconds_total x\nprocess_cpu_seconds_total 1.25\nother{a=\"b\"} 1\nprocess_resident_memory_bytes 1.5e+07\n")
+		fmt.Fprint(w, "# HELP process_cpu_seconds_total x\nprocess_cpu_seconds_total 1.25\nother{a=\"b\"} "+
+			"1\nprocess_resident_memory_bytes 1.5e+07\n")
 	}))
 	defer s.Close()
 	if got, err := MeasureUsage(t.Context(), s.URL+"/gnocchi"); err != nil || got != (Usage{CPU: 1.25, Resident: 1.5e7}) {
@@ -23,7 +24,8 @@ func TestMeasureUsage(t *testing.T) {
 	}
 	none := httptest.NewServer(http.NotFoundHandler())
 	defer none.Close()
-	if _, err := MeasureUsage(t.Context(), none.URL); err == nil || !strings.Contains(err.Error(), "/metrics answers 404") {
+	if _, err := MeasureUsage(t.Context(), none.URL); err == nil ||
+		!strings.Contains(err.Error(), "/metrics answers 404") {
 		t.Errorf("%v", err)
 	}
 }
@@ -42,7 +44,8 @@ func TestAwaitApplied(t *testing.T) {
 	if err := AwaitApplied(t.Context(), s.URL+"/gnocchi", "admin"); err != nil || left != 0 {
 		t.Errorf("%d are left, %v", left, err)
 	}
-	if err := AwaitApplied(t.Context(), s.URL, "admin"); err == nil || !strings.Contains(err.Error(), "the server answers 404") {
+	if err := AwaitApplied(t.Context(), s.URL, "admin"); err == nil ||
+		!strings.Contains(err.Error(), "the server answers 404") {
 		t.Errorf("%v", err)
 	}
 }

@@ -172,7 +172,10 @@ func (q *question) gather(table *aggregate.Table, finite bool) {
 			continue
 		}
 		ref := q.refs[c.Series]
-		k := slices.IndexFunc(q.answer.Series, func(s namedRows) bool { return s.Metric == ref.Metric && s.Method == ref.Method })
+		k := slices.IndexFunc(q.answer.Series, func(s namedRows) bool {
+			return s.Metric == ref.Metric &&
+				s.Method == ref.Method
+		})
 		if k < 0 {
 			k = len(q.answer.Series)
 			q.answer.Series = append(q.answer.Series, namedRows{Metric: ref.Metric, Method: ref.Method})
@@ -188,7 +191,8 @@ func problemOf(t *testing.T, err error) crossAnswer {
 	if !ok {
 		t.Fatal(err)
 	}
-	return crossAnswer{Error: true, Code: problemCodes[problem.Problem], Needed: number(problem.Needed), Found: number(problem.Found)}
+	return crossAnswer{Error: true, Code: problemCodes[problem.Problem], Needed: number(problem.Needed),
+		Found: number(problem.Found)}
 }
 
 // fillOf is how holes are filled, or the overlap that is needed instead.
@@ -244,7 +248,8 @@ func TestGoldenQuery(t *testing.T) {
 }
 
 // answerQuery lets each metric live in a driver of its own.
-func answerQuery(t *testing.T, open func(*testing.T, ingest.Policies) ingest.Driver, in queryInput, op crossOp) crossAnswer {
+func answerQuery(t *testing.T, open func(*testing.T, ingest.Policies) ingest.Driver, in queryInput,
+	op crossOp) crossAnswer {
 	sessions := map[string]*session{}
 	for name, m := range in.Metrics {
 		policies := &onePolicy{}

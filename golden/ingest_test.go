@@ -110,7 +110,8 @@ func TestGoldenIngest(t *testing.T) {
 		t.Run(run.name, func(t *testing.T) {
 			golden(t, "ingest", func(t *testing.T, in ingestInput, _ ingestOp) ingestAnswer {
 				policies := &onePolicy{}
-				s := &session{t: t, policies: policies, driver: run.open(t, policies), disturbed: run.disturbed, metric: ingest.NewMetricID()}
+				s := &session{t: t, policies: policies, driver: run.open(t, policies), disturbed: run.disturbed,
+					metric: ingest.NewMetricID()}
 				s.open()
 				defer s.close()
 				return walk(s, in)
@@ -291,7 +292,8 @@ func (s *session) close() {
 func (s *session) rows(d ingest.Definition, m ingest.Method, r *read) []ingest.Measure {
 	s.t.Helper()
 	from, to := r.Start.or(ingest.MinTime), r.Stop.or(ingest.MaxTime)
-	q := ingest.Query{Metric: s.metric, Policy: s.policies.Load(), Granularity: d.Granularity, Method: m, From: from, To: to}
+	q := ingest.Query{Metric: s.metric, Policy: s.policies.Load(), Granularity: d.Granularity, Method: m, From: from,
+		To: to}
 	if r.Resample != nil {
 		q.From, q.To = r.Resample.cover(s.t, from, to)
 	}

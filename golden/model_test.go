@@ -107,7 +107,8 @@ func grouped(measures []ingest.Measure, group func(int64) int64, m ingest.Method
 	if m.IsRate() {
 		var differences []ingest.Measure
 		for i := 1; i < len(measures); i++ {
-			differences = append(differences, ingest.Measure{Time: measures[i].Time, Value: measures[i].Value - measures[i-1].Value})
+			differences = append(differences, ingest.Measure{Time: measures[i].Time,
+				Value: measures[i].Value - measures[i-1].Value})
 		}
 		return grouped(differences, group, m.Base())
 	}

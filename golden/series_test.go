@@ -106,10 +106,12 @@ func TestGoldenAggregate(t *testing.T) {
 		raw := measuresOf(in.Points)
 		if op.Calendar != "" {
 			rows := aggregate.ResampleCalendar(nil, raw, calendarOf(t, op.Calendar), op.Method.Method)
-			return pointsAnswer{Points: pointsOf(aggregate.RangeCalendar(rows, calendarOf(t, op.Calendar), op.Start.or(ingest.MinTime), ingest.MaxTime))}
+			return pointsAnswer{Points: pointsOf(aggregate.RangeCalendar(rows, calendarOf(t, op.Calendar),
+				op.Start.or(ingest.MinTime), ingest.MaxTime))}
 		}
 		from := ingest.Floor(op.Start.or(ingest.MinTime), op.Granularity)
-		return pointsAnswer{Points: pointsOf(aggregate.Series(nil, raw, op.Granularity, op.Method.Method, from, ingest.MaxTime))}
+		return pointsAnswer{Points: pointsOf(aggregate.Series(nil, raw, op.Granularity, op.Method.Method, from,
+			ingest.MaxTime))}
 	}, func(in input, op op) pointsAnswer {
 		if op.Calendar != "" {
 			rows := regrouped(measuresOf(in.Points), calendar(op.Calendar), op.Method.Method)

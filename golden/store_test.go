@@ -11,7 +11,8 @@ import (
 )
 
 // openCarbonara opens a deployment of one sack on a store of its own.
-func openCarbonara(open func(t *testing.T) carbonara.Store, config carbonara.Config) func(*testing.T, ingest.Policies) ingest.Driver {
+func openCarbonara(open func(t *testing.T) carbonara.Store, config carbonara.Config) func(*testing.T,
+	ingest.Policies) ingest.Driver {
 	return func(t *testing.T, policies ingest.Policies) ingest.Driver {
 		t.Helper()
 		store := open(t)

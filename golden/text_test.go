@@ -76,7 +76,8 @@ func TestGoldenPolicy(t *testing.T) {
 		made := answer{BlockSize: p.Coarsest(), Methods: p.Methods.Names()}
 		slices.Sort(made.Methods)
 		for _, d := range p.Definitions {
-			made.Definition = append(made.Definition, definition{orNil(int64(d.Granularity)), orNil(d.Points), orNil(int64(d.Timespan))})
+			made.Definition = append(made.Definition, definition{orNil(int64(d.Granularity)), orNil(d.Points),
+				orNil(int64(d.Timespan))})
 		}
 		return made
 	}, nil)

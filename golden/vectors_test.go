@@ -45,13 +45,16 @@ var differences = []difference{
 	{"aggregate", "agg-rate-first-hole-start", "R4: the measure before counts, however long before",
 		`{"points": [["2014-01-01T12:03:00.000000000Z", 35], ["2014-01-01T12:04:00.000000000Z", 2]]}`},
 	{"round", "round-float-artifact", "R6: integers do not round up",
-		`{"values": ["2014-01-01T12:00:00.000000000Z", "2014-01-01T12:00:00.000000000Z", "2014-01-01T12:00:00.000000000Z"]}`},
+		`{"values": ["2014-01-01T12:00:00.000000000Z", "2014-01-01T12:00:00.000000000Z", ` +
+			`"2014-01-01T12:00:00.000000000Z"]}`},
 	{"round", "round-1ms-artifact", "R6: integers do not drift",
-		`{"values": ["2014-01-01T12:00:00.001000000Z", "2014-01-01T12:00:00.002000000Z", "2014-01-01T12:00:00.003000000Z"]}`},
+		`{"values": ["2014-01-01T12:00:00.001000000Z", "2014-01-01T12:00:00.002000000Z", ` +
+			`"2014-01-01T12:00:00.003000000Z"]}`},
 	{"resample", "resample-rate", "R12: rates are not derived again",
 		`{"points": [["2014-01-01T12:00:00.000000000Z", 1], ["2014-01-01T12:03:00.000000000Z", 4]]}`},
 	{"ingest", "ingest-rate-sparse-three-batches", "R4: the measure before counts, however long before",
-		`{"reads": [{"rows": [["2014-01-01T12:05:00.000000000Z", 60000000000, 10], ["2014-01-01T12:10:00.000000000Z", 60000000000, 20]]}]}`},
+		`{"reads": [{"rows": [["2014-01-01T12:05:00.000000000Z", 60000000000, 10], ["2014-01-01T12:10:00.000000000Z", ` +
+			`60000000000, 20]]}]}`},
 	{"ingest", "ingest-std-stale", "R7: rows expire by the newest bucket of any method",
 		`{"reads": [{"rows": [["2014-01-01T00:00:00.000000000Z", 86400000000000, 26.812621406096543],
 			["2014-01-01T12:00:00.000000000Z", 3600000000000, 26.812621406096543],
@@ -138,7 +141,8 @@ func (v *vector[Input, Op, Expect]) judge(t *testing.T, got Expect, rule func(In
 	}
 	switch ruled := v.diff(rule(v.Input, v.Op), got); {
 	case ruled != "":
-		t.Errorf("neither what the original says (-original +got):\n%s\nnor what the rules say (-rules +got):\n%s", diff, ruled)
+		t.Errorf("neither what the original says (-original +got):\n%s\nnor what the rules say (-rules +got):\n%s", diff,
+			ruled)
 	case !otherFile():
 		t.Errorf("as the rules say, but this is not among the differences (-original +got):\n%s", diff)
 	default:

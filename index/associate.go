@@ -41,7 +41,8 @@ func (w *association) apply(ctx context.Context, s session, r *Resource) error {
 	for i := range w.of {
 		a := &w.of[i]
 		if !a.Attach {
-			m := Metric{ID: a.ID, Name: &a.Name, Unit: a.Unit, Creator: r.Creator, Policy: a.Policy, Resource: (*[16]byte)(&r.ID),
+			m := Metric{ID: a.ID, Name: &a.Name, Unit: a.Unit, Creator: r.Creator, Policy: a.Policy,
+				Resource:      (*[16]byte)(&r.ID),
 				LabelResource: r.Original, LabelType: r.Type}
 			created = append(created, m)
 			continue
@@ -104,7 +105,9 @@ func (w *association) attach(ctx context.Context, s session, r *Resource, a *Ass
 		s.effects.renamed = append(s.effects.renamed, from)
 	}
 	s.effects.altered = append(s.effects.altered, a.ID)
-	_, err = s.exec(ctx, `UPDATE metrics SET label_name = coalesce(label_name, name, ''), name = ?, resource = ? WHERE id = ?`, a.Name, r.ID[:], a.ID[:])
+	_, err = s.exec(ctx,
+		`UPDATE metrics SET label_name = coalesce(label_name, name, ''), name = ?, resource = ? WHERE id = ?`, a.Name,
+		r.ID[:], a.ID[:])
 	return err
 }
 

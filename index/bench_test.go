@@ -107,7 +107,8 @@ func BenchmarkMetrics(b *testing.B) {
 	for _, sort := range []string{"id", "name:desc", "unit"} {
 		b.Run(sort, func(b *testing.B) {
 			for b.Loop() {
-				if _, err := x.Metrics(b.Context(), Filter{}, Page{Limit: 1_000, Marker: marker, Sorts: []string{sort}}); err != nil {
+				if _, err := x.Metrics(b.Context(), Filter{}, Page{Limit: 1_000, Marker: marker,
+					Sorts: []string{sort}}); err != nil {
 					b.Fatal(err)
 				}
 			}

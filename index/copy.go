@@ -87,7 +87,8 @@ func mustBeOf(ctx context.Context, s session, want int) error {
 		return ErrNewer
 	}
 	if version < want {
-		return fmt.Errorf("its tables are of version %d, and this program's of %d: start this version on it once", version, want)
+		return fmt.Errorf("its tables are of version %d, and this program's of %d: start this version on it once", version,
+			want)
 	}
 	return nil
 }
@@ -107,7 +108,8 @@ func mustBeEmpty(ctx context.Context, s session) error {
 
 func mustBeIdle(ctx context.Context, s session) error {
 	var alive int
-	err := s.row(ctx, []any{&alive}, `SELECT count(*) FROM processes WHERE beat_at > `+s.dialect.now+` - ?`, int64(DeadAfter))
+	err := s.row(ctx, []any{&alive}, `SELECT count(*) FROM processes WHERE beat_at > `+s.dialect.now+` - ?`,
+		int64(DeadAfter))
 	if err == nil && alive > 0 {
 		err = fmt.Errorf("%d processes of the deployment use it, or did less than %s ago: stop them first", alive, DeadAfter)
 	}

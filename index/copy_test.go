@@ -122,7 +122,8 @@ func fill(t *testing.T, url string) {
 	must(t, x.SwitchLog(ctx, first, next, ingest.Position{1, 2, 1<<60 + 5}))
 	must(t, x.Letters().Add(ctx, lettersOf(1, 2, 3, 5, 10)))
 
-	host := &ResourceType{Name: "host", Attributes: []Attribute{{Name: "größe", Type: AttributeNumber}, {Name: "it's", Type: AttributeString}}}
+	host := &ResourceType{Name: "host", Attributes: []Attribute{{Name: "größe", Type: AttributeNumber},
+		{Name: "it's", Type: AttributeString}}}
 	must(t, x.CreateResourceType(ctx, &ResourceType{Name: "gone"}))
 	must(t, x.CreateResourceType(ctx, host))
 	must(t, x.DeleteResourceType(ctx, "gone"))

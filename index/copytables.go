@@ -28,7 +28,8 @@ func copiedTables() []copiedTable {
 		copiedTableOf("resources", "", `b:id i:type_id t:original_id t:creator t:user_id t:project_id i:started_at i:ended_at
 			i:revision_start t:attributes i:listed_at`),
 		copiedTableOf("deleted_resources", "", "b:id i:listed_at i:deleted_at"),
-		copiedTableOf("resource_history", "revision", `i:revision b:id i:type_id t:original_id t:creator t:user_id t:project_id
+		copiedTableOf("resource_history", "revision",
+			`i:revision b:id i:type_id t:original_id t:creator t:user_id t:project_id
 			i:started_at i:ended_at i:revision_start i:revision_end t:attributes`),
 		copiedTableOf("metrics", "", `b:id t:name t:unit t:creator t:archive_policy b:resource t:label_name t:label_resource
 			t:label_type i:deleted_at i:told_at i:told_sack i:told_offset`),

@@ -46,7 +46,8 @@ func defaultPolicies() []ingest.ArchivePolicy {
 		usual  = ingest.DefaultMethods()
 	)
 	return []ingest.ArchivePolicy{
-		{Name: "bool", BackWindow: 3600, Definitions: []ingest.Definition{keep(time.Second, 365*day)}, Methods: ingest.MethodsOf(ingest.Last)},
+		{Name: "bool", BackWindow: 3600, Definitions: []ingest.Definition{keep(time.Second, 365*day)},
+			Methods: ingest.MethodsOf(ingest.Last)},
 		{Name: "low", Definitions: []ingest.Definition{keep(5*time.Minute, 30*day)}, Methods: usual},
 		{Name: "medium", Definitions: []ingest.Definition{minute, hour}, Methods: usual},
 		{Name: "high", Definitions: []ingest.Definition{second, minute, hour}, Methods: usual},

@@ -72,7 +72,8 @@ func (x *Index) Deleted(ctx context.Context) ([]ingest.MetricID, error) {
 		id, err := scanID(rows)
 		ids = append(ids, id)
 		return err
-	}, `SELECT id FROM metrics WHERE deleted_at IS NOT NULL AND told_at IS NULL ORDER BY deleted_at, id LIMIT ?`, maxDeleted)
+	}, `SELECT id FROM metrics WHERE deleted_at IS NOT NULL AND told_at IS NULL ORDER BY deleted_at, id LIMIT ?`,
+		maxDeleted)
 	if err != nil {
 		return nil, x.failed("cannot list deleted metrics", err)
 	}

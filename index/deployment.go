@@ -73,7 +73,8 @@ func (x *Index) joinDeployment(ctx context.Context, want Deployment, force bool)
 		return Deployment{}, x.failed("cannot make the index a part of a deployment", err)
 	}
 	if d.Sacks != want.Sacks {
-		return d, fmt.Errorf("the index belongs to a deployment of %d sacks, and %d are configured: their number never changes", d.Sacks, want.Sacks)
+		return d, fmt.Errorf("the index belongs to a deployment of %d sacks, and %d are configured: their number never "+
+			"changes", d.Sacks, want.Sacks)
 	}
 	return d, nil
 }

@@ -39,7 +39,8 @@ func testDeployment(t *testing.T, open opener) {
 			t.Errorf("founded %+v, and it is %+v", other, d)
 		}
 	}
-	if _, err := x.FoundDeployment(ctx, 8); err == nil || !strings.Contains(err.Error(), "16 sacks, and 8 are configured") {
+	if _, err := x.FoundDeployment(ctx, 8); err == nil || !strings.Contains(err.Error(),
+		"16 sacks, and 8 are configured") {
 		t.Errorf("another number of sacks: %v", err)
 	}
 	value(x.AdoptDeployment(ctx, "another", 8))(t)
@@ -105,7 +106,8 @@ func testLogs(t *testing.T, open opener) {
 
 func testProcesses(t *testing.T, open opener) {
 	x, other, ctx := open(Config{}), open(Config{}), t.Context()
-	p := Process{ID: "p", Host: "h", Roles: []string{"api", "worker"}, Version: "1", Formats: []string{"record 1"}, Log: ingest.LogID{ID: "l", Base: 3}}
+	p := Process{ID: "p", Host: "h", Roles: []string{"api", "worker"}, Version: "1", Formats: []string{"record 1"},
+		Log: ingest.LogID{ID: "l", Base: 3}}
 	must(t, x.Register(ctx, p))
 	must(t, other.Register(ctx, Process{ID: "q"}))
 	p.Version = "2"

@@ -70,7 +70,8 @@ func openDatabase(address string, readers int) (*database, error) {
 	case found && (scheme == "postgres" || scheme == "postgresql"):
 		d = postgresDialect()
 	default:
-		return nil, fmt.Errorf("cannot open index: its URL must start with sqlite: or postgres://, and starts with %q", scheme)
+		return nil, fmt.Errorf("cannot open index: its URL must start with sqlite: or postgres://, and starts with %q",
+			scheme)
 	}
 	p, name, err := d.open(address, readers)
 	if err != nil {

@@ -60,7 +60,10 @@ func postgresResources() resourceDialect {
 			}
 			return "(" + value + ` COLLATE "C")`
 		},
-		setAttribute:    func(a *Attribute) string { return "jsonb_set(attributes, ARRAY['" + a.key() + "'], CAST(? AS JSONB))" },
+		setAttribute: func(a *Attribute) string {
+			return "jsonb_set(attributes, ARRAY['" + a.key() +
+				"'], CAST(? AS JSONB))"
+		},
 		removeAttribute: func(a *Attribute) string { return "attributes - '" + a.key() + "'" },
 		like: func(expression, pattern string) (string, string) {
 			return expression + " LIKE ? ESCAPE ''", pattern

@@ -42,7 +42,8 @@ func (e *effects) add(f effects) {
 }
 
 func (e *effects) none() bool {
-	return len(e.created) == 0 && len(e.deleted) == 0 && len(e.altered) == 0 && len(e.renamed) == 0 && e.purged == 0 && !e.held
+	return len(e.created) == 0 && len(e.deleted) == 0 && len(e.altered) == 0 && len(e.renamed) == 0 && e.purged == 0 &&
+		!e.held
 }
 
 // record counts the effects and tells them to other processes; it returns the feed's
@@ -74,7 +75,8 @@ const eventsPerStatement = 256
 func (e *effects) insert(ctx context.Context, s session, version int64) error {
 	now := time.Now().UnixNano()
 	if e.held {
-		if _, err := s.exec(ctx, `INSERT INTO feed (version, kind, made_at) VALUES (?, ?, ?)`, version, eventHeld, now); err != nil {
+		if _, err := s.exec(ctx, `INSERT INTO feed (version, kind, made_at) VALUES (?, ?, ?)`, version, eventHeld,
+			now); err != nil {
 			return err
 		}
 		version++

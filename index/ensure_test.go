@@ -29,7 +29,8 @@ func testEnsureNamed(t *testing.T, open opener) {
 		t.Errorf("made %+v", made)
 	}
 	got := value(x.Resource(ctx, instance, fresh.ID))(t)
-	if got.Original != "fresh" || got.Creator != "admin" || *got.Project != "p" || got.Attributes["flavor"] != "tiny" || len(got.Metrics) != 2 || got.Ended != nil || got.Started == 0 {
+	if got.Original != "fresh" || got.Creator != "admin" || *got.Project != "p" || got.Attributes["flavor"] != "tiny" ||
+		len(got.Metrics) != 2 || got.Ended != nil || got.Started == 0 {
 		t.Errorf("made %+v", got)
 	}
 	if got := value(x.Resource(ctx, generic, old.ID))(t); got.Original != "old" || len(got.Metrics) != 1 {
@@ -38,7 +39,8 @@ func testEnsureNamed(t *testing.T, open opener) {
 	infos := make([]ResourceInfo, 4)
 	must(t, x.LookupResources(ctx, []ResourceID{old.ID, {1}, fresh.ID, old.ID}, infos))
 	want := []ResourceInfo{
-		{Type: "generic", Creator: "admin", Found: true}, {}, {Type: "instance", Creator: "admin", Project: "p", Found: true}, {Type: "generic", Creator: "admin", Found: true},
+		{Type: "generic", Creator: "admin", Found: true}, {}, {Type: "instance", Creator: "admin", Project: "p",
+			Found: true}, {Type: "generic", Creator: "admin", Found: true},
 	}
 	if diff := cmp.Diff(want, infos); diff != "" {
 		t.Errorf("resources (-want +got): %s", diff)
@@ -46,7 +48,8 @@ func testEnsureNamed(t *testing.T, open opener) {
 
 	// Again: nothing is made, and the metrics are those that there are.
 	again := []Metric{metric(fresh.ID, "cpu"), metric(fresh.ID, "new")}
-	if made := value(x.EnsureNamed(ctx, []Resource{fresh}, again))(t); made != (Made{0, 1}) || again[0].ID != metrics[0].ID {
+	if made := value(x.EnsureNamed(ctx, []Resource{fresh}, again))(t); made != (Made{0, 1}) ||
+		again[0].ID != metrics[0].ID {
 		t.Errorf("again: %+v, %s", made, again[0].ID)
 	}
 

@@ -166,7 +166,8 @@ func testBelief(t *testing.T, open opener) {
 	x.follower.asOf.Store(int64(-9 * time.Minute))
 	must(t, ask())
 	x.follower.asOf.Store(int64(-11 * time.Minute))
-	if err := ask(); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "11m0s old, and 10m0s is the limit") {
+	if err := ask(); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(),
+		"11m0s old, and 10m0s is the limit") {
 		t.Errorf("after 11 minutes: %v", err)
 	}
 	must(t, x.poll(ctx))

@@ -38,7 +38,8 @@ func (f *Filter) condition() condition {
 	}
 	if f.Project != nil {
 		created := endsWith("creator", ":"+*f.Project)
-		c = c.and(condition{"(" + created.text + " OR EXISTS (SELECT 1 FROM resources WHERE resources.id = metrics.resource AND project_id = ?))",
+		c = c.and(condition{"(" + created.text +
+			" OR EXISTS (SELECT 1 FROM resources WHERE resources.id = metrics.resource AND project_id = ?))",
 			append(created.args, *f.Project)})
 	}
 	return c
@@ -89,7 +90,8 @@ func ofProject(ctx context.Context, s session, project string) (table condition,
 		}
 		return wholeTable, false, err
 	}
-	which := where("deleted_at IS NULL AND resource IS NOT NULL AND resource IN (SELECT r.id FROM resources AS r WHERE project_id = ?)", project)
+	which := where("deleted_at IS NULL AND resource IS NOT NULL AND resource IN (SELECT r.id FROM resources AS r "+
+		"WHERE project_id = ?)", project)
 	of, err := countRare(ctx, s, which)
 	if err != nil || of > rareMetrics {
 		return wholeTable, false, err
@@ -100,7 +102,8 @@ func ofProject(ctx context.Context, s session, project string) (table condition,
 		if of += n; err != nil || n > rareMetrics {
 			return wholeTable, false, err
 		}
-		which = condition{"id IN (SELECT id FROM metrics WHERE " + created.text + " UNION SELECT id FROM metrics WHERE " + which.text + ")",
+		which = condition{"id IN (SELECT id FROM metrics WHERE " + created.text + " UNION SELECT id FROM metrics WHERE " +
+			which.text + ")",
 			append(created.args, which.args...)}
 	}
 	return only(which), of == 0, nil

@@ -27,7 +27,8 @@ func TestMatchGlob(t *testing.T) {
 // FuzzMatchGlob compares with regular expressions.
 func FuzzMatchGlob(f *testing.F) {
 	for _, seed := range [][2]string{
-		{"*", ""}, {"a*b*c", "aXbbXc"}, {"[!a-c]?", "dé"}, {"[]-a]", "]"}, {"[a", "[a"}, {"[z-a]*", "x"}, {"**?", "."}, {"[--0]", "."},
+		{"*", ""}, {"a*b*c", "aXbbXc"}, {"[!a-c]?", "dé"}, {"[]-a]", "]"}, {"[a", "[a"}, {"[z-a]*", "x"}, {"**?", "."},
+		{"[--0]", "."},
 	} {
 		f.Add(seed[0], seed[1])
 	}

@@ -174,7 +174,8 @@ func (l *Letters) list(ctx context.Context, s session, after string, limit int) 
 	return letters, err
 }
 
-const letterColumns = `id, sack, log_offset, accepted_at, rejected_at, project, metric, archive_policy, reason, measures, raw`
+const letterColumns = `id, sack, log_offset, accepted_at, rejected_at, project, metric, archive_policy, reason, ` +
+	`measures, raw`
 
 // A letterRow is a dead letter as the database has it.
 type letterRow struct {
@@ -196,7 +197,8 @@ func encodeLetter(letter *ingest.DeadLetter) letterRow {
 		r.measures = encodeMeasures(l.Measures)
 	}
 	l.Raw = slices.Clone(l.Raw) // ctx may end before it is written
-	size := letterOverhead + len(l.ID) + len(l.Project) + len(l.Policy) + len(l.Reason) + measureSize*len(l.Measures) + len(l.Raw)
+	size := letterOverhead + len(l.ID) + len(l.Project) + len(l.Policy) + len(l.Reason) + measureSize*len(l.Measures) +
+		len(l.Raw)
 	r.bytes, l.Measures = int64(size), nil
 	return r
 }
@@ -215,7 +217,8 @@ func scanLetter(rows *sql.Rows) (l ingest.DeadLetter, err error) {
 	var accepted, rejected sql.NullInt64
 	var metric, measures sql.RawBytes
 	var sack int
-	err = rows.Scan(&l.ID, &sack, &l.Offset, &accepted, &rejected, &l.Project, &metric, &l.Policy, &l.Reason, &measures, &l.Raw)
+	err = rows.Scan(&l.ID, &sack, &l.Offset, &accepted, &rejected, &l.Project, &metric, &l.Policy, &l.Reason, &measures,
+		&l.Raw)
 	if err != nil {
 		return l, err
 	}

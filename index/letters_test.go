@@ -166,12 +166,14 @@ func testOddLetters(t *testing.T, open opener) {
 
 	want := map[string]ingest.DeadLetter{}
 	for i := range 24 {
-		raw := ingest.DeadLetter{ID: fmt.Sprintf("raw %02d", i), Raw: slices.Repeat([]byte("\x00record\xff"), ingest.MaxRecord/8)}
+		raw := ingest.DeadLetter{ID: fmt.Sprintf("raw %02d", i), Raw: slices.Repeat([]byte("\x00record\xff"),
+			ingest.MaxRecord/8)}
 		want[raw.ID] = raw
 	}
 	many := ingest.DeadLetter{ID: "many", Measures: make([]ingest.Measure, ingest.MaxRecord/9)}
 	for i := range many.Measures {
-		many.Measures[i] = ingest.Measure{Time: math.MaxInt64 - int64(i), Value: math.Float64frombits(uint64(i) * 0x9e3779b97f4a7c15)}
+		many.Measures[i] = ingest.Measure{Time: math.MaxInt64 - int64(i),
+			Value: math.Float64frombits(uint64(i) * 0x9e3779b97f4a7c15)}
 	}
 	want["many"] = many
 	must(t, l.Add(ctx, slices.Collect(maps.Values(want))))
@@ -179,7 +181,8 @@ func testOddLetters(t *testing.T, open opener) {
 		t.Errorf("a page of letters of a megabyte has %d", len(page))
 	}
 	same := func(a, b ingest.DeadLetter) bool { // cmp takes a minute
-		return a.ID == b.ID && bytes.Equal(a.Raw, b.Raw) && bytes.Equal(encodeMeasures(a.Measures), encodeMeasures(b.Measures))
+		return a.ID == b.ID && bytes.Equal(a.Raw, b.Raw) && bytes.Equal(encodeMeasures(a.Measures),
+			encodeMeasures(b.Measures))
 	}
 	if got := allLetters(t, l); !maps.EqualFunc(want, got, same) {
 		t.Error("large letters differ")
@@ -199,12 +202,14 @@ func testLetterBounds(t *testing.T, open opener) {
 		x := open(config)
 		l := x.Letters()
 		add := func(n int) error {
-			return l.Add(ctx, []ingest.DeadLetter{{ID: fmt.Sprintf("%s%04d", prefix, n)}, {ID: fmt.Sprintf("%s%04d", prefix, n+1)}})
+			return l.Add(ctx, []ingest.DeadLetter{{ID: fmt.Sprintf("%s%04d", prefix, n)},
+				{ID: fmt.Sprintf("%s%04d", prefix, n+1)}})
 		}
 		n := 0
 		for ; n <= fits && add(2*n) == nil; n++ {
 		}
-		if err := add(2 * n); n != fits || !errors.Is(err, ErrLettersFull) || ingest.IsPermanent(err) || errors.Is(err, ErrUnavailable) {
+		if err := add(2 * n); n != fits || !errors.Is(err, ErrLettersFull) || ingest.IsPermanent(err) ||
+			errors.Is(err, ErrUnavailable) {
 			t.Errorf("%d calls fit into %+v, want %d; then Add returned %v", n, config, fits, err)
 		}
 		if got := x.count(t, "dead_letters"); got != int64(2*fits) {
@@ -250,7 +255,8 @@ func testLettersConcurrently(t *testing.T, open opener) {
 	}
 	checkLetters(t, x.Letters(), odd...)
 	var bytes, want int64
-	must(t, x.database.reading().row(ctx, []any{&bytes, &want}, `SELECT letter_bytes, (SELECT sum(bytes) FROM dead_letters) FROM state`))
+	must(t, x.database.reading().row(ctx, []any{&bytes, &want},
+		`SELECT letter_bytes, (SELECT sum(bytes) FROM dead_letters) FROM state`))
 	if bytes != want {
 		t.Errorf("letters are counted for %d bytes, want %d", bytes, want)
 	}
@@ -267,7 +273,8 @@ func testDamagedLetters(t *testing.T, open opener) {
 			return err
 		})
 		must(t, err)
-		if _, err := l.List(ctx, "", 10); err == nil || !strings.Contains(err.Error(), "dead letter "+letterID(7)+": "+want) {
+		if _, err := l.List(ctx, "", 10); err == nil || !strings.Contains(err.Error(), "dead letter "+letterID(7)+": "+
+			want) {
 			t.Errorf("damaged %s: %v", column, err)
 		}
 		must(t, l.Remove(ctx, letterIDs(7)))

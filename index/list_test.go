@@ -52,7 +52,10 @@ func testFilters(t *testing.T, open opener) {
 	check("creator", Filter{Creator: &alice}, func(m Metric) bool { return m.Creator == "alice" })
 	check("project", Filter{Project: &p1}, func(m Metric) bool { return strings.HasSuffix(m.Creator, ":p1") })
 	check("no project", Filter{Project: &none}, func(m Metric) bool { return strings.HasSuffix(m.Creator, ":") })
-	check("two", Filter{Name: &cpu, Policy: &high}, func(m Metric) bool { return is(m.Name, "cpu") && m.Policy == "high" })
+	check("two", Filter{Name: &cpu, Policy: &high}, func(m Metric) bool {
+		return is(m.Name, "cpu") &&
+			m.Policy == "high"
+	})
 }
 
 func testBadPages(t *testing.T, open opener) {
@@ -69,7 +72,9 @@ func testBadPages(t *testing.T, open opener) {
 		bad(Page{Sorts: []string{"id", key}}, "Invalid pagination: `Sort key supplied is invalid: "+key+"'")
 	}
 	for _, direction := range []string{"ASC", "up", "asc-nulls", "desc nullsfirst"} {
-		bad(Page{Sorts: []string{"name:" + direction}}, "Invalid pagination: `Unknown sort direction, must be one of: asc-nullsfirst, asc-nullslast, desc-nullsfirst, desc-nullslast'")
+		bad(Page{Sorts: []string{"name:" + direction}},
+			"Invalid pagination: `Unknown sort direction, must be one of: asc-nullsfirst, asc-nullslast, desc-nullsfirst, "+
+				"desc-nullslast'")
 	}
 	for _, marker := range []string{"foobar", ingest.NewMetricID().String()} {
 		bad(Page{Marker: marker}, "Invalid pagination: `Invalid marker: `"+marker+"''")
@@ -93,7 +98,8 @@ func testPages(t *testing.T, open opener) {
 	must(t, x.MarkDeleted(ctx, hidden.ID))
 
 	keys := []string{"id", "name", "unit", "creator", "archive_policy_name", "resource_id", "status"}
-	directions := []string{"", ":asc", ":desc", ":asc-nullsfirst", ":asc-nullslast", ":desc-nullsfirst", ":desc-nullslast"}
+	directions := []string{"", ":asc", ":desc", ":asc-nullsfirst", ":asc-nullslast", ":desc-nullsfirst",
+		":desc-nullslast"}
 	var listings [][]string
 	for _, key := range keys {
 		for _, direction := range directions {
@@ -160,7 +166,8 @@ func compareBy(sorts []string, a, b *Metric) int {
 		key, direction, _ := strings.Cut(sort, ":")
 		u, v := textOf(key, a), textOf(key, b)
 		descending := strings.HasPrefix(direction, "desc")
-		nullsFirst := strings.HasSuffix(direction, "-nullsfirst") || descending && !strings.HasSuffix(direction, "-nullslast")
+		nullsFirst := strings.HasSuffix(direction, "-nullsfirst") || descending &&
+			!strings.HasSuffix(direction, "-nullslast")
 		order := 0
 		switch {
 		case u == nil && v == nil:
@@ -253,9 +260,13 @@ func testRareFilters(t *testing.T, open opener) {
 	check(Filter{Creator: &bob}, func(m *Metric) bool { return m.Creator == bob })
 	check(Filter{Unit: &common, Creator: &bob}, func(m *Metric) bool { return *m.Unit == common && m.Creator == bob })
 	check(Filter{Project: &p2}, func(m *Metric) bool { return strings.HasSuffix(m.Creator, ":p2") })
-	check(Filter{Project: &p1, Policy: &high}, func(m *Metric) bool { return m.Policy == high && m.Creator == "alice:p1" })
+	check(Filter{Project: &p1, Policy: &high}, func(m *Metric) bool {
+		return m.Policy == high &&
+			m.Creator == "alice:p1"
+	})
 	check(Filter{Project: &none}, func(m *Metric) bool { return m.Creator == "bob:" })
-	for _, f := range []Filter{{Unit: &nobody}, {Policy: &nobody}, {Creator: &nobody}, {Project: &nobody}, {Unit: &few, Policy: &nobody}} {
+	for _, f := range []Filter{{Unit: &nobody}, {Policy: &nobody}, {Creator: &nobody}, {Project: &nobody},
+		{Unit: &few, Policy: &nobody}} {
 		check(f, isNot)
 	}
 }

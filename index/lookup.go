@@ -78,7 +78,8 @@ const idsPerQuery = 1024
 
 // findMetrics adds those of the metrics that are active, and says how many
 // transactions have created metrics at the same moment.
-func findMetrics(ctx context.Context, s session, ids []ingest.MetricID, found map[ingest.MetricID]MetricInfo) (creations int64, err error) {
+func findMetrics(ctx context.Context, s session, ids []ingest.MetricID,
+	found map[ingest.MetricID]MetricInfo) (creations int64, err error) {
 	in, args := inIDs(ids)
 	err = s.rows(ctx, func(rows *sql.Rows) error {
 		var column sql.RawBytes

@@ -135,7 +135,8 @@ func insertMetrics(ctx context.Context, s session, metrics []Metric) (refused []
 			resource, resourceType := m.labels()
 			args = append(args, m.ID[:], m.Name, m.Unit, m.Creator, m.Policy, resourceArg(m.Resource), resource, resourceType)
 		}
-		_, err := s.exec(ctx, `INSERT INTO metrics (id, name, unit, creator, archive_policy, resource, label_resource, label_type)
+		_, err := s.exec(ctx,
+			`INSERT INTO metrics (id, name, unit, creator, archive_policy, resource, label_resource, label_type)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?)`+strings.Repeat(", (?, ?, ?, ?, ?, ?, ?, ?)", len(some)-1), args...)
 		if err != nil {
 			return some, err

@@ -18,7 +18,8 @@ func testMetrics(t *testing.T, open opener) {
 	x, ctx := withPolicies(t, open, Config{}), t.Context()
 	name, unit := "cpu.util", "%"
 	home(t, x, [16]byte{1, 2, 3})
-	whole := Metric{ID: ingest.NewMetricID(), Name: &name, Unit: &unit, Creator: "user:project", Policy: "high", Resource: &[16]byte{1, 2, 3}}
+	whole := Metric{ID: ingest.NewMetricID(), Name: &name, Unit: &unit, Creator: "user:project", Policy: "high",
+		Resource: &[16]byte{1, 2, 3}}
 	bare := Metric{ID: ingest.NewMetricID(), Policy: "low"}
 	must(t, x.CreateMetric(ctx, whole))
 	must(t, x.CreateMetrics(ctx, []Metric{bare}))
@@ -50,7 +51,10 @@ func testAllOrNothing(t *testing.T, open opener) {
 	for name, spoil := range map[string]func(m *Metric){
 		"Archive policy nowhere does not exist":             func(m *Metric) { m.Policy = "nowhere" },
 		"Metric " + many[0].ID.String() + " already exists": func(m *Metric) { m.ID = many[0].ID },
-		"Named metric " + *many[3].Name + " already exists": func(m *Metric) { m.Name, m.Resource, many[3].Resource = many[3].Name, &resource, &resource },
+		"Named metric " + *many[3].Name + " already exists": func(m *Metric) {
+			m.Name, m.Resource,
+				many[3].Resource = many[3].Name, &resource, &resource
+		},
 	} {
 		bad := append([]Metric(nil), many...)
 		spoil(&bad[len(bad)-2])
@@ -79,10 +83,12 @@ func testNamedMetrics(t *testing.T, open opener) {
 		return m
 	}
 	home(t, x, [16]byte{1}, [16]byte{2}, [16]byte{3})
-	wantError(t, x.CreateMetric(ctx, in(4, "cpu")), ErrNotFound, "Resource 04000000-0000-0000-0000-000000000000 does not exist")
+	wantError(t, x.CreateMetric(ctx, in(4, "cpu")), ErrNotFound,
+		"Resource 04000000-0000-0000-0000-000000000000 does not exist")
 	first := in(1, "cpu")
 	must(t, x.CreateMetric(ctx, first))
-	must(t, x.CreateMetrics(ctx, []Metric{in(2, "cpu"), in(1, "CPU"), metric("cpu"), metric("cpu"), in(1, ""), in(1, "")}))
+	must(t, x.CreateMetrics(ctx, []Metric{in(2, "cpu"), in(1, "CPU"), metric("cpu"), metric("cpu"), in(1, ""),
+		in(1, "")}))
 	wantError(t, x.CreateMetric(ctx, in(1, "cpu")), ErrExists, "Named metric cpu already exists")
 	wantError(t, x.CreateMetrics(ctx, []Metric{in(3, "x"), in(3, "x")}), ErrExists, "Named metric x already exists")
 	// A deleted metric's name is free, before it is purged and after.
@@ -227,7 +233,8 @@ func testLabels(t *testing.T, open opener) {
 	value(x.CreateResource(ctx, generic, r, []Association{
 		{Name: "new name", ID: named.ID, Attach: true}, {Name: "made", ID: ingest.NewMetricID(), Policy: "low"}}))(t)
 	made := value(x.MetricOf(ctx, generic, r.ID, "made"))(t)
-	want = []ingest.Labels{{Name: "cpu", Known: true}, {Name: "made", Resource: "server 9", ResourceType: GenericType, Known: true}}
+	want = []ingest.Labels{{Name: "cpu", Known: true}, {Name: "made", Resource: "server 9", ResourceType: GenericType,
+		Known: true}}
 	if diff := cmp.Diff(want, value(x.Labels(ctx, []ingest.MetricID{named.ID, made.ID}))(t)); diff != "" {
 		t.Errorf("labels of metrics of a resource (-want +got):\n%s", diff)
 	}

@@ -20,7 +20,8 @@ func (x *Index) CreatePolicy(ctx context.Context, p *ingest.ArchivePolicy) error
 		return &InvalidError{err.Error()}
 	}
 	if n := len(p.Definitions); n > x.config.MaxDefinitions {
-		return &InvalidError{fmt.Sprintf("an archive policy may have %d definitions, and this one has %d", x.config.MaxDefinitions, n)}
+		return &InvalidError{fmt.Sprintf("an archive policy may have %d definitions, and this one has %d",
+			x.config.MaxDefinitions, n)}
 	}
 	row := encodePolicy(p)
 	return x.failed("cannot create archive policy "+p.Name, x.writer.do(ctx, &change{
@@ -72,7 +73,8 @@ func (x *Index) Policies(context.Context) ([]*ingest.ArchivePolicy, error) {
 // unless that is nil, and returns the new one. Only points and timespans may
 // change; an InvalidError says what else would. The definitions' order becomes
 // the policy's.
-func (x *Index) UpdatePolicy(ctx context.Context, name string, definitions []ingest.Definition, backWindow *int) (*ingest.ArchivePolicy, error) {
+func (x *Index) UpdatePolicy(ctx context.Context, name string, definitions []ingest.Definition,
+	backWindow *int) (*ingest.ArchivePolicy, error) {
 	var updated *ingest.ArchivePolicy
 	err := x.writer.do(ctx, &change{
 		policies: true,

@@ -34,7 +34,8 @@ func testPolicies(t *testing.T, open opener) {
 
 	err := x.CreatePolicy(ctx, policy("a", time.Hour))
 	wantError(t, err, ErrExists, "Archive policy a already exists")
-	wantInvalid(t, x.CreatePolicy(ctx, policy("b", time.Second, time.Second)), "More than one archive policy uses granularity `1.0'")
+	wantInvalid(t, x.CreatePolicy(ctx, policy("b", time.Second, time.Second)),
+		"More than one archive policy uses granularity `1.0'")
 	none := policy("b", time.Second)
 	none.Methods = ingest.MethodSet{}
 	wantInvalid(t, x.CreatePolicy(ctx, none), "an archive policy needs at least one aggregation method")
@@ -64,7 +65,8 @@ func testUpdatePolicy(t *testing.T, open opener) {
 	// The order of the new definitions is kept.
 	minute.Points, minute.Timespan = 10, 10*time.Minute
 	three := 3
-	want := &ingest.ArchivePolicy{Name: "medium", BackWindow: 3, Definitions: []ingest.Definition{minute, second}, Methods: ingest.DefaultMethods()}
+	want := &ingest.ArchivePolicy{Name: "medium", BackWindow: 3, Definitions: []ingest.Definition{minute, second},
+		Methods: ingest.DefaultMethods()}
 	updated, err := x.UpdatePolicy(ctx, "medium", []ingest.Definition{minute, second}, &three)
 	must(t, err)
 	if diff := cmp.Diff(want, updated); diff != "" {
@@ -135,7 +137,8 @@ func testDefaults(t *testing.T, open opener) {
 	if names != "bool high low medium " {
 		t.Errorf("the policies are %s", names)
 	}
-	if b := value(x.Policy(ctx, "bool"))(t); b.BackWindow != 3600 || b.Definitions[0].Points != 31_536_000 || b.Methods != ingest.MethodsOf(ingest.Last) {
+	if b := value(x.Policy(ctx, "bool"))(t); b.BackWindow != 3600 || b.Definitions[0].Points != 31_536_000 ||
+		b.Methods != ingest.MethodsOf(ingest.Last) {
 		t.Errorf("bool is %v", b)
 	}
 	if r, ok, err := x.MatchRule(ctx, "anything"); r != (Rule{"default", "*", "low"}) || !ok || err != nil {

@@ -33,7 +33,8 @@ func postgresDialect() *dialect {
 			SELECT pg_advisory_xact_lock(1296649554, hashtext(current_schema()))`,
 		now: "CAST(extract(epoch FROM clock_timestamp()) * 1000000000 AS BIGINT)",
 		lastNumber: func(table, column string) string {
-			return "SELECT coalesce(pg_sequence_last_value(CAST(pg_get_serial_sequence('" + table + "', '" + column + "') AS regclass)), 0)"
+			return "SELECT coalesce(pg_sequence_last_value(CAST(pg_get_serial_sequence('" + table + "', '" + column +
+				"') AS regclass)), 0)"
 		},
 		goOnFrom: func(table, column string, last int64) []string {
 			return []string{fmt.Sprintf("SELECT setval(pg_get_serial_sequence('%s', '%s'), %d)", table, column, last)}

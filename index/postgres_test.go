@@ -41,7 +41,8 @@ func TestPostgresRestarts(t *testing.T) {
 	url := server.URL(server.Database(t))
 	open := func(c Config) *Index { return openIndex(t, url, c) }
 	ctx := t.Context()
-	x, other := withPolicies(t, open, Config{Refresh: 20 * time.Millisecond}), open(Config{Refresh: 20 * time.Millisecond})
+	x, other := withPolicies(t, open, Config{Refresh: 20 * time.Millisecond}),
+		open(Config{Refresh: 20 * time.Millisecond})
 	known, gone := metric(""), metric("")
 	must(t, x.CreateMetrics(ctx, []Metric{known, gone}))
 	for range 2 {
@@ -129,7 +130,8 @@ func TestPostgresMigratesOnce(t *testing.T) {
 }
 
 func TestPostgresURLs(t *testing.T) {
-	for _, url := range []string{"postgres://u:secret@127.0.0.1:1/x?connect_timeout=1", "postgres://u:secret@127.0.0.1:x/y",
+	for _, url := range []string{"postgres://u:secret@127.0.0.1:1/x?connect_timeout=1",
+		"postgres://u:secret@127.0.0.1:x/y",
 		"postgres://u@127.0.0.1:1/x?password=secret&connect_timeout=1", "postgres://u:secret@127.0.0.1:1/x?sslmode=secret"} {
 		x, err := openURL(t, url, Config{})
 		if err == nil {

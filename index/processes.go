@@ -40,7 +40,8 @@ func (x *Index) Register(ctx context.Context, p Process) error {
 	now := x.database.dialect.now
 	return x.failed("cannot register process "+p.ID, x.writer.do(ctx, &change{
 		apply: func(ctx context.Context, s session) error {
-			_, err := s.exec(ctx, `INSERT INTO processes (id, host, roles, version, formats, log_id, log_base, started_at, beat_at)
+			_, err := s.exec(ctx,
+				`INSERT INTO processes (id, host, roles, version, formats, log_id, log_base, started_at, beat_at)
 				VALUES (?, ?, ?, ?, ?, ?, ?, `+now+`, `+now+`) ON CONFLICT (id) DO UPDATE SET host = excluded.host,
 				roles = excluded.roles, version = excluded.version, formats = excluded.formats, log_id = excluded.log_id,
 				log_base = excluded.log_base, beat_at = excluded.beat_at`, p.ID, p.Host, strings.Join(p.Roles, ","), p.Version,
@@ -135,7 +136,8 @@ func (x *Index) Attend(ctx context.Context, p Process) {
 func (x *Index) forgetVanished(ctx context.Context) error {
 	now := x.database.dialect.now
 	var vanished int
-	err := x.database.reading().row(ctx, []any{&vanished}, `SELECT count(*) FROM processes WHERE beat_at < `+now+` - ?`, int64(forgottenAfter))
+	err := x.database.reading().row(ctx, []any{&vanished}, `SELECT count(*) FROM processes WHERE beat_at < `+now+` - ?`,
+		int64(forgottenAfter))
 	if err != nil || vanished == 0 {
 		return err
 	}

@@ -20,7 +20,8 @@ func testResourcePages(t *testing.T, open opener) {
 		r := resource(fmt.Sprintf("r%02d", i))
 		r.Started = day(1 + i%3)
 		if i%4 > 0 {
-			r.Attributes = map[string]any{"flavor": fmt.Sprint(i % 5), "vcpus": json.Number(fmt.Sprint(i % 2)), "active": i%3 == 0}
+			r.Attributes = map[string]any{"flavor": fmt.Sprint(i % 5), "vcpus": json.Number(fmt.Sprint(i % 2)),
+				"active": i%3 == 0}
 			r.Ended, r.Project = ptr(day(10+i%4)), ptr(fmt.Sprint(i%2))
 		}
 		value(x.CreateResource(ctx, instance, r, nil))(t)
@@ -33,8 +34,10 @@ func testResourcePages(t *testing.T, open opener) {
 		}))
 		return names, last
 	}
-	for _, sorts := range [][]string{nil, {"id:desc"}, {"revision_start:asc", "started_at:asc"}, {"started_at:desc"}, {"ended_at", "project_id:desc"}, {"ended_at:desc-nullslast"},
-		{"flavor"}, {"flavor:desc", "vcpus:asc-nullsfirst"}, {"vcpus:desc"}, {"active", "original_resource_id:desc"}, {"type", "creator", "project_id"}, {"booted"}} {
+	for _, sorts := range [][]string{nil, {"id:desc"}, {"revision_start:asc", "started_at:asc"}, {"started_at:desc"},
+		{"ended_at", "project_id:desc"}, {"ended_at:desc-nullslast"},
+		{"flavor"}, {"flavor:desc", "vcpus:asc-nullsfirst"}, {"vcpus:desc"}, {"active", "original_resource_id:desc"},
+		{"type", "creator", "project_id"}, {"booted"}} {
 		whole, _ := list(instance, Page{Sorts: sorts})
 		var paged []string
 		for marker := ""; ; {
@@ -180,7 +183,11 @@ func testHistoryPagesAndChanges(t *testing.T, open opener) {
 	}
 	times := map[key]int{}
 	s := Search{Type: generic, History: true}
-	must(t, x.Resources(t.Context(), s, Page{}, func(r *Resource) error { times[key{r.ID, r.RevisionStart}] = 0; return nil }))
+	must(t, x.Resources(t.Context(), s, Page{}, func(r *Resource) error {
+		times[key{r.ID,
+			r.RevisionStart}] = 0
+		return nil
+	}))
 	if len(times) != 24 {
 		t.Fatalf("%d states", len(times))
 	}
@@ -257,16 +264,19 @@ func placesMigrated(t *testing.T, url string) {
 	a, b := ingest.NewMetricID(), ingest.NewMetricID()
 	_, err := old.transact(ctx, func(s session) error {
 		insert := func(id ResourceID, started, revised int64) error {
-			_, err := s.exec(ctx, `INSERT INTO resources (id, type_id, original_id, creator, started_at, revision_start, attributes)
+			_, err := s.exec(ctx,
+				`INSERT INTO resources (id, type_id, original_id, creator, started_at, revision_start, attributes)
 				VALUES (?, (SELECT id FROM resource_types WHERE name = 'vm'), ?, 'admin', ?, ?, '{"flavor": "x"}')`, id[:], id.String(), started, revised)
 			return err
 		}
 		vm := ResourceType{id: 77, Attributes: []Attribute{{Name: "flavor", Type: AttributeString}}}
-		if _, err := s.exec(ctx, `INSERT INTO resource_types (id, name, attributes) VALUES (77, 'vm', '[{"name": "flavor", "type": "string"}]')`); err != nil {
+		if _, err := s.exec(ctx,
+			`INSERT INTO resource_types (id, name, attributes) VALUES (77, 'vm', '[{"name": "flavor", "type": "string"}]')`); err != nil {
 			return err
 		}
-		_, err := s.exec(ctx, fmt.Sprintf(`CREATE INDEX %s ON resources (%s(%s), revision_start, started_at, id) WHERE type_id = 77`,
-			vm.indexName(&vm.Attributes[0]), s.dialect.ofType, s.dialect.attribute(&vm.Attributes[0])))
+		_, err := s.exec(ctx,
+			fmt.Sprintf(`CREATE INDEX %s ON resources (%s(%s), revision_start, started_at, id) WHERE type_id = 77`,
+				vm.indexName(&vm.Attributes[0]), s.dialect.ofType, s.dialect.attribute(&vm.Attributes[0])))
 		return errors.Join(err, insert(a, day(1), day(1)), insert(b, day(2), day(2)), keepState(ctx, s, a, day(3)),
 			second(s.exec(ctx, `UPDATE resources SET revision_start = ? WHERE id = ?`, day(3), a[:])))
 	})
@@ -276,10 +286,11 @@ func placesMigrated(t *testing.T, url string) {
 	vm := value(x.ResourceType(ctx, "vm"))(t)
 	flavor, _ := vm.Field("flavor", false)
 	var got []ResourceID
-	must(t, x.Resources(ctx, Search{Type: vm, Where: &Expr{Op: OpEq, Field: flavor, Value: "x"}}, Page{Sorts: DefaultSorts()}, func(r *Resource) error {
-		got = append(got, r.ID)
-		return nil
-	}))
+	must(t, x.Resources(ctx, Search{Type: vm, Where: &Expr{Op: OpEq, Field: flavor, Value: "x"}},
+		Page{Sorts: DefaultSorts()}, func(r *Resource) error {
+			got = append(got, r.ID)
+			return nil
+		}))
 	if diff := cmp.Diff([]ResourceID{a, b}, got); diff != "" {
 		t.Error(diff)
 	}

@@ -25,11 +25,13 @@ func TestSearchPlans(t *testing.T) {
 			x := openIndex(t, url, Config{})
 			must(t, x.CreateResourceType(t.Context(), &flavors))
 			instance := value(x.ResourceType(t.Context(), "instance"))(t)
-			values := map[AttributeType]any{AttributeString: "x", AttributeUUID: "x", AttributeNumber: 1.5, AttributeBool: true, AttributeDatetime: int64(1)}
+			values := map[AttributeType]any{AttributeString: "x", AttributeUUID: "x", AttributeNumber: 1.5, AttributeBool: true,
+				AttributeDatetime: int64(1)}
 			for i := range instance.Attributes {
 				a := &instance.Attributes[i]
 				f, _ := instance.Field(a.Name, false)
-				l := listing{index: x, search: Search{Type: instance, Where: &Expr{Op: OpEq, Field: f, Value: values[a.Type]}}, dialect: x.database.dialect}
+				l := listing{index: x, search: Search{Type: instance, Where: &Expr{Op: OpEq, Field: f, Value: values[a.Type]}},
+					dialect: x.database.dialect}
 				must(t, l.parseSorts([]string{"revision_start:asc", "started_at:asc"}))
 				p := parts(l.in(false), nil)
 				query, args, err := l.query(p[0], p[0])

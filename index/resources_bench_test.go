@@ -52,7 +52,8 @@ func BenchmarkSearchResources(b *testing.B) {
 				{"prefix", &Expr{Op: OpLike, Field: host, Value: "host-777%"}, Page{Limit: 1000, Sorts: defaultOrder}, 111},
 				{"of 100", is("flavor", "flavor-7"), Page{Limit: 1000, Sorts: defaultOrder}, 1000},
 				{"half", is("active", true), Page{Limit: 1000, Sorts: defaultOrder}, 1000},
-				{"both", &Expr{Op: OpAnd, Args: []Expr{*is("flavor", "flavor-7"), *is("active", false)}}, Page{Limit: 100, Sorts: defaultOrder}, 100},
+				{"both", &Expr{Op: OpAnd, Args: []Expr{*is("flavor", "flavor-7"), *is("active", false)}},
+					Page{Limit: 100, Sorts: defaultOrder}, 100},
 				{"number", is("vcpus", 777.0), Page{Limit: 1000, Sorts: defaultOrder}, 100},
 				{"all, from the middle", nil, Page{Limit: 1000, Sorts: defaultOrder, Marker: middle}, 1000},
 				{"all, by an attribute", nil, Page{Limit: 1000, Sorts: []string{"flavor"}}, 1000},
@@ -61,7 +62,8 @@ func BenchmarkSearchResources(b *testing.B) {
 					var took []time.Duration
 					for b.Loop() {
 						begun, found := time.Now(), 0
-						err := x.Resources(b.Context(), Search{Type: instance, Where: c.where}, c.page, func(*Resource) error { found++; return nil })
+						err := x.Resources(b.Context(), Search{Type: instance, Where: c.where}, c.page,
+							func(*Resource) error { found++; return nil })
 						if err != nil || found != c.want {
 							b.Fatal(found, err)
 						}
@@ -131,7 +133,8 @@ func BenchmarkCreateNamed(b *testing.B) {
 				}
 				for i := range metrics {
 					name := fmt.Sprintf("disk.device.%d.read.bytes", i%of)
-					metrics[i] = Metric{ID: ingest.NewMetricID(), Name: &name, Creator: "admin", Policy: "low", Resource: (*[16]byte)(&resources[i/of].ID)}
+					metrics[i] = Metric{ID: ingest.NewMetricID(), Name: &name, Creator: "admin", Policy: "low",
+						Resource: (*[16]byte)(&resources[i/of].ID)}
 				}
 				if _, err := x.EnsureNamed(b.Context(), resources, nil); err != nil {
 					b.Fatal(err)
@@ -155,7 +158,8 @@ func BenchmarkLookupNamed(b *testing.B) {
 		ids[i] = ingest.NewMetricID()
 		found := make([]foundMetric, of)
 		for j := range found {
-			found[j] = foundMetric{ids[i], fmt.Sprintf("disk.device.%d.read.bytes", j), ingest.NewMetricID(), MetricInfo{Policy: "low", Creator: "admin", Found: true}}
+			found[j] = foundMetric{ids[i], fmt.Sprintf("disk.device.%d.read.bytes", j), ingest.NewMetricID(),
+				MetricInfo{Policy: "low", Creator: "admin", Found: true}}
 		}
 		c.add(0, found)
 	}

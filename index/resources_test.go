@@ -47,7 +47,8 @@ func ptr[T any](v T) *T { return &v }
 func testResourceTypes(t *testing.T, open opener) {
 	x, generic, instance := withTypes(t, open)
 	ctx := t.Context()
-	wantError(t, x.CreateResourceType(ctx, &ResourceType{Name: "instance"}), ErrExists, "Resource type instance already exists")
+	wantError(t, x.CreateResourceType(ctx, &ResourceType{Name: "instance"}), ErrExists,
+		"Resource type instance already exists")
 	wantError(t, second(x.ResourceType(ctx, "nope")), ErrNotFound, "Resource type nope does not exist")
 	wantError(t, x.DeleteResourceType(ctx, "nope"), ErrNotFound, "Resource type nope does not exist")
 	wantError(t, x.DeleteResourceType(ctx, GenericType), ErrInUse, "Resource type generic is still in use")
@@ -70,9 +71,11 @@ func testResourceTypes(t *testing.T, open opener) {
 	wantError(t, x.DeleteResourceType(ctx, "instance"), ErrInUse, "Resource type instance is still in use")
 	value(x.DeleteResource(ctx, generic, r.ID, func(*Resource) error { return nil }))(t)
 	must(t, x.DeleteResourceType(ctx, "instance"))
-	wantError(t, second(x.CreateResource(ctx, instance, resource("a"), nil)), ErrNotFound, "Resource type instance does not exist")
+	wantError(t, second(x.CreateResource(ctx, instance, resource("a"), nil)), ErrNotFound,
+		"Resource type instance does not exist")
 	must(t, x.CreateResourceType(ctx, &ResourceType{Name: "instance"}))
-	wantError(t, second(x.CreateResource(ctx, instance, resource("a"), nil)), ErrChanged, "Resource type instance has been changed meanwhile")
+	wantError(t, second(x.CreateResource(ctx, instance, resource("a"), nil)), ErrChanged,
+		"Resource type instance has been changed meanwhile")
 	if diff := cmp.Diff([]string{"generic", "instance"}, names()); diff != "" {
 		t.Error(diff)
 	}
@@ -82,35 +85,41 @@ func testUpdateResourceType(t *testing.T, open opener) {
 	x, _, instance := withTypes(t, open)
 	ctx := t.Context()
 	r := resource("a")
-	r.Attributes = map[string]any{"flavor": "small", "vcpus": json.Number("2"), "image": "00000000-0000-0000-0000-000000000001"}
+	r.Attributes = map[string]any{"flavor": "small", "vcpus": json.Number("2"),
+		"image": "00000000-0000-0000-0000-000000000001"}
 	r = value(x.CreateResource(ctx, instance, r, nil))(t)
 	other := value(x.CreateResource(ctx, instance, resource("b"), nil))(t)
-	value(x.UpdateResource(ctx, instance, r.ID, func(r *Resource) error { r.Attributes["flavor"] = "large"; return nil }, nil))(t)
+	value(x.UpdateResource(ctx, instance, r.ID, func(r *Resource) error { r.Attributes["flavor"] = "large"; return nil },
+		nil))(t)
 
 	attributes := slices.DeleteFunc(slices.Clone(flavors.Attributes), func(a Attribute) bool { return a.Name == "image" })
-	attributes = append(attributes, Attribute{Name: "new", Type: AttributeNumber}, Attribute{Name: "when", Type: AttributeDatetime},
+	attributes = append(attributes, Attribute{Name: "new", Type: AttributeNumber},
+		Attribute{Name: "when", Type: AttributeDatetime},
 		Attribute{Name: "on", Type: AttributeBool}, Attribute{Name: "none", Type: AttributeString})
 	changed := value(x.UpdateResourceType(ctx, instance, attributes, []Fill{{"new", json.Number("15")}, {"when", day(3)},
 		{"on", true}, {"flavor", "filled"}, {"none", nil}}))(t)
-	wantError(t, second(x.UpdateResourceType(ctx, instance, attributes, nil)), ErrChanged, "Resource type instance has been changed meanwhile")
+	wantError(t, second(x.UpdateResourceType(ctx, instance, attributes, nil)), ErrChanged,
+		"Resource type instance has been changed meanwhile")
 	again := value(x.ResourceType(ctx, "instance"))(t)
 	if diff := cmp.Diff(changed.Attributes, again.Attributes); diff != "" {
 		t.Error(diff)
 	}
 	states := map[string][]any{}
-	must(t, x.Resources(ctx, Search{Type: again, History: true}, Page{Sorts: []string{"original_resource_id", "revision_start"}}, func(r *Resource) error {
-		values := []any{}
-		for _, name := range []string{"flavor", "vcpus", "new", "when", "on", "none"} {
-			values = append(values, r.Value(again.Attribute(name)))
-		}
-		if _, there := r.Attributes["image"]; there {
-			t.Errorf("%s has an image", r.Original)
-		}
-		states[r.Original] = append(states[r.Original], values)
-		return nil
-	}))
+	must(t, x.Resources(ctx, Search{Type: again, History: true},
+		Page{Sorts: []string{"original_resource_id", "revision_start"}}, func(r *Resource) error {
+			values := []any{}
+			for _, name := range []string{"flavor", "vcpus", "new", "when", "on", "none"} {
+				values = append(values, r.Value(again.Attribute(name)))
+			}
+			if _, there := r.Attributes["image"]; there {
+				t.Errorf("%s has an image", r.Original)
+			}
+			states[r.Original] = append(states[r.Original], values)
+			return nil
+		}))
 	want := map[string][]any{
-		"a": {[]any{"small", json.Number("2"), json.Number("15"), day(3), true, nil}, []any{"large", json.Number("2"), json.Number("15"), day(3), true, nil}},
+		"a": {[]any{"small", json.Number("2"), json.Number("15"), day(3), true, nil},
+			[]any{"large", json.Number("2"), json.Number("15"), day(3), true, nil}},
 		"b": {[]any{"filled", nil, json.Number("15"), day(3), true, nil}},
 	}
 	if diff := cmp.Diff(want, states); diff != "" {
@@ -124,12 +133,14 @@ func testResources(t *testing.T, open opener) {
 	ctx := t.Context()
 	r := resource("Web 1/é")
 	r.User, r.Ended = ptr("u"), ptr(day(9))
-	r.Attributes = map[string]any{"flavor": "small", `odd "name"? $.'x%`: `va"l'ue?`, "vcpus": json.Number("4"), "active": true, "booted": day(2)}
+	r.Attributes = map[string]any{"flavor": "small", `odd "name"? $.'x%`: `va"l'ue?`, "vcpus": json.Number("4"),
+		"active": true, "booted": day(2)}
 	unit := "B"
 	free := metric("free")
 	must(t, x.CreateMetric(ctx, free))
 	cpu := Association{Name: "cpu", ID: ingest.NewMetricID(), Policy: "low", Unit: &unit}
-	made := value(x.CreateResource(ctx, instance, r, []Association{cpu, {Name: "was free", ID: free.ID, Attach: true}}))(t)
+	made := value(x.CreateResource(ctx, instance, r, []Association{cpu,
+		{Name: "was free", ID: free.ID, Attach: true}}))(t)
 	got := value(x.Resource(ctx, instance, r.ID))(t)
 	want := r
 	want.Type, want.Revision, want.RevisionStart = "instance", -1, made.RevisionStart
@@ -157,7 +168,8 @@ func testResources(t *testing.T, open opener) {
 
 	// All or nothing.
 	bad := resource("bad")
-	for _, a := range []Association{{Name: "x", ID: ingest.NewMetricID(), Attach: true}, {Name: "x", ID: ingest.NewMetricID(), Policy: "nope"}} {
+	for _, a := range []Association{{Name: "x", ID: ingest.NewMetricID(), Attach: true},
+		{Name: "x", ID: ingest.NewMetricID(), Policy: "nope"}} {
 		good := Association{Name: "cpu", ID: ingest.NewMetricID(), Policy: "low"}
 		if _, err := x.CreateResource(ctx, generic, bad, []Association{good, a}); !errors.Is(err, ErrNotFound) {
 			t.Error(err)
@@ -169,7 +181,8 @@ func testResources(t *testing.T, open opener) {
 	theirs := metric("theirs")
 	theirs.Creator = "somebody else"
 	must(t, x.CreateMetric(ctx, theirs))
-	wantError(t, second(x.CreateResource(ctx, generic, bad, []Association{{Name: "x", ID: theirs.ID, Attach: true}})), ErrNotFound, "Metric "+theirs.ID.String()+" does not exist")
+	wantError(t, second(x.CreateResource(ctx, generic, bad, []Association{{Name: "x", ID: theirs.ID, Attach: true}})),
+		ErrNotFound, "Metric "+theirs.ID.String()+" does not exist")
 
 	// Deletion takes the metrics along.
 	deleted := value(x.DeleteResource(ctx, generic, r.ID, func(*Resource) error { return nil }))(t)
@@ -181,14 +194,16 @@ func testResources(t *testing.T, open opener) {
 			t.Error(err)
 		}
 	}
-	wantError(t, second(x.DeleteResource(ctx, generic, r.ID, func(*Resource) error { return nil })), ErrNotFound, "Resource "+r.ID.String()+" does not exist")
+	wantError(t, second(x.DeleteResource(ctx, generic, r.ID, func(*Resource) error { return nil })), ErrNotFound,
+		"Resource "+r.ID.String()+" does not exist")
 	value(x.CreateResource(ctx, generic, r, nil))(t)
 }
 
 func testHistory(t *testing.T, open opener) {
 	x, generic, instance := withTypes(t, open)
 	ctx := t.Context()
-	r := value(x.CreateResource(ctx, instance, resource("a"), []Association{{Name: "cpu", ID: ingest.NewMetricID(), Policy: "low"}}))(t)
+	r := value(x.CreateResource(ctx, instance, resource("a"), []Association{{Name: "cpu", ID: ingest.NewMetricID(),
+		Policy: "low"}}))(t)
 	edit := func(change func(r *Resource)) Resource {
 		t.Helper()
 		return value(x.UpdateResource(ctx, instance, r.ID, func(r *Resource) error { change(r); return nil }, nil))(t)
@@ -205,7 +220,8 @@ func testHistory(t *testing.T, open opener) {
 		t.Helper()
 		id, _ := generic.Field("id", true)
 		e := &Expr{Op: OpEq, Field: id, Value: [16]byte(r.ID)}
-		must(t, x.Resources(ctx, Search{Type: generic, Where: e, History: true}, p, func(r *Resource) error { states = append(states, *r); return nil }))
+		must(t, x.Resources(ctx, Search{Type: generic, Where: e, History: true}, p,
+			func(r *Resource) error { states = append(states, *r); return nil }))
 		return states
 	}
 	all := read(generic, Page{Sorts: []string{"revision_start", "started_at"}})
@@ -224,7 +240,8 @@ func testHistory(t *testing.T, open opener) {
 	if all[3].RevisionEnd != nil || all[3].Revision != -1 || all[0].RevisionStart != r.RevisionStart {
 		t.Errorf("the last is %+v, the first began at %d", all[3], all[0].RevisionStart)
 	}
-	for _, sorts := range [][]string{{"revision_start"}, {"revision_end:asc-nullslast"}, {"revision_end:desc"}, {"revision"}, {"vcpus"}, {"vcpus:desc-nullslast", "ended_at:asc-nullsfirst"}, {"type", "project_id"}} {
+	for _, sorts := range [][]string{{"revision_start"}, {"revision_end:asc-nullslast"}, {"revision_end:desc"},
+		{"revision"}, {"vcpus"}, {"vcpus:desc-nullslast", "ended_at:asc-nullsfirst"}, {"type", "project_id"}} {
 		whole := read(instance, Page{Sorts: sorts})
 		var paged []Resource
 		marker := ""
@@ -241,7 +258,8 @@ func testHistory(t *testing.T, open opener) {
 		}
 	}
 	for _, marker := range []string{"x", r.ID.String() + "@77", r.ID.String() + "@x", ingest.NewMetricID().String()} {
-		err := x.Resources(ctx, Search{Type: generic, History: true}, Page{Marker: marker}, func(*Resource) error { return nil })
+		err := x.Resources(ctx, Search{Type: generic, History: true}, Page{Marker: marker},
+			func(*Resource) error { return nil })
 		wantInvalid(t, err, "Invalid pagination: `Invalid marker: `"+marker+"''")
 	}
 }
@@ -286,7 +304,8 @@ func testRevival(t *testing.T, open opener) {
 func testAssociations(t *testing.T, open opener) {
 	x, generic, _ := withTypes(t, open)
 	ctx := t.Context()
-	a := value(x.CreateResource(ctx, generic, resource("a"), []Association{{Name: "cpu", ID: ingest.NewMetricID(), Policy: "low"}}))(t)
+	a := value(x.CreateResource(ctx, generic, resource("a"), []Association{{Name: "cpu", ID: ingest.NewMetricID(),
+		Policy: "low"}}))(t)
 	b := value(x.CreateResource(ctx, generic, resource("b"), nil))(t)
 	cpu := a.Metrics[0].ID
 	find := func(r Resource, name string) (id ingest.MetricID) {
@@ -305,13 +324,16 @@ func testAssociations(t *testing.T, open opener) {
 	if find(a, "cpu") != (ingest.MetricID{}) || find(b, "cpu2") != cpu || moved.RevisionStart != b.RevisionStart {
 		t.Error("cpu has not moved")
 	}
-	wantError(t, second(x.AddMetrics(ctx, generic, b.ID, []Association{{Name: "cpu2", ID: ingest.NewMetricID(), Policy: "low"}})), ErrExists, "Named metric cpu2 already exists")
-	added := value(x.AddMetrics(ctx, generic, b.ID, []Association{{Name: "mem", ID: ingest.NewMetricID(), Policy: "low"}}))(t)
+	wantError(t, second(x.AddMetrics(ctx, generic, b.ID, []Association{{Name: "cpu2", ID: ingest.NewMetricID(),
+		Policy: "low"}})), ErrExists, "Named metric cpu2 already exists")
+	added := value(x.AddMetrics(ctx, generic, b.ID, []Association{{Name: "mem", ID: ingest.NewMetricID(),
+		Policy: "low"}}))(t)
 	if len(added.Metrics) != 2 || find(b, "mem") == (ingest.MetricID{}) {
 		t.Errorf("it has %v", added.Metrics)
 	}
 	// Replaced: what isn't named lives on without a resource.
-	replaced := value(x.UpdateResource(ctx, generic, b.ID, edit, &[]Association{{Name: "mem", ID: ingest.NewMetricID(), Policy: "low"}}))(t)
+	replaced := value(x.UpdateResource(ctx, generic, b.ID, edit,
+		&[]Association{{Name: "mem", ID: ingest.NewMetricID(), Policy: "low"}}))(t)
 	if len(replaced.Metrics) != 1 || find(b, "mem") == added.Metrics[1].ID || find(b, "cpu2") != (ingest.MetricID{}) {
 		t.Errorf("it has %v", replaced.Metrics)
 	}
@@ -354,7 +376,8 @@ func testCreateNamed(t *testing.T, open opener) {
 	}
 	bad := named(a.ID, "bad")
 	bad.Policy = "nope"
-	wantError(t, x.CreateNamed(ctx, []Metric{named(a.ID, "cpu"), bad}), ingest.ErrNoPolicy, "Archive policy nope does not exist")
+	wantError(t, x.CreateNamed(ctx, []Metric{named(a.ID, "cpu"), bad}), ingest.ErrNoPolicy,
+		"Archive policy nope does not exist")
 
 	// Everybody creates the same: there is one of each.
 	var wait sync.WaitGroup
@@ -415,11 +438,13 @@ func testSearch(t *testing.T, open opener) {
 	}
 	add(generic, "g", "u1:p1", func(r *Resource) { r.User = ptr("u"); r.Ended = ptr(day(3)) })
 	add(instance, "a", "u1:p1", func(r *Resource) {
-		r.Attributes = map[string]any{"flavor": "small", "vcpus": json.Number("1"), "active": true, "booted": day(2), "image": "00000000-0000-0000-0000-000000000001"}
+		r.Attributes = map[string]any{"flavor": "small", "vcpus": json.Number("1"), "active": true, "booted": day(2),
+			"image": "00000000-0000-0000-0000-000000000001"}
 		r.Project = ptr("p1")
 	})
 	add(instance, "b", "u2:p2", func(r *Resource) {
-		r.Attributes = map[string]any{"flavor": "Small_1", "vcpus": json.Number("2.5"), "active": false, "booted": day(4), `odd "name"? $.'x%`: `'"?`}
+		r.Attributes = map[string]any{"flavor": "Small_1", "vcpus": json.Number("2.5"), "active": false, "booted": day(4),
+			`odd "name"? $.'x%`: `'"?`}
 		r.Project = ptr("p1")
 		r.Ended = ptr(day(2))
 	})
@@ -431,10 +456,11 @@ func testSearch(t *testing.T, open opener) {
 	in := func(of *ResourceType, scope *Scope, e *Expr, want string) {
 		t.Helper()
 		var got []string
-		err := x.Resources(ctx, Search{Type: of, Where: e, Scope: scope}, Page{Sorts: []string{"original_resource_id"}}, func(r *Resource) error {
-			got = append(got, r.Original)
-			return nil
-		})
+		err := x.Resources(ctx, Search{Type: of, Where: e, Scope: scope}, Page{Sorts: []string{"original_resource_id"}},
+			func(r *Resource) error {
+				got = append(got, r.Original)
+				return nil
+			})
 		if err != nil || strings.Join(got, " ") != want {
 			t.Errorf("%v: got %q, want %q (%v)", e, got, want, err)
 		}
@@ -503,7 +529,8 @@ func testSearch(t *testing.T, open opener) {
 		{is(OpEq, "creator", "u1:p1"), "a"},
 		{is(OpEq, "started_at", day(2)), "c"},
 		{all(OpAnd, is(OpEq, "project_id", "p1"), is(OpEq, "ended_at", nil)), "a"},
-		{all(OpOr, is(OpEq, "original_resource_id", "a"), is(OpEq, "original_resource_id", "c"), is(OpEq, "original_resource_id", "x")), "a c"},
+		{all(OpOr, is(OpEq, "original_resource_id", "a"), is(OpEq, "original_resource_id", "c"),
+			is(OpEq, "original_resource_id", "x")), "a c"},
 	} {
 		in(instance, nil, c.e, c.want)
 	}
@@ -524,10 +551,15 @@ func testSearch(t *testing.T, open opener) {
 	}
 	wantInvalid(t, search(many, Page{}), "Invalid filter: it has 10001 values, and the limit is 10000")
 	wantInvalid(t, search(is(OpLike, "vcpus", "1%"), Page{}), "Invalid value: `1%' for field `vcpus'")
-	wantInvalid(t, search(is(OpLt, "created_by_user_id", "x"), Page{}), "Invalid value: `x' for field `created_by_user_id'")
-	wantInvalid(t, search(nil, Page{Sorts: []string{"nope:asc"}}), "Invalid pagination: `Sort key supplied is invalid: nope'")
-	wantInvalid(t, search(nil, Page{Sorts: []string{"lifespan"}}), "Invalid pagination: `Sort key supplied is invalid: lifespan'")
-	wantInvalid(t, search(nil, Page{Sorts: []string{"id:up"}}), "Invalid pagination: `Unknown sort direction, must be one of: asc-nullsfirst, asc-nullslast, desc-nullsfirst, desc-nullslast'")
+	wantInvalid(t, search(is(OpLt, "created_by_user_id", "x"), Page{}),
+		"Invalid value: `x' for field `created_by_user_id'")
+	wantInvalid(t, search(nil, Page{Sorts: []string{"nope:asc"}}),
+		"Invalid pagination: `Sort key supplied is invalid: nope'")
+	wantInvalid(t, search(nil, Page{Sorts: []string{"lifespan"}}),
+		"Invalid pagination: `Sort key supplied is invalid: lifespan'")
+	wantInvalid(t, search(nil, Page{Sorts: []string{"id:up"}}),
+		"Invalid pagination: `Unknown sort direction, must be one of: asc-nullsfirst, asc-nullslast, desc-nullsfirst, "+
+			"desc-nullslast'")
 	stop := errors.New("enough")
 	if err := x.Resources(ctx, Search{Type: instance}, Page{}, func(*Resource) error { return stop }); err != stop {
 		t.Errorf("visit's error comes back as %v", err)
@@ -556,10 +588,11 @@ func testResourcesOfAnother(t *testing.T, open opener) {
 		t.Errorf("got %+v", got)
 	}
 	var names []string
-	must(t, other.Resources(ctx, Search{Type: value(other.ResourceType(ctx, GenericType))(t)}, Page{Sorts: []string{"original_resource_id"}}, func(r *Resource) error {
-		names = append(names, r.Type)
-		return nil
-	}))
+	must(t, other.Resources(ctx, Search{Type: value(other.ResourceType(ctx, GenericType))(t)},
+		Page{Sorts: []string{"original_resource_id"}}, func(r *Resource) error {
+			names = append(names, r.Type)
+			return nil
+		}))
 	if diff := cmp.Diff([]string{"late", "instance"}, names); diff != "" {
 		t.Error(diff)
 	}

@@ -82,7 +82,8 @@ func (x *Index) RenameRule(ctx context.Context, name, to string) (Rule, error) {
 			rows, err := s.exec(ctx, `UPDATE archive_policy_rules SET name = ? WHERE name = ?`, to, name)
 			switch {
 			case s.dialect.fault(err) == faultUnique:
-				return &InvalidError{KindRule + " " + name + " does not support change: " + KindRule + " " + to + " already exists."}
+				return &InvalidError{KindRule + " " + name + " does not support change: " + KindRule + " " + to +
+					" already exists."}
 			case err != nil:
 				return err
 			case rows == 0:

@@ -107,7 +107,8 @@ func (old *snapshot) reread(ctx context.Context, s session, version int64) (*sna
 		same.version = version
 		return &same, nil
 	}
-	fresh := &snapshot{version: version, rows: rows, rules: rules, policies: make(map[string]*ingest.ArchivePolicy, len(rows))}
+	fresh := &snapshot{version: version, rows: rows, rules: rules, policies: make(map[string]*ingest.ArchivePolicy,
+		len(rows))}
 	if err := fresh.takeTypes(types, old); err != nil {
 		return nil, err
 	}

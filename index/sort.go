@@ -90,7 +90,8 @@ func parseOrder(key sortKey, direction string) (order, error) {
 	case "desc-nullslast":
 		return order{key: key, descending: true}, nil
 	}
-	return order{}, &InvalidError{"Invalid pagination: `Unknown sort direction, must be one of: asc-nullsfirst, asc-nullslast, desc-nullsfirst, desc-nullslast'"}
+	return order{}, &InvalidError{"Invalid pagination: `Unknown sort direction, must be one of: asc-nullsfirst, " +
+		"asc-nullslast, desc-nullsfirst, desc-nullslast'"}
 }
 
 // orderBy writes the ORDER BY clause. Databases differ in where they put nulls, so

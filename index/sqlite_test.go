@@ -36,7 +36,8 @@ func TestSQLiteURLs(t *testing.T) {
 	t.Chdir(t.TempDir())
 	here, err := os.Getwd()
 	must(t, err)
-	for _, url := range []string{"sqlite:relative.db", "sqlite:./a b%41#.db", "sqlite:" + here + "/absolute.db", "sqlite://" + here + "/slashes.db"} {
+	for _, url := range []string{"sqlite:relative.db", "sqlite:./a b%41#.db", "sqlite:" + here + "/absolute.db",
+		"sqlite://" + here + "/slashes.db"} {
 		x := openIndex(t, url, Config{})
 		value(x.CreateDefaults(t.Context()))(t)
 	}
@@ -45,7 +46,8 @@ func TestSQLiteURLs(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, url := range []string{"", "index.db", "sqlite", "sqlite:", "sqlite:x.db?mode=ro", "oracle:secret", "sqlite:no/such/folder/x.db"} {
+	for _, url := range []string{"", "index.db", "sqlite", "sqlite:", "sqlite:x.db?mode=ro", "oracle:secret",
+		"sqlite:no/such/folder/x.db"} {
 		x, err := openURL(t, url, Config{})
 		if err == nil {
 			t.Errorf("%q was opened", url)
@@ -165,7 +167,8 @@ func TestSQLitePlans(t *testing.T) {
 	}
 	plan(Filter{Project: &text}, nil, &marker, "SEARCH "+byID+" (id>?); CORRELATED SCALAR SUBQUERY 1; "+
 		"SEARCH resources USING INDEX sqlite_autoindex_resources_1 (id=?); ")
-	must(t, x.CreateMetric(t.Context(), Metric{ID: ingest.NewMetricID(), Unit: &text, Policy: "low", Creator: "u:" + text}))
+	must(t, x.CreateMetric(t.Context(), Metric{ID: ingest.NewMetricID(), Unit: &text, Policy: "low", Creator: "u:" +
+		text}))
 	for f, want := range map[Filter]string{
 		{Unit: &text}:    "SEARCH metrics USING INDEX metrics_by_unit (unit=?)",
 		{Project: &text}: "SEARCH metrics USING INDEX metrics_by_creator (creator=?)",
@@ -185,7 +188,8 @@ func TestSQLitePlans(t *testing.T) {
 		}
 	}
 	plan(Filter{Name: &text}, nil, &marker, "SEARCH metrics USING INDEX metrics_by_name (name=? AND id>?); ")
-	const byName, noName = "SEARCH metrics USING INDEX metrics_by_name (name>?); ", "SEARCH metrics USING INDEX metrics_by_name (name=?); "
+	const byName, noName = "SEARCH metrics USING INDEX metrics_by_name (name>?); ",
+		"SEARCH metrics USING INDEX metrics_by_name (name=?); "
 	plan(Filter{}, []string{"name"}, nil, byName, noName)
 	plan(Filter{}, []string{"name"}, &marker, byName, noName)
 	plan(Filter{}, []string{"name:asc-nullsfirst"}, &marker, byName)
@@ -277,7 +281,8 @@ func TestMigrations(t *testing.T) {
 	t.Run("all or none", func(t *testing.T) {
 		db := open(t)
 		must(t, migrate(t.Context(), db, []migration{one}))
-		if err := migrate(t.Context(), db, []migration{one, two, broken}); err == nil || !strings.Contains(err.Error(), "cannot apply migration 3_d") {
+		if err := migrate(t.Context(), db, []migration{one, two, broken}); err == nil ||
+			!strings.Contains(err.Error(), "cannot apply migration 3_d") {
 			t.Errorf("a broken migration: %v", err)
 		}
 		if got := tables(db); got != "a migrations" {

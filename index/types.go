@@ -147,7 +147,8 @@ func (x *Index) UpdateResourceType(
 			if err := seen.unchanged(ctx, s); err != nil {
 				return err
 			}
-			if _, err := s.exec(ctx, `UPDATE resource_types SET attributes = ? WHERE id = ?`, string(text), seen.id); err != nil {
+			if _, err := s.exec(ctx, `UPDATE resource_types SET attributes = ? WHERE id = ?`, string(text),
+				seen.id); err != nil {
 				return err
 			}
 			return want.replace(ctx, s, seen, fills)
@@ -194,7 +195,8 @@ func (t *ResourceType) replace(ctx context.Context, s session, old *ResourceType
 		if err != nil {
 			return err
 		}
-		if err := t.rewrite(ctx, s, s.dialect.setAttribute(a), s.dialect.attribute(a)+" IS NULL", string(value)); err != nil {
+		if err := t.rewrite(ctx, s, s.dialect.setAttribute(a), s.dialect.attribute(a)+" IS NULL",
+			string(value)); err != nil {
 			return err
 		}
 	}
@@ -215,7 +217,8 @@ func (t *ResourceType) rewrite(ctx context.Context, s session, attributes, condi
 		where += ` AND ` + condition
 	}
 	for _, table := range []string{"resources", "resource_history"} {
-		if _, err := s.exec(ctx, `UPDATE `+table+` SET attributes = `+attributes+where, append(slices.Clone(args), t.id)...); err != nil {
+		if _, err := s.exec(ctx, `UPDATE `+table+` SET attributes = `+attributes+where,
+			append(slices.Clone(args), t.id)...); err != nil {
 			return err
 		}
 	}

@@ -40,7 +40,8 @@ type writer struct {
 }
 
 func newWriter(db *database, snapshots *snapshots, c *cache, named *namedCache, m *metrics) *writer {
-	return &writer{database: db, snapshots: snapshots, cache: c, named: named, metrics: m, queue: make(chan *change, writerQueue)}
+	return &writer{database: db, snapshots: snapshots, cache: c, named: named, metrics: m,
+		queue: make(chan *change, writerQueue)}
 }
 
 // do makes a change and returns when it is durable, or can't be made, or ctx ends:

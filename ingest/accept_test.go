@@ -30,7 +30,8 @@ type memoryLog struct {
 }
 
 func newMemoryLog(sacks int) *memoryLog {
-	return &memoryLog{sacks: make([][]Delivery, sacks), changed: make(chan struct{}), free: 1 << 40, applied: make(Position, sacks), id: LogID{ID: "memory"}}
+	return &memoryLog{sacks: make([][]Delivery, sacks), changed: make(chan struct{}), free: 1 << 40,
+		applied: make(Position, sacks), id: LogID{ID: "memory"}}
 }
 
 func (l *memoryLog) Append(ctx context.Context, out []Outgoing) error {
@@ -211,7 +212,8 @@ func TestAcceptFuture(t *testing.T) {
 
 	_, _, err := a.Accept(t.Context(), batchOf(2, 5, limit, limit+1), true)
 	bad, ok := errors.AsType[*BadMeasureError](err)
-	if !ok || bad.Entry != 0 || bad.Measure != 2 || bad.Metric != metricN(0) || !strings.Contains(err.Error(), metricN(0).String()) {
+	if !ok || bad.Entry != 0 || bad.Measure != 2 || bad.Metric != metricN(0) ||
+		!strings.Contains(err.Error(), metricN(0).String()) {
 		t.Fatalf("got %v", err)
 	}
 	if len(log.sacks[0]) != 0 {
@@ -234,7 +236,8 @@ func TestAcceptFuture(t *testing.T) {
 func TestAcceptFutureDefault(t *testing.T) {
 	a := NewAcceptor(newMemoryLog(1), nil, 1, AcceptConfig{})
 	now := time.Now()
-	_, refusals, err := a.Accept(t.Context(), batchOf(1, now.Add(29*time.Minute).UnixNano(), now.Add(time.Hour).UnixNano()), false)
+	_, refusals, err := a.Accept(t.Context(), batchOf(1, now.Add(29*time.Minute).UnixNano(),
+		now.Add(time.Hour).UnixNano()), false)
 	if err != nil || len(refusals) != 1 || refusals[0].Measure != 1 {
 		t.Errorf("got %v, %v", refusals, err)
 	}
@@ -246,7 +249,8 @@ func TestAcceptCutsLargeRecords(t *testing.T) {
 	log := newMemoryLog(1)
 	a := NewAcceptor(log, nil, 1, AcceptConfig{})
 	const n = 150_000
-	b := &Batch{Entries: []Entry{{Metric: metricN(1), Policy: "x"}, {Metric: metricN(2), Policy: "x"}, {Metric: metricN(1), Policy: "x"}}}
+	b := &Batch{Entries: []Entry{{Metric: metricN(1), Policy: "x"}, {Metric: metricN(2), Policy: "x"},
+		{Metric: metricN(1), Policy: "x"}}}
 	for i := range n {
 		b.Entries[0].Measures = append(b.Entries[0].Measures, Measure{int64((i * 7919) % n), 1})
 	}
@@ -257,7 +261,8 @@ func TestAcceptCutsLargeRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	records := log.sacks[0]
-	if len(records) < 3 || ticket.First[0] != records[0].Offset || ticket.Position[0] != records[len(records)-1].Offset+1 {
+	if len(records) < 3 || ticket.First[0] != records[0].Offset ||
+		ticket.Position[0] != records[len(records)-1].Offset+1 {
 		t.Fatalf("%d records, ticket %+v", len(records), ticket)
 	}
 	count, last, value := 0, int64(-1), map[int64]float64{}

@@ -150,7 +150,8 @@ func (a *Acceptor) checkTimes(b *Batch, now time.Time, strict bool) ([]Refusal, 
 				continue
 			}
 			r := Refusal{Entry: i, Measure: j, Metric: e.Metric, Reason: fmt.Sprintf(
-				"timestamp %s is more than %s in the future", time.Unix(0, m.Time).UTC().Format(time.RFC3339Nano), a.config.MaxFuture)}
+				"timestamp %s is more than %s in the future", time.Unix(0, m.Time).UTC().Format(time.RFC3339Nano),
+				a.config.MaxFuture)}
 			if strict {
 				return nil, &BadMeasureError{r}
 			}

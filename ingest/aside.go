@@ -26,7 +26,8 @@ func (t *tenure) putAside(ctx context.Context, letters []DeadLetter) error {
 		}
 	}
 	t.counts.letters += int64(len(letters))
-	t.log.Warn("put aside what could not be applied", "dead_letters", len(letters), "first", letters[0].ID, "reason", letters[0].Reason)
+	t.log.Warn("put aside what could not be applied", "dead_letters", len(letters), "first", letters[0].ID, "reason",
+		letters[0].Reason)
 	return nil
 }
 

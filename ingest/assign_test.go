@@ -213,7 +213,10 @@ func TestAnotherLog(t *testing.T) {
 			if lag := b.lag(0); lag.Err != nil || lag.Watermark != 1000 {
 				t.Errorf("lag %+v", lag)
 			}
-			if slices.ContainsFunc(b.log.wasAsked(), func(at Watermark) bool { return at.Offset != 1000 || at.Last != Fingerprint{} }) {
+			if slices.ContainsFunc(b.log.wasAsked(), func(at Watermark) bool {
+				return at.Offset != 1000 ||
+					at.Last != Fingerprint{}
+			}) {
 				t.Errorf("the log was asked about %+v", b.log.wasAsked())
 			}
 		})
@@ -227,7 +230,10 @@ func TestAnotherLog(t *testing.T) {
 			if lag := b.lag(0); !errors.Is(lag.Err, ErrGone) {
 				t.Errorf("lag %+v", lag)
 			}
-			if !slices.ContainsFunc(b.log.wasAsked(), func(at Watermark) bool { return at.Offset == 500 && at.Last == old.Last }) {
+			if !slices.ContainsFunc(b.log.wasAsked(), func(at Watermark) bool {
+				return at.Offset == 500 &&
+					at.Last == old.Last
+			}) {
 				t.Errorf("the log was asked about %+v", b.log.wasAsked())
 			}
 		})
@@ -300,26 +306,27 @@ func TestTablesAreBounded(t *testing.T) {
 
 // The log may forget what was flushed when it has been retained, and read back after.
 func TestConfirm(t *testing.T) {
-	onBench(t, WorkerConfig{FlushInterval: time.Second, Retain: time.Minute, ConfirmEvery: 10 * time.Second}, func(t *testing.T, b *bench) {
-		b.run()
-		first := b.write(0, 1)
-		b.wait(50 * time.Second)
-		if got := b.log.toldApplied(0); got != 0 {
-			t.Errorf("the log was told to forget what is before %d too soon", got)
-		}
-		b.wait(30 * time.Second)
-		if got := b.log.toldApplied(0); got != first {
-			t.Errorf("the log was told %d, want %d", got, first)
-		}
-		b.write(0, 2)
-		b.wait(50 * time.Second)
-		b.driver.mu.Lock() // the back-end loses its tail, and nobody writes
-		b.driver.sack(0).watermark, b.driver.sack(0).owner = 1, nil
-		b.driver.sack(0).values = b.driver.sack(0).values[:1]
-		b.driver.mu.Unlock()
-		b.wait(40 * time.Second)
-		b.wantValues(0, 1, 2)
-	})
+	onBench(t, WorkerConfig{FlushInterval: time.Second, Retain: time.Minute, ConfirmEvery: 10 * time.Second},
+		func(t *testing.T, b *bench) {
+			b.run()
+			first := b.write(0, 1)
+			b.wait(50 * time.Second)
+			if got := b.log.toldApplied(0); got != 0 {
+				t.Errorf("the log was told to forget what is before %d too soon", got)
+			}
+			b.wait(30 * time.Second)
+			if got := b.log.toldApplied(0); got != first {
+				t.Errorf("the log was told %d, want %d", got, first)
+			}
+			b.write(0, 2)
+			b.wait(50 * time.Second)
+			b.driver.mu.Lock() // the back-end loses its tail, and nobody writes
+			b.driver.sack(0).watermark, b.driver.sack(0).owner = 1, nil
+			b.driver.sack(0).values = b.driver.sack(0).values[:1]
+			b.driver.mu.Unlock()
+			b.wait(40 * time.Second)
+			b.wantValues(0, 1, 2)
+		})
 }
 
 // Flushes that somebody in another process asks for are not more frequent than allowed.

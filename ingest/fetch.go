@@ -115,7 +115,8 @@ func (t *tenure) watch(ctx context.Context, at *Watermark) error {
 		return fmt.Errorf("cannot tell what waits in sack %d: %w", t.sack, err)
 	}
 	if backlog.Records > 0 {
-		return fmt.Errorf("sack %d makes no progress: the log has %d records behind offset %d and has handed out none for %s",
+		return fmt.Errorf("sack %d makes no progress: the log has %d records behind offset %d and has handed out none "+
+			"for %s",
 			t.sack, backlog.Records, at.Offset, t.config.FetchPatience)
 	}
 	return nil

@@ -43,7 +43,8 @@ type Follower struct {
 }
 
 // NewFollower returns a Follower. Hints and log may be nil.
-func NewFollower(progress *Progress, marks Watermarker, hints Hinter, log Appender, config FollowConfig, logger *slog.Logger) *Follower {
+func NewFollower(progress *Progress, marks Watermarker, hints Hinter, log Appender, config FollowConfig,
+	logger *slog.Logger) *Follower {
 	if hints != nil {
 		setDefault(&config.Busy, 20*time.Millisecond)
 	}
@@ -126,7 +127,8 @@ func (f *Follower) look(ctx context.Context, needs map[Sack]Offset) {
 		switch {
 		case f.progress.owns(sack):
 			continue
-		case waited && f.hints == nil, waited && f.hinted[s] >= need, waited && since >= f.config.Sure, since >= f.config.Idle:
+		case waited && f.hints == nil, waited && f.hinted[s] >= need, waited && since >= f.config.Sure,
+			since >= f.config.Idle:
 			ask = append(ask, sack)
 			f.asked[s] = now
 		}

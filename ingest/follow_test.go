@@ -48,7 +48,8 @@ func TestFollow(t *testing.T) {
 		backend := &watermarks{at: make(Position, 2)}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
-		follower := NewFollower(p, backend, nil, log, FollowConfig{Busy: time.Second, Idle: time.Second}, slog.New(slog.DiscardHandler))
+		follower := NewFollower(p, backend, nil, log, FollowConfig{Busy: time.Second, Idle: time.Second},
+			slog.New(slog.DiscardHandler))
 		go func() { follower.Run(ctx); close(done) }()
 
 		ticket, _, err := NewAcceptor(log, p, 2, AcceptConfig{MaxFuture: -1}).Accept(ctx, batchOf(20, 1), false)
@@ -182,7 +183,8 @@ func TestFollowAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := agedLog{newMemoryLog(1)}
 		p := NewProgress(1, log)
-		follower := NewFollower(p, &watermarks{at: make(Position, 1)}, nil, nil, FollowConfig{}, slog.New(slog.DiscardHandler))
+		follower := NewFollower(p, &watermarks{at: make(Position, 1)}, nil, nil, FollowConfig{},
+			slog.New(slog.DiscardHandler))
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { follower.Run(ctx); close(done) }()

@@ -30,7 +30,8 @@ func (p *Progress) Lag(ctx context.Context) []SackLag {
 	lags := make([]SackLag, len(p.sacks))
 	for s := range p.sacks {
 		sack := &p.sacks[s]
-		lags[s] = SackLag{Sack: Sack(s), Watermark: sack.readable(), Owned: sack.owned, Known: sack.known, Age: p.age(sack, now), Err: sack.trouble()}
+		lags[s] = SackLag{Sack: Sack(s), Watermark: sack.readable(), Owned: sack.owned, Known: sack.known,
+			Age: p.age(sack, now), Err: sack.trouble()}
 		if lags[s].Err != nil {
 			lags[s].Standing = now.Sub(sack.since)
 		}

@@ -30,8 +30,10 @@ func TestFloor(t *testing.T) {
 func TestParseMetricID(t *testing.T) {
 	want := MetricID{0x2a, 0xe3, 0x5c, 0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc}
 	good := []string{
-		"2ae35c00-1122-3344-5566-778899aabbcc", "2AE35C00-1122-3344-5566-778899AABBCC", "2ae35c001122334455667788" + "99aabbcc",
-		"{2ae35c00-1122-3344-5566-778899aabbcc}", "urn:uuid:2ae35c00-1122-3344-5566-778899aabbcc", "2-a-e-35c00-11223344-5566778899aabb-cc",
+		"2ae35c00-1122-3344-5566-778899aabbcc", "2AE35C00-1122-3344-5566-778899AABBCC", "2ae35c001122334455667788" +
+			"99aabbcc",
+		"{2ae35c00-1122-3344-5566-778899aabbcc}", "urn:uuid:2ae35c00-1122-3344-5566-778899aabbcc",
+		"2-a-e-35c00-11223344-5566778899aabb-cc",
 	}
 	for _, text := range good {
 		if id, err := ParseMetricID(text); err != nil || id != want {
@@ -41,7 +43,9 @@ func TestParseMetricID(t *testing.T) {
 			t.Errorf("ParseMetricID([]byte(%q)) = %v, %v", text, id, err)
 		}
 	}
-	for _, text := range []string{"", "foobar", "2ae35c00-1122-3344-5566-778899aabbc", "2ae35c00-1122-3344-5566-778899aabbccd", "2ae35c00-1122-3344-5566-778899aabbcg", "2ae35c00_1122_3344_5566_778899aabbcc"} {
+	for _, text := range []string{"", "foobar", "2ae35c00-1122-3344-5566-778899aabbc",
+		"2ae35c00-1122-3344-5566-778899aabbccd", "2ae35c00-1122-3344-5566-778899aabbcg",
+		"2ae35c00_1122_3344_5566_778899aabbcc"} {
 		if _, err := ParseMetricID(text); !errors.Is(err, ErrMetricID) {
 			t.Errorf("ParseMetricID(%q): %v, want ErrMetricID", text, err)
 		}
@@ -142,7 +146,8 @@ func TestExpandMethods(t *testing.T) {
 	f([]string{"-mean", "-sum", "-max", "-min", "+95pct"}, "std", "count", "95pct")
 	f([]string{"mean", "+sum"}, "mean", "sum")
 	f([]string{"-mean", "+mean"}, "mean", "sum", "max", "min", "std", "count") // removals come first
-	if set, err := ExpandMethods([]string{"*", "-rate:mean"}, DefaultMethods()); err != nil || set.Len() != 215 || set.Has(Mean.OfRate()) {
+	if set, err := ExpandMethods([]string{"*", "-rate:mean"}, DefaultMethods()); err != nil || set.Len() != 215 ||
+		set.Has(Mean.OfRate()) {
 		t.Errorf("* without rate:mean: %d methods, %v", set.Len(), err)
 	}
 	_, err := ExpandMethods([]string{"mean", "nope"}, DefaultMethods())
@@ -176,7 +181,8 @@ func TestDefinitionComplete(t *testing.T) {
 }
 
 func TestHorizon(t *testing.T) {
-	p := ArchivePolicy{Definitions: []Definition{{Granularity: time.Minute}, {Granularity: time.Hour}, {Granularity: time.Second}}, Methods: DefaultMethods()}
+	p := ArchivePolicy{Definitions: []Definition{{Granularity: time.Minute}, {Granularity: time.Hour},
+		{Granularity: time.Second}}, Methods: DefaultMethods()}
 	at := func(text string) int64 {
 		v, err := time.Parse(time.RFC3339, text)
 		if err != nil {
@@ -217,7 +223,8 @@ func TestTicket(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if got, err := ParseTicket(Ticket{Position: make(Position, 16)}.String(), 16); err != nil || !make(Position, 16).Reached(got.Position) {
+	if got, err := ParseTicket(Ticket{Position: make(Position, 16)}.String(), 16); err != nil ||
+		!make(Position, 16).Reached(got.Position) {
 		t.Errorf("empty ticket: %v, %v", got, err)
 	}
 	if _, err := ParseTicket(token, 8); !errors.Is(err, ErrTicket) {

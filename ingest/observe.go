@@ -44,20 +44,25 @@ func newWorkerMetrics(meter metric.Meter, p *Progress, letters DeadLetters) (*wo
 	counter(&m.measures, "millrace.applied.measures", "{measure}", "measures applied and flushed, late ones included")
 	counter(&m.records, "millrace.applied.records", "{record}", "records applied and flushed")
 	counter(&m.letters, "millrace.applied.dead_letters", "{letter}", "dead letters written")
-	counter(&m.deleted, "millrace.applied.deleted", "{measure}", "measures refused because their metric was deleted before")
+	counter(&m.deleted, "millrace.applied.deleted", "{measure}",
+		"measures refused because their metric was deleted before")
 	counter(&m.repeats, "millrace.applied.repeats", "{record}", "records that the log had twice, and that counted once")
 	counter(&m.failures, "millrace.apply.failures", "{failure}", "failures of the back-end, by kind; each is tried again")
 	counter(&m.flushBytes, "millrace.flush.bytes", "By", "buffered bytes flushed")
 	histogram(&m.flushTime, "millrace.flush.duration", "time that a flush of one sack takes")
 	histogram(&m.maintainTime, "millrace.maintain.duration", "time that a round of housekeeping of one sack takes")
 
-	lagRecords, err := meter.Int64ObservableGauge("millrace.lag.records", metric.WithUnit("{record}"), metric.WithDescription("records in the log and not yet applied, per sack"))
+	lagRecords, err := meter.Int64ObservableGauge("millrace.lag.records", metric.WithUnit("{record}"),
+		metric.WithDescription("records in the log and not yet applied, per sack"))
 	errs = append(errs, err)
-	lagSeconds, err := meter.Float64ObservableGauge("millrace.lag.age", metric.WithUnit("s"), metric.WithDescription("age of the oldest record not yet applied, per sack"))
+	lagSeconds, err := meter.Float64ObservableGauge("millrace.lag.age", metric.WithUnit("s"),
+		metric.WithDescription("age of the oldest record not yet applied, per sack"))
 	errs = append(errs, err)
-	standing, err := meter.Float64ObservableGauge("millrace.sack.standing", metric.WithUnit("s"), metric.WithDescription("for how long a sack has stood still, per sack; 0: it doesn't"))
+	standing, err := meter.Float64ObservableGauge("millrace.sack.standing", metric.WithUnit("s"),
+		metric.WithDescription("for how long a sack has stood still, per sack; 0: it doesn't"))
 	errs = append(errs, err)
-	held, err := meter.Int64ObservableGauge("millrace.dead_letters", metric.WithUnit("{letter}"), metric.WithDescription("dead letters waiting for an operator"))
+	held, err := meter.Int64ObservableGauge("millrace.dead_letters", metric.WithUnit("{letter}"),
+		metric.WithDescription("dead letters waiting for an operator"))
 	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -124,7 +129,8 @@ func (t *tenure) trace() {
 	for _, r := range t.traces {
 		carrier := propagation.MapCarrier{"traceparent": r.parent}
 		ctx := propagation.TraceContext{}.Extract(context.Background(), carrier)
-		_, span := t.tracer.Start(ctx, "millrace.apply", trace.WithTimestamp(r.accepted), trace.WithSpanKind(trace.SpanKindConsumer),
+		_, span := t.tracer.Start(ctx, "millrace.apply", trace.WithTimestamp(r.accepted),
+			trace.WithSpanKind(trace.SpanKindConsumer),
 			trace.WithAttributes(attribute.Int("millrace.sack", int(t.sack))))
 		span.End()
 	}

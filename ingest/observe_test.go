@@ -27,7 +27,8 @@ func TestObservations(t *testing.T) {
 			}
 			return nil
 		}
-		w, err := NewWorker(b.log, b.driver, b.letters, Everything(2), b.progress, b.config, slog.New(slog.DiscardHandler), meters.Meter("test"), tracers.Tracer("test"))
+		w, err := NewWorker(b.log, b.driver, b.letters, Everything(2), b.progress, b.config, slog.New(slog.DiscardHandler),
+			meters.Meter("test"), tracers.Tracer("test"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -48,9 +49,12 @@ func TestObservations(t *testing.T) {
 			add(got, m.Name, m.Data)
 		}
 		for name, want := range map[string]float64{
-			"millrace.applied.measures": 3, "millrace.applied.records": 1, "millrace.applied.dead_letters": 1, "millrace.dead_letters": 1,
-			"millrace.apply.failures kind=transient": 2, "millrace.flush.bytes": 200, "millrace.flush.duration": 1, "millrace.maintain.duration": 1,
-			"millrace.lag.records sack=0": 0, "millrace.lag.records sack=1": 1, "millrace.lag.age sack=0": 0, "millrace.lag.age sack=1": 0,
+			"millrace.applied.measures": 3, "millrace.applied.records": 1, "millrace.applied.dead_letters": 1,
+			"millrace.dead_letters":                  1,
+			"millrace.apply.failures kind=transient": 2, "millrace.flush.bytes": 200, "millrace.flush.duration": 1,
+			"millrace.maintain.duration":  1,
+			"millrace.lag.records sack=0": 0, "millrace.lag.records sack=1": 1, "millrace.lag.age sack=0": 0,
+			"millrace.lag.age sack=1": 0,
 		} {
 			if v, ok := got[name]; !ok || v != want {
 				t.Errorf("%s is %v (%v), want %v", name, v, ok, want)
@@ -62,7 +66,8 @@ func TestObservations(t *testing.T) {
 			t.Fatalf("%d spans, want 1", len(ended))
 		}
 		span := ended[0]
-		if span.Parent().TraceID().String() != parent[3:35] || span.Parent().SpanID().String() != parent[36:52] || !span.StartTime().Equal(accepted) {
+		if span.Parent().TraceID().String() != parent[3:35] || span.Parent().SpanID().String() != parent[36:52] ||
+			!span.StartTime().Equal(accepted) {
 			t.Errorf("span %v from %s", span.Parent(), span.StartTime())
 		}
 	})

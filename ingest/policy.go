@@ -94,8 +94,10 @@ func (p *ArchivePolicy) Granularities() []time.Duration {
 
 // Errors of Complete and Validate, worded as the v1 API words them.
 var (
-	ErrDefinitionTooFew    = errors.New("At least two of granularity/points/timespan must be provided") //lint:ignore ST1005 the API's wording
-	ErrDefinitionNoPoints  = errors.New("Calculated number of points is < 0")                           //lint:ignore ST1005 the API's wording
+	//lint:ignore ST1005 the API's wording
+	ErrDefinitionTooFew = errors.New("At least two of granularity/points/timespan must be provided")
+	//lint:ignore ST1005 the API's wording
+	ErrDefinitionNoPoints  = errors.New("Calculated number of points is < 0")
 	ErrDefinitionDisagrees = errors.New("timespan ≠ granularity × points")
 	ErrDefinitionTooLong   = errors.New("timespan is longer than 292 years")
 )

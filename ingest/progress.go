@@ -52,7 +52,8 @@ type waiter struct {
 // NewProgress returns a Progress at the beginning of every sack. The source
 // counts what is not yet applied; without one, Lag does not.
 func NewProgress(sacks int, source Source) *Progress {
-	p := &Progress{started: time.Now(), source: source, sacks: make([]sackProgress, sacks), waiting: make(chan struct{}, 1)}
+	p := &Progress{started: time.Now(), source: source, sacks: make([]sackProgress, sacks),
+		waiting: make(chan struct{}, 1)}
 	for s := range p.sacks {
 		p.sacks[s].wake = make(chan struct{}, 1)
 	}

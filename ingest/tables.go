@@ -18,7 +18,8 @@ type tables struct {
 }
 
 func newTables(limit int64) *tables {
-	return &tables{limit: limit, bytes: make(map[Sack]int64), urges: make(map[Sack]chan struct{}), shrunk: make(chan struct{})}
+	return &tables{limit: limit, bytes: make(map[Sack]int64), urges: make(map[Sack]chan struct{}),
+		shrunk: make(chan struct{})}
 }
 
 // urge is where a tenure hears that it is to flush.

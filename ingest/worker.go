@@ -77,7 +77,8 @@ type ownership struct {
 }
 
 // NewWorker returns a Worker for the sacks that assigner names, among those of progress.
-func NewWorker(source Source, driver Driver, letters DeadLetters, assigner Assigner, progress *Progress, config WorkerConfig,
+func NewWorker(source Source, driver Driver, letters DeadLetters, assigner Assigner, progress *Progress,
+	config WorkerConfig,
 	log *slog.Logger, meter metric.Meter, tracer trace.Tracer) (*Worker, error) {
 	config = config.withDefaults()
 	metrics, err := newWorkerMetrics(meter, progress, letters)
@@ -312,7 +313,8 @@ func (w *Worker) begin(ctx context.Context, sack Sack, at Watermark) (Watermark,
 			return start, fmt.Errorf("sack %d was applied up to %d from the log %s, and the log is %s, which begins at %d: %w",
 				sack, at.Offset, at.Log.ID, log.ID, log.Base, ErrForeign)
 		}
-		w.log.Info("a sack goes on in another log", "sack", sack, "from", at.Log.ID, "applied", at.Offset, "log", log.ID, "base", log.Base)
+		w.log.Info("a sack goes on in another log", "sack", sack, "from", at.Log.ID, "applied", at.Offset, "log", log.ID,
+			"base", log.Base)
 	}
 	if at.Offset < log.Base { // nothing of this log has been applied
 		start.Last = Fingerprint{}

@@ -319,7 +319,8 @@ func (s *brokenSource) mend() {
 
 func newTestWorker(t *testing.T, source Source, b *bench) *Worker {
 	t.Helper()
-	w, err := NewWorker(source, b.driver, b.letters, b.assigner, b.progress, b.config, slog.New(slog.DiscardHandler), metricnoop.Meter{}, tracenoop.Tracer{})
+	w, err := NewWorker(source, b.driver, b.letters, b.assigner, b.progress, b.config, slog.New(slog.DiscardHandler),
+		metricnoop.Meter{}, tracenoop.Tracer{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -152,36 +152,39 @@ var errBackEnd = errors.New("back-end does not answer")
 
 // A flush that fails is tried again: the buffer is still good.
 func TestFlushIsTriedAgain(t *testing.T) {
-	onBench(t, WorkerConfig{FlushInterval: time.Second, BackoffMin: 100 * time.Millisecond, BackoffMax: time.Second}, func(t *testing.T, b *bench) {
-		var tried []time.Duration
-		began := time.Now()
-		b.driver.onFlush = func(context.Context, Sack) error {
-			if tried = append(tried, time.Since(began)); len(tried) < 6 {
-				return errBackEnd
+	onBench(t, WorkerConfig{FlushInterval: time.Second, BackoffMin: 100 * time.Millisecond, BackoffMax: time.Second},
+		func(t *testing.T, b *bench) {
+			var tried []time.Duration
+			began := time.Now()
+			b.driver.onFlush = func(context.Context, Sack) error {
+				if tried = append(tried, time.Since(began)); len(tried) < 6 {
+					return errBackEnd
+				}
+				return nil
 			}
-			return nil
-		}
-		b.run()
-		at := b.write(0, 1)
-		b.wait(2 * time.Second)
-		lag := b.lag(0)
-		if !errors.Is(lag.Err, errBackEnd) || lag.Age != 2*time.Second || lag.Records != 1 || b.progress.Age() != 2*time.Second {
-			t.Errorf("while it fails the lag is %+v", lag)
-		}
-		b.wait(2 * time.Second)
-		b.wantValues(0, 1)
-		b.wantWatermark(0, at)
-		const ms = time.Millisecond
-		if want := []time.Duration{1000 * ms, 1100 * ms, 1300 * ms, 1700 * ms, 2500 * ms, 3500 * ms}; !slices.Equal(tried, want) {
-			t.Errorf("tried at %v, want %v", tried, want)
-		}
-		if s := b.driver.state(0); s.opened != 1 || s.applied != 1 {
-			t.Errorf("opened %d times, applied %d times; want once", s.opened, s.applied)
-		}
-		if lag := b.lag(0); lag.Err != nil || lag.Age != 0 || lag.Records != 0 {
-			t.Errorf("afterwards the lag is %+v", lag)
-		}
-	})
+			b.run()
+			at := b.write(0, 1)
+			b.wait(2 * time.Second)
+			lag := b.lag(0)
+			if !errors.Is(lag.Err, errBackEnd) || lag.Age != 2*time.Second || lag.Records != 1 ||
+				b.progress.Age() != 2*time.Second {
+				t.Errorf("while it fails the lag is %+v", lag)
+			}
+			b.wait(2 * time.Second)
+			b.wantValues(0, 1)
+			b.wantWatermark(0, at)
+			const ms = time.Millisecond
+			if want := []time.Duration{1000 * ms, 1100 * ms, 1300 * ms, 1700 * ms, 2500 * ms, 3500 * ms}; !slices.Equal(tried,
+				want) {
+				t.Errorf("tried at %v, want %v", tried, want)
+			}
+			if s := b.driver.state(0); s.opened != 1 || s.applied != 1 {
+				t.Errorf("opened %d times, applied %d times; want once", s.opened, s.applied)
+			}
+			if lag := b.lag(0); lag.Err != nil || lag.Age != 0 || lag.Records != 0 {
+				t.Errorf("afterwards the lag is %+v", lag)
+			}
+		})
 }
 
 // A flush that fails for too long gives its owner up; the log has everything.
@@ -380,7 +383,8 @@ func TestDeadLetters(t *testing.T) {
 			letter("0000-0000000000000000-0003", 4, unknown, "no such policy", Measure{1, 9}),
 			letter("0000-0000000000000000-100002", 3, "low", future, Measure{far, 5}, Measure{far + 1, 7}),
 			letter("0000-0000000000000000-100003", 4, unknown, future, Measure{far, 8}),
-			{ID: "0000-000000000000000a-0000", Offset: 10, RejectedAt: accepted, Reason: "record can't be decoded: bad checksum", Raw: []byte("??")},
+			{ID: "0000-000000000000000a-0000", Offset: 10, RejectedAt: accepted,
+				Reason: "record can't be decoded: bad checksum", Raw: []byte("??")},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("dead letters (-want +got): %s", diff)
@@ -397,7 +401,8 @@ func TestDeadLetters(t *testing.T) {
 func TestAnyFuture(t *testing.T) {
 	onBench(t, WorkerConfig{FlushInterval: time.Second, MaxFuture: -1}, func(t *testing.T, b *bench) {
 		b.run()
-		b.log.put(0, Delivery{Record: Record{Kind: RecordMeasures, AcceptedAt: time.Now(), Entries: []Entry{{Policy: "low", Measures: []Measure{{1<<63 - 1, 1}}}}}})
+		b.log.put(0, Delivery{Record: Record{Kind: RecordMeasures, AcceptedAt: time.Now(),
+			Entries: []Entry{{Policy: "low", Measures: []Measure{{1<<63 - 1, 1}}}}}})
 		b.wait(time.Second)
 		b.wantValues(0, 1)
 		if n := b.letters.Count(); n != 0 {
@@ -497,57 +502,59 @@ func TestStop(t *testing.T) {
 }
 
 func TestMaintain(t *testing.T) {
-	onBench(t, WorkerConfig{FlushInterval: time.Second, MaintainEvery: time.Minute, Maintainers: 1}, func(t *testing.T, b *bench) {
-		running, most := 0, 0
-		b.driver.onMaintain = func(Sack) error {
-			running++
-			most = max(most, running)
-			time.Sleep(10 * time.Second)
-			running--
-			return nil
-		}
-		b.run()
-		b.write(0, 1)
-		b.write(1, 2)
-		b.wait(30 * time.Second)
-		if zero, one := b.driver.state(0).chored, b.driver.state(1).chored; zero != 1 || one != 1 {
-			t.Errorf("after a flush each, housekeeping was done %d and %d times, want once", zero, one)
-		}
-		b.write(0, 3)
-		b.wait(2 * time.Second) // a flush does not wait for housekeeping
-		b.write(0, 4)
-		b.wait(2 * time.Second)
-		b.wantValues(0, 1, 3, 4)
-		b.wait(5 * time.Minute)
-		if n := b.driver.state(1).chored; n < 3 {
-			t.Errorf("an idle sack's housekeeping was done %d times in five minutes", n)
-		}
-		if most != 1 {
-			t.Errorf("%d sacks did housekeeping at the same time, want 1", most)
-		}
-	})
+	onBench(t, WorkerConfig{FlushInterval: time.Second, MaintainEvery: time.Minute, Maintainers: 1},
+		func(t *testing.T, b *bench) {
+			running, most := 0, 0
+			b.driver.onMaintain = func(Sack) error {
+				running++
+				most = max(most, running)
+				time.Sleep(10 * time.Second)
+				running--
+				return nil
+			}
+			b.run()
+			b.write(0, 1)
+			b.write(1, 2)
+			b.wait(30 * time.Second)
+			if zero, one := b.driver.state(0).chored, b.driver.state(1).chored; zero != 1 || one != 1 {
+				t.Errorf("after a flush each, housekeeping was done %d and %d times, want once", zero, one)
+			}
+			b.write(0, 3)
+			b.wait(2 * time.Second) // a flush does not wait for housekeeping
+			b.write(0, 4)
+			b.wait(2 * time.Second)
+			b.wantValues(0, 1, 3, 4)
+			b.wait(5 * time.Minute)
+			if n := b.driver.state(1).chored; n < 3 {
+				t.Errorf("an idle sack's housekeeping was done %d times in five minutes", n)
+			}
+			if most != 1 {
+				t.Errorf("%d sacks did housekeeping at the same time, want 1", most)
+			}
+		})
 }
 
 // Housekeeping that fails is tried again; measures go on meanwhile.
 func TestMaintainFails(t *testing.T) {
-	onBench(t, WorkerConfig{FlushInterval: time.Second, BackoffMin: time.Second, MaintainEvery: hour}, func(t *testing.T, b *bench) {
-		tries := 0
-		b.driver.onMaintain = func(Sack) error {
-			if tries++; tries < 4 {
-				return errBackEnd
+	onBench(t, WorkerConfig{FlushInterval: time.Second, BackoffMin: time.Second, MaintainEvery: hour},
+		func(t *testing.T, b *bench) {
+			tries := 0
+			b.driver.onMaintain = func(Sack) error {
+				if tries++; tries < 4 {
+					return errBackEnd
+				}
+				return nil
 			}
-			return nil
-		}
-		b.run()
-		b.write(0, 1)
-		b.wait(2 * time.Second)
-		b.write(0, 2)
-		b.wait(20 * time.Second)
-		b.wantValues(0, 1, 2)
-		if s := b.driver.state(0); s.chored < 1 || s.opened != 1 {
-			t.Errorf("housekeeping was done %d times, the sack opened %d times", s.chored, s.opened)
-		}
-	})
+			b.run()
+			b.write(0, 1)
+			b.wait(2 * time.Second)
+			b.write(0, 2)
+			b.wait(20 * time.Second)
+			b.wantValues(0, 1, 2)
+			if s := b.driver.state(0); s.chored < 1 || s.opened != 1 {
+				t.Errorf("housekeeping was done %d times, the sack opened %d times", s.chored, s.opened)
+			}
+		})
 }
 
 // A back-end that has lost its tail gets it again.

@@ -73,7 +73,8 @@ type desk struct {
 func newDesk(t testing.TB, config ingest.AcceptConfig) *desk {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	x, err := index.Open(context.Background(), "sqlite::memory:", index.Config{}, log, metricnoop.NewMeterProvider().Meter(""))
+	x, err := index.Open(context.Background(), "sqlite::memory:", index.Config{}, log,
+		metricnoop.NewMeterProvider().Meter(""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +83,8 @@ func newDesk(t testing.TB, config ingest.AcceptConfig) *desk {
 	_, err = x.CreateDefaults(ctx)
 	for _, err := range []error{
 		err, x.DeleteRule(ctx, "default"), x.CreateRule(ctx, index.Rule{Name: "cpu", Pattern: "cpu*", Policy: "low"}),
-		x.CreateResourceType(ctx, &index.ResourceType{Name: "host", Attributes: []index.Attribute{{Name: "rack", Type: index.AttributeString, MaxLength: 9}}}),
+		x.CreateResourceType(ctx, &index.ResourceType{Name: "host",
+			Attributes: []index.Attribute{{Name: "rack", Type: index.AttributeString, MaxLength: 9}}}),
 		x.CreateResourceType(ctx, &index.ResourceType{Name: "disk"}),
 	} {
 		if err != nil {
@@ -101,9 +103,11 @@ func (d *desk) make(t testing.TB, n byte, creator string, metrics ...string) {
 	list := []index.Metric{}
 	for _, name := range metrics {
 		resource := [16]byte(r.ID)
-		list = append(list, index.Metric{ID: ingest.NewMetricID(), Name: &name, Creator: creator, Policy: "low", Resource: &resource})
+		list = append(list, index.Metric{ID: ingest.NewMetricID(), Name: &name, Creator: creator, Policy: "low",
+			Resource: &resource})
 	}
-	if _, err := d.index.EnsureNamed(t.Context(), []index.Resource{{ID: r.ID, Type: "host", Original: r.Original, Creator: creator}}, list); err != nil {
+	if _, err := d.index.EnsureNamed(t.Context(), []index.Resource{{ID: r.ID, Type: "host", Original: r.Original,
+		Creator: creator}}, list); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -111,7 +115,8 @@ func (d *desk) make(t testing.TB, n byte, creator string, metrics ...string) {
 // metric finds a metric by resource and name.
 func (d *desk) metric(t testing.TB, n byte, name string) (ingest.MetricID, index.MetricInfo) {
 	t.Helper()
-	refs, entries, infos := []index.MetricRef{{Resource: id(n), Name: []byte(name)}}, make([]ingest.Entry, 1), make([]index.MetricInfo, 1)
+	refs, entries, infos := []index.MetricRef{{Resource: id(n), Name: []byte(name)}}, make([]ingest.Entry, 1),
+		make([]index.MetricInfo, 1)
 	if _, err := d.index.LookupNamed(context.Background(), refs, entries, infos); err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +147,8 @@ func always(string, string) bool { return true }
 // caller may do everything with what is theirs, and create.
 func caller(name string) *Caller {
 	own := func(creator, _ string) bool { return creator == name }
-	return &Caller{Creator: name, Account: name, PostMeasures: own, CreateMetric: always, CreateResource: always, UpdateResource: own}
+	return &Caller{Creator: name, Account: name, PostMeasures: own, CreateMetric: always, CreateResource: always,
+		UpdateResource: own}
 }
 
 func id(n byte) index.ResourceID { return index.ResourceID{15: n} }
@@ -166,7 +172,8 @@ func TestCreatesOnTheWay(t *testing.T) {
 	batch := func() *Batch {
 		return &Batch{
 			Resources: []Resource{home(1, "host"), home(2, "host")}, CreateResources: true,
-			Series: []Series{series(0, "cpu.user", 1, 2), series(1, "cpu.user", 3), series(0, "cpu.sys", 4), series(0, "cpu.user", 5), series(1, "cpu.idle")},
+			Series: []Series{series(0, "cpu.user", 1, 2), series(1, "cpu.user", 3), series(0, "cpu.sys", 4),
+				series(0, "cpu.user", 5), series(1, "cpu.idle")},
 		}
 	}
 	got, err := d.Accept(t.Context(), caller("a"), batch(), Default)
@@ -203,8 +210,10 @@ func TestCreatesOnTheWay(t *testing.T) {
 
 // What refuses a batch leaves neither measures nor metrics behind.
 func TestRefusals(t *testing.T) {
-	far := Series{Name: []byte("cpu"), Measures: []ingest.Measure{{Time: 1, Value: 1}, {Time: time.Now().Add(time.Hour).UnixNano(), Value: 2}}}
-	f := func(name string, b *Batch, handling Handling, check func(err error) bool, prepare ...func(d *desk, who *Caller)) {
+	far := Series{Name: []byte("cpu"), Measures: []ingest.Measure{{Time: 1, Value: 1},
+		{Time: time.Now().Add(time.Hour).UnixNano(), Value: 2}}}
+	f := func(name string, b *Batch, handling Handling, check func(err error) bool,
+		prepare ...func(d *desk, who *Caller)) {
 		t.Run(name, func(t *testing.T) {
 			d := newDesk(t, ingest.AcceptConfig{})
 			d.make(t, 1, "a", "old")
@@ -222,7 +231,8 @@ func TestRefusals(t *testing.T) {
 	}
 	is := func(want error) func(error) bool { return func(err error) bool { return errors.Is(err, want) } }
 	one := []Resource{home(1, "")}
-	f("unknown metrics", &Batch{Resources: one, Series: []Series{series(0, "old", 1), series(0, "new", 1), series(0, "new", 2)}}, Default, func(err error) bool {
+	f("unknown metrics", &Batch{Resources: one, Series: []Series{series(0, "old", 1), series(0, "new", 1),
+		series(0, "new", 2)}}, Default, func(err error) bool {
 		e, ok := errors.AsType[*UnknownMetricsError](err)
 		return ok && slices.Equal(e.Metrics, []int{1})
 	})
@@ -231,41 +241,52 @@ func TestRefusals(t *testing.T) {
 		e, ok := errors.AsType[*UnknownResourcesError](err)
 		return ok && len(e.Resources) == 1 && e.Resources[0].Original == "host2"
 	})
-	f("no rule", &Batch{CreateMetrics: true, Resources: one, Series: []Series{series(0, "cpu", 1), series(0, "disk", 1)}}, Default, func(err error) bool {
-		e, ok := errors.AsType[*NoRuleError](err)
-		return ok && e.Name == "disk"
-	})
-	f("no such policy", &Batch{CreateMetrics: true, Resources: one, Series: []Series{series(0, "cpu", 1), {Name: []byte("x"), Policy: "none"}}}, Default, is(ingest.ErrNoPolicy))
-	f("slash", &Batch{CreateMetrics: true, Resources: one, Series: []Series{series(0, "cpu", 1), series(0, "cpu/x", 1)}}, Default, func(err error) bool {
-		e, ok := errors.AsType[*NameError](err)
-		return ok && e.Series == 1 && e.Name == "cpu/x"
-	})
-	f("NUL", &Batch{CreateMetrics: true, Resources: one, Series: []Series{series(0, "cpu\x00", 1)}}, Default, func(err error) bool {
-		_, ok := errors.AsType[*index.InvalidError](err)
-		return ok
-	})
-	f("no text", &Batch{CreateMetrics: true, Resources: one, Series: []Series{series(0, "cpu\xff", 1)}}, Default, func(err error) bool {
-		return failureOfBatch(err)
-	})
-	f("another type", &Batch{CreateResources: true, Resources: []Resource{home(1, "disk")}, Series: []Series{series(0, "old", 1)}}, Default, func(err error) bool {
+	f("no rule", &Batch{CreateMetrics: true, Resources: one, Series: []Series{series(0, "cpu", 1), series(0, "disk", 1)}},
+		Default, func(err error) bool {
+			e, ok := errors.AsType[*NoRuleError](err)
+			return ok && e.Name == "disk"
+		})
+	f("no such policy", &Batch{CreateMetrics: true, Resources: one,
+		Series: []Series{series(0, "cpu", 1), {Name: []byte("x"), Policy: "none"}}}, Default, is(ingest.ErrNoPolicy))
+	f("slash", &Batch{CreateMetrics: true, Resources: one, Series: []Series{series(0, "cpu", 1), series(0, "cpu/x", 1)}},
+		Default, func(err error) bool {
+			e, ok := errors.AsType[*NameError](err)
+			return ok && e.Series == 1 && e.Name == "cpu/x"
+		})
+	f("NUL", &Batch{CreateMetrics: true, Resources: one, Series: []Series{series(0, "cpu\x00", 1)}}, Default,
+		func(err error) bool {
+			_, ok := errors.AsType[*index.InvalidError](err)
+			return ok
+		})
+	f("no text", &Batch{CreateMetrics: true, Resources: one, Series: []Series{series(0, "cpu\xff", 1)}}, Default,
+		func(err error) bool {
+			return failureOfBatch(err)
+		})
+	f("another type", &Batch{CreateResources: true, Resources: []Resource{home(1, "disk")},
+		Series: []Series{series(0, "old", 1)}}, Default, func(err error) bool {
 		_, ok := errors.AsType[*ConflictError](err)
 		return ok
 	})
-	f("somebody else's metric", &Batch{Resources: one, Series: []Series{series(0, "old", 1)}}, Default, is(ErrForbidden), func(_ *desk, who *Caller) { *who = *caller("b") })
-	f("somebody else's resource", &Batch{CreateResources: true, Resources: []Resource{home(1, "host")}, Series: []Series{series(0, "cpu", 1)}}, Default, is(ErrForbidden),
+	f("somebody else's metric", &Batch{Resources: one, Series: []Series{series(0, "old", 1)}}, Default, is(ErrForbidden),
 		func(_ *desk, who *Caller) { *who = *caller("b") })
-	f("no right to create", &Batch{CreateMetrics: true, Resources: one, Series: []Series{series(0, "cpu", 1)}}, Default, is(ErrForbidden),
+	f("somebody else's resource", &Batch{CreateResources: true, Resources: []Resource{home(1, "host")},
+		Series: []Series{series(0, "cpu", 1)}}, Default, is(ErrForbidden),
+		func(_ *desk, who *Caller) { *who = *caller("b") })
+	f("no right to create", &Batch{CreateMetrics: true, Resources: one, Series: []Series{series(0, "cpu", 1)}}, Default,
+		is(ErrForbidden),
 		func(_ *desk, who *Caller) { who.CreateMetric = func(string, string) bool { return false } })
-	f("future, strictly", &Batch{CreateMetrics: true, Resources: one, Series: []Series{series(0, "cpu.b", 1), far}}, Strict, func(err error) bool {
-		e, ok := errors.AsType[*ingest.BadMeasureError](err)
-		return ok && e.Entry == 1 && e.Measure == 1
-	})
-	f("log is full", &Batch{CreateMetrics: true, Resources: one, Series: []Series{series(0, "cpu", 1)}}, Default, func(err error) bool {
-		_, ok := errors.AsType[*ingest.RefusedError](err)
-		return ok
-	}, func(d *desk, _ *Caller) {
-		d.acceptor = ingest.NewAcceptor(&fullLog{}, nil, 4, ingest.AcceptConfig{})
-	})
+	f("future, strictly", &Batch{CreateMetrics: true, Resources: one, Series: []Series{series(0, "cpu.b", 1), far}},
+		Strict, func(err error) bool {
+			e, ok := errors.AsType[*ingest.BadMeasureError](err)
+			return ok && e.Entry == 1 && e.Measure == 1
+		})
+	f("log is full", &Batch{CreateMetrics: true, Resources: one, Series: []Series{series(0, "cpu", 1)}}, Default,
+		func(err error) bool {
+			_, ok := errors.AsType[*ingest.RefusedError](err)
+			return ok
+		}, func(d *desk, _ *Caller) {
+			d.acceptor = ingest.NewAcceptor(&fullLog{}, nil, 4, ingest.AcceptConfig{})
+		})
 }
 
 // failureOfBatch says whether an error blames a batch.
@@ -301,7 +322,9 @@ func TestLenient(t *testing.T) {
 		reason, _, _ := strings.Cut(r.Reason, " 20") // of a time
 		rejects = append(rejects, fmt.Sprintf("%d %d %s", r.Series, r.Measure, reason))
 	}
-	want := []string{"2 -1 Resource host2 does not exist", "3 -1 No archive policy name specified and no archive policy rule found matching the metric name disk", "4 -1 '/' is not supported in metric name", "1 -1 Access was denied", "5 1 timestamp"}
+	want := []string{"2 -1 Resource host2 does not exist",
+		"3 -1 No archive policy name specified and no archive policy rule found matching the metric name disk",
+		"4 -1 '/' is not supported in metric name", "1 -1 Access was denied", "5 1 timestamp"}
 	if diff := cmp.Diff(want, rejects); diff != "" {
 		t.Errorf("rejects (-want +got): %s", diff)
 	}
@@ -322,7 +345,8 @@ func TestCreatedAndFailed(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	d.log.fail = nil
-	if got, err := d.Accept(t.Context(), caller("a"), b, Default); err != nil || got.Created != (Created{}) || got.Ticket.Accepted != 1 {
+	if got, err := d.Accept(t.Context(), caller("a"), b, Default); err != nil || got.Created != (Created{}) ||
+		got.Ticket.Accepted != 1 {
 		t.Errorf("again: %+v, %v", got, err)
 	}
 }
@@ -337,7 +361,8 @@ func TestConcurrentFirstWrites(t *testing.T) {
 		running.Go(func() {
 			barrier.Done()
 			barrier.Wait()
-			b := &Batch{CreateResources: true, Resources: []Resource{home(1, "host")}, Series: []Series{series(0, "cpu", float64(i))}}
+			b := &Batch{CreateResources: true, Resources: []Resource{home(1, "host")},
+				Series: []Series{series(0, "cpu", float64(i))}}
 			if _, err := d.Accept(t.Context(), caller("a"), b, Default); err != nil {
 				t.Error(err)
 			}
@@ -357,7 +382,8 @@ func TestConcurrentFirstWrites(t *testing.T) {
 func TestIndexIsClosed(t *testing.T) {
 	d := newDesk(t, ingest.AcceptConfig{})
 	d.index.Close()
-	_, err := d.Accept(t.Context(), caller("a"), &Batch{Resources: []Resource{home(1, "")}, Series: []Series{series(0, "cpu", 1)}}, Default)
+	_, err := d.Accept(t.Context(), caller("a"), &Batch{Resources: []Resource{home(1, "")},
+		Series: []Series{series(0, "cpu", 1)}}, Default)
 	if !errors.Is(err, index.ErrClosed) {
 		t.Errorf("got %v", err)
 	}
@@ -372,14 +398,16 @@ func TestRevival(t *testing.T) {
 		t.Fatal(err)
 	}
 	end := int64(2_000_000) // 2 ms
-	if _, err := d.index.UpdateResource(t.Context(), host, id(1), func(r *index.Resource) error { r.Ended = &end; return nil }, nil); err != nil {
+	if _, err := d.index.UpdateResource(t.Context(), host, id(1),
+		func(r *index.Resource) error { r.Ended = &end; return nil }, nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, step := range []struct {
 		at    int64
 		ended bool
 	}{{end - 1, true}, {end, false}, {end - 1, false}} {
-		b := &Batch{Resources: []Resource{home(1, "")}, Series: []Series{{Name: []byte("cpu"), Measures: []ingest.Measure{{Time: step.at, Value: 1}}}}}
+		b := &Batch{Resources: []Resource{home(1, "")}, Series: []Series{{Name: []byte("cpu"),
+			Measures: []ingest.Measure{{Time: step.at, Value: 1}}}}}
 		if _, err := d.Accept(t.Context(), caller("a"), b, Default); err != nil {
 			t.Fatal(err)
 		}

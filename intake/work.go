@@ -190,7 +190,8 @@ func (w *work) plan(ctx context.Context, missing []int) error {
 			continue
 		}
 		w.ended = w.ended || info.Ended
-		w.entries.Entries[kept] = ingest.Entry{Metric: w.entries.Entries[i].Metric, Policy: info.Policy, Measures: s.Measures}
+		w.entries.Entries[kept] = ingest.Entry{Metric: w.entries.Entries[i].Metric, Policy: info.Policy,
+			Measures: s.Measures}
 		w.series = append(w.series, i)
 		kept++
 	}

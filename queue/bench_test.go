@@ -12,7 +12,8 @@ func manyEntries() *ingest.Record { return benchRecord(625, 1) }
 func longEntry() *ingest.Record { return benchRecord(1, 10_000) }
 
 func benchRecord(entries, measures int) *ingest.Record {
-	r := &ingest.Record{Kind: ingest.RecordMeasures, AcceptedAt: accepted, Project: "0b6f6cf8-a6bd-4c5b-8d0e-d2cbd8a9a2c4"}
+	r := &ingest.Record{Kind: ingest.RecordMeasures, AcceptedAt: accepted,
+		Project: "0b6f6cf8-a6bd-4c5b-8d0e-d2cbd8a9a2c4"}
 	for range entries {
 		e := ingest.Entry{Metric: ingest.NewMetricID(), Policy: "medium", Measures: make([]ingest.Measure, measures)}
 		for i := range e.Measures {

@@ -53,7 +53,8 @@ func AppendRecord(dst []byte, r *ingest.Record) ([]byte, error) {
 }
 
 func tooLarge(size int) error {
-	return fmt.Errorf("cannot encode record of %d bytes or more, the limit being %d: %w", size, ingest.MaxRecord, ingest.ErrTooLarge)
+	return fmt.Errorf("cannot encode record of %d bytes or more, the limit being %d: %w", size, ingest.MaxRecord,
+		ingest.ErrTooLarge)
 }
 
 // leastSize is a lower bound of the record's encoded length.

@@ -25,7 +25,8 @@ func FuzzDecode(f *testing.F) {
 			into ingest.Deliveries
 		)
 		if err := d.Decode(&into, 1, data); err != nil {
-			if got := into.List[0]; got.Err != err || !bytes.Equal(got.Raw, data) || len(into.Measures) != 0 || len(into.Entries) != 0 {
+			if got := into.List[0]; got.Err != err || !bytes.Equal(got.Raw, data) || len(into.Measures) != 0 ||
+				len(into.Entries) != 0 {
 				t.Fatalf("the delivery of a bad record is %+v", got)
 			}
 			return
@@ -60,7 +61,8 @@ func FuzzRoundTrip(f *testing.F) {
 			e := &r.Entries[len(r.Entries)-1]
 			if data[0]%5 > 0 {
 				e.Measures = append(e.Measures, ingest.Measure{
-					Time: int64(binary.LittleEndian.Uint64(data[1:])), Value: math.Float64frombits(binary.LittleEndian.Uint64(data[9:]))})
+					Time:  int64(binary.LittleEndian.Uint64(data[1:])),
+					Value: math.Float64frombits(binary.LittleEndian.Uint64(data[9:]))})
 			}
 		}
 		got := encode(t, r)

@@ -52,7 +52,8 @@ func decode(data []byte) (ingest.Delivery, error) {
 
 var golden = map[string]ingest.Record{
 	"measures": {
-		Kind: ingest.RecordMeasures, AcceptedAt: accepted, Producer: 1<<64 - 1, Sequence: 300, Project: "admin", Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+		Kind: ingest.RecordMeasures, AcceptedAt: accepted, Producer: 1<<64 - 1, Sequence: 300, Project: "admin",
+		Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 		Entries: []ingest.Entry{
 			{Metric: id(1), Policy: "low", Measures: []ingest.Measure{{Time: accepted.UnixNano(), Value: 1.5}}},
 			{Metric: id(2), Policy: "high", Measures: []ingest.Measure{
@@ -62,7 +63,8 @@ var golden = map[string]ingest.Record{
 				{Time: accepted.UnixNano() - 5, Value: math.SmallestNonzeroFloat64},
 			}},
 			{Metric: id(3), Policy: "low"},
-			{Metric: id(4), Policy: "low", Measures: []ingest.Measure{{Time: math.MinInt64, Value: -1}, {Time: math.MaxInt64, Value: 1}}},
+			{Metric: id(4), Policy: "low", Measures: []ingest.Measure{{Time: math.MinInt64, Value: -1},
+				{Time: math.MaxInt64, Value: 1}}},
 		},
 	},
 	"delete": {Kind: ingest.RecordDelete, AcceptedAt: accepted, Metric: id(9)},
@@ -133,24 +135,32 @@ func TestDecodeRefuses(t *testing.T) {
 		says string
 	}{
 		{"nothing", nil, ErrDamaged, "empty"},
-		{"a later version", append([]byte{9}, nudge()[1:]...), ErrVersion, "unknown version 9: this program knows version 2"},
+		{"a later version", append([]byte{9}, nudge()[1:]...), ErrVersion,
+			"unknown version 9: this program knows version 2"},
 		{"a later version, for who waits", append([]byte{9}, nudge()[1:]...), ingest.ErrNewer, "newer version"},
 		{"an earlier version", append([]byte{1}, nudge()[1:]...), ErrVersion, "unknown version 1"},
 		{"half a head", nudge()[:9], ErrDamaged, "9 bytes"},
 		{"more than a record", zeros(ingest.MaxRecord + 1), ErrDamaged, "1000001 bytes"},
 		{"cut", nudge()[:len(nudge())-1], ErrDamaged, "checksum"},
-		{"a kind of tomorrow", func() []byte { b := nudge(); b[kindAt] = 77; return reseal(b) }(), ErrMalformed, "unknown kind 77"},
+		{"a kind of tomorrow", func() []byte { b := nudge(); b[kindAt] = 77; return reseal(b) }(), ErrMalformed,
+			"unknown kind 77"},
 		{"left over", reseal(append(nudge(), 1, 2)), ErrMalformed, "2 bytes are left over"},
 		{"no policies", measures(), ErrMalformed, "archive policies: a number"},
 		{"policies that can't be", measures(huge...), ErrMalformed, "4611686018427387904 archive policies"},
-		{"a policy name that can't be", measures(cat([]byte{1}, huge)...), ErrMalformed, "archive policy of 4611686018427387904 bytes"},
+		{"a policy name that can't be", measures(cat([]byte{1}, huge)...), ErrMalformed,
+			"archive policy of 4611686018427387904 bytes"},
 		{"entries that can't be", measures(cat([]byte{0}, huge)...), ErrMalformed, "4611686018427387904 entries"},
 		{"measures that can't be", measures(cat([]byte{0, 0}, huge)...), ErrMalformed, "4611686018427387904 measures"},
-		{"policy out of the table", measures(cat([]byte{0, 1, 0}, metric, []byte{0, 0})...), ErrMalformed, "archive policy 0 of 0"},
-		{"entry with more than there are", measures(cat([]byte{1, 1, 'p', 1, 0}, metric, []byte{0, 1})...), ErrMalformed, "1 measures of a metric, and 0 are left"},
-		{"fewer measures than said", measures(cat([]byte{1, 1, 'p', 1, 1}, metric, []byte{0, 0})...), ErrMalformed, "1 measures fewer"},
-		{"no room for values", measures(cat([]byte{1, 1, 'p', 1, 2}, metric, []byte{0, 2, 0, 0})...), ErrMalformed, "values of a metric"},
-		{"endless timestamp", measures(cat([]byte{1, 1, 'p', 1, 1}, metric, []byte{0, 1}, []byte(strings.Repeat("\xff", 18)))...), ErrMalformed, "timestamp"},
+		{"policy out of the table", measures(cat([]byte{0, 1, 0}, metric, []byte{0, 0})...), ErrMalformed,
+			"archive policy 0 of 0"},
+		{"entry with more than there are", measures(cat([]byte{1, 1, 'p', 1, 0}, metric, []byte{0, 1})...), ErrMalformed,
+			"1 measures of a metric, and 0 are left"},
+		{"fewer measures than said", measures(cat([]byte{1, 1, 'p', 1, 1}, metric, []byte{0, 0})...), ErrMalformed,
+			"1 measures fewer"},
+		{"no room for values", measures(cat([]byte{1, 1, 'p', 1, 2}, metric, []byte{0, 2, 0, 0})...), ErrMalformed,
+			"values of a metric"},
+		{"endless timestamp", measures(cat([]byte{1, 1, 'p', 1, 1}, metric, []byte{0, 1},
+			[]byte(strings.Repeat("\xff", 18)))...), ErrMalformed, "timestamp"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := decode(test.data)
@@ -198,7 +208,8 @@ func TestTooLarge(t *testing.T) {
 	if err != nil || len(got) > len(dst)+ingest.MaxRecord {
 		t.Errorf("%d measures: %d bytes, %v; want a record that just fits", fits, len(got), err)
 	}
-	for _, r := range []*ingest.Record{record(fits+2, "p"), record(1<<20, "p"), record(0, strings.Repeat("p", ingest.MaxRecord))} {
+	for _, r := range []*ingest.Record{record(fits+2, "p"), record(1<<20, "p"),
+		record(0, strings.Repeat("p", ingest.MaxRecord))} {
 		got, err := AppendRecord(dst, r)
 		if !errors.Is(err, ingest.ErrTooLarge) || !ingest.IsPermanent(err) || string(got) != "before" {
 			t.Errorf("got %d bytes and %v, want ErrTooLarge and what was there", len(got), err)
@@ -220,7 +231,8 @@ func TestEncodeRefuses(t *testing.T) {
 
 // randomRecord makes a record that leaves no corner out.
 func randomRecord(rng *rand.Rand) *ingest.Record {
-	r := &ingest.Record{Kind: ingest.RecordMeasures, AcceptedAt: time.Unix(0, rng.Int64()).UTC(), Project: strings.Repeat("x", rng.IntN(3)),
+	r := &ingest.Record{Kind: ingest.RecordMeasures, AcceptedAt: time.Unix(0, rng.Int64()).UTC(),
+		Project:  strings.Repeat("x", rng.IntN(3)),
 		Producer: rng.Uint64() >> rng.IntN(65), Sequence: rng.Uint64() >> rng.IntN(65)}
 	if rng.IntN(4) == 0 {
 		r.Trace = strings.Repeat("t", rng.IntN(300))
@@ -268,7 +280,8 @@ func TestRoundTrip(t *testing.T) {
 		clear(data) // the decoder keeps nothing of it
 	}
 	for n, r := range records {
-		if diff := cmp.Diff(ingest.Delivery{Offset: ingest.Offset(n), Record: *r, Checksum: sums[n]}, into.List[n], bits); diff != "" {
+		if diff := cmp.Diff(ingest.Delivery{Offset: ingest.Offset(n), Record: *r, Checksum: sums[n]}, into.List[n],
+			bits); diff != "" {
 			t.Fatalf("record %d differs (-want +got):\n%s", n, diff)
 		}
 	}
@@ -296,7 +309,8 @@ func TestBadBetweenGood(t *testing.T) {
 		d.Decode(&into, 1, b)
 	}
 	good := ingest.Delivery{Offset: 1, Record: r, Checksum: sumOf(data)}
-	want := []ingest.Delivery{good, {Offset: 1, Err: into.List[1].Err, Raw: cut, Checksum: crc32.Checksum(cut, castagnoli)}, good}
+	want := []ingest.Delivery{good, {Offset: 1, Err: into.List[1].Err, Raw: cut,
+		Checksum: crc32.Checksum(cut, castagnoli)}, good}
 	if diff := cmp.Diff(want, into.List, bits, cmp.Comparer(func(a, b error) bool { return a == b })); diff != "" {
 		t.Errorf("deliveries differ (-want +got):\n%s", diff)
 	}

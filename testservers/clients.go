@@ -51,7 +51,8 @@ func NewCollectd(t testing.TB, config string) *Process {
 			return nil, err
 		}
 		file := filepath.Join(p.Dir, "collectd.conf")
-		common := fmt.Sprintf("BaseDir %q\nPIDFile %q\nPluginDir \"/usr/lib/collectd\"\nTypesDB \"/usr/share/collectd/types.db\"\n",
+		common := fmt.Sprintf("BaseDir %q\nPIDFile %q\nPluginDir \"/usr/lib/collectd\"\nTypesDB "+
+			"\"/usr/share/collectd/types.db\"\n",
 			p.Dir, filepath.Join(p.Dir, "pid"))
 		if err := os.WriteFile(file, []byte(common+config), 0o644); err != nil {
 			return nil, err

@@ -34,9 +34,10 @@ type InfluxServer struct {
 // InfluxDB is the InfluxDB that all tests of this binary share (word: influxdb).
 func InfluxDB(t testing.TB, version InfluxVersion) *InfluxServer {
 	t.Helper()
-	return shared(t, "influxdb", []string{string(version)}, string(version), func(i []installation) (*InfluxServer, error) {
-		return startInflux(i[0], version)
-	})
+	return shared(t, "influxdb", []string{string(version)}, string(version),
+		func(i []installation) (*InfluxServer, error) {
+			return startInflux(i[0], version)
+		})
 }
 
 // NewInfluxDB is an InfluxDB of the test's own (word: influxdb).
@@ -66,7 +67,8 @@ func (s *InfluxServer) start(i installation) error {
 	}
 	s.Token = "millrace-token"
 	s.command = func() *exec.Cmd {
-		command := exec.Command(i.program("influxd"), "--http-bind-address", s.Addr, "--reporting-disabled", "--log-level", "error",
+		command := exec.Command(i.program("influxd"), "--http-bind-address", s.Addr, "--reporting-disabled", "--log-level",
+			"error",
 			"--bolt-path", filepath.Join(s.Dir, "influxd.bolt"), "--sqlite-path", filepath.Join(s.Dir, "influxd.sqlite"),
 			"--engine-path", filepath.Join(s.Dir, "engine"))
 		command.Env = append(os.Environ(), "HOME="+s.Dir)
@@ -76,7 +78,8 @@ func (s *InfluxServer) start(i installation) error {
 	if err := s.Start(); err != nil {
 		return err
 	}
-	setup := map[string]any{"username": "millrace", "password": "millrace-password", "org": s.Org, "bucket": "setup", "token": s.Token}
+	setup := map[string]any{"username": "millrace", "password": "millrace-password", "org": s.Org, "bucket": "setup",
+		"token": s.Token}
 	return s.post(context.Background(), "/api/v2/setup", setup)
 }
 

@@ -39,7 +39,8 @@ func NewVictoriaMetrics(t testing.TB, args ...string) *Process {
 		if err != nil {
 			return nil, err
 		}
-		all := append([]string{"-httpListenAddr=" + p.Addr, "-storageDataPath=" + filepath.Join(p.Dir, "data"), "-retentionPeriod=100y"}, args...)
+		all := append([]string{"-httpListenAddr=" + p.Addr, "-storageDataPath=" + filepath.Join(p.Dir, "data"),
+			"-retentionPeriod=100y"}, args...)
 		p.command = func() *exec.Cmd { return exec.Command(i[0].program("victoria-metrics"), all...) }
 		return begun(p, "/health")
 	})

@@ -24,7 +24,8 @@ type PostgresServer struct {
 // Postgres is the PostgreSQL that all tests of this binary share (word: postgres).
 func Postgres(t testing.TB) *PostgresServer {
 	t.Helper()
-	return shared(t, "postgres", []string{"postgres"}, "postgres", func(i []installation) (*PostgresServer, error) { return startPostgres(i) })
+	return shared(t, "postgres", []string{"postgres"}, "postgres",
+		func(i []installation) (*PostgresServer, error) { return startPostgres(i) })
 }
 
 // NewPostgres is a PostgreSQL of the test's own (word: postgres). Settings, as "name=value",
@@ -49,7 +50,8 @@ func startPostgres(i []installation, settings ...string) (*PostgresServer, error
 		return nil, err
 	}
 	data := filepath.Join(p.Dir, "data")
-	initdb := exec.Command(i[0].program("initdb"), "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "-N", "-D", data)
+	initdb := exec.Command(i[0].program("initdb"), "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8",
+		"-N", "-D", data)
 	initdb.SysProcAttr, initdb.Dir = &syscall.SysProcAttr{Credential: p.credential}, p.Dir
 	if out, err := initdb.CombinedOutput(); err != nil {
 		p.close()

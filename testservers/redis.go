@@ -96,7 +96,8 @@ func (s *RedisServer) pinged(ctx context.Context) error {
 
 // Do runs a command with the server's own client and gives what it prints.
 func (s *RedisServer) Do(ctx context.Context, args ...string) (string, error) {
-	out, err := exec.CommandContext(ctx, s.cli, append([]string{"-h", "127.0.0.1", "-p", fmt.Sprint(s.Port)}, args...)...).CombinedOutput()
+	out, err := exec.CommandContext(ctx, s.cli, append([]string{"-h", "127.0.0.1", "-p", fmt.Sprint(s.Port)},
+		args...)...).CombinedOutput()
 	text := strings.TrimSpace(string(out))
 	if err == nil && strings.HasPrefix(text, "ERR ") {
 		err = errors.New(text)

@@ -52,7 +52,8 @@ func (c *RedisCluster) start(flavor Flavor, i []installation, nodes int) error {
 		if err != nil {
 			return err
 		}
-		node, err := startRedis(flavor, i, "--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(bus), "--cluster-node-timeout", "3000")
+		node, err := startRedis(flavor, i, "--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(bus),
+			"--cluster-node-timeout", "3000")
 		if err != nil {
 			return err
 		}
@@ -125,7 +126,8 @@ func (r *RedisSentinel) start(flavor Flavor, i []installation) error {
 		return err
 	}
 	r.Servers = append(r.Servers, master)
-	replica, err := startRedis(flavor, i, "--replicaof", "127.0.0.1 "+fmt.Sprint(master.Port), "--repl-diskless-sync-delay", "0")
+	replica, err := startRedis(flavor, i, "--replicaof", "127.0.0.1 "+fmt.Sprint(master.Port),
+		"--repl-diskless-sync-delay", "0")
 	if err != nil {
 		return err
 	}

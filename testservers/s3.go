@@ -69,7 +69,8 @@ func startMinIO(i []installation) (*S3Server, error) {
 		return nil, err
 	}
 	return s.started(func() *exec.Cmd {
-		command := exec.Command(i[0].program("minio"), "server", "--quiet", "--address", s.Addr, "--console-address", "127.0.0.1:0", data)
+		command := exec.Command(i[0].program("minio"), "server", "--quiet", "--address", s.Addr, "--console-address",
+			"127.0.0.1:0", data)
 		command.Env = append(os.Environ(), "MINIO_ROOT_USER="+s.AccessKey, "MINIO_ROOT_PASSWORD="+s.SecretKey,
 			"MINIO_KMS_SECRET_KEY="+KMSKey+":bWlsbHJhY2UtbWlsbHJhY2UtbWlsbHJhY2UtMTIzNDU=",
 			"MINIO_FS_OSYNC=on", "MINIO_UPDATE=off", "MINIO_BROWSER=off", "MINIO_CALLHOME_ENABLE=off", "HOME="+s.Dir)
@@ -160,12 +161,13 @@ func (s *S3Server) Bucket(t testing.TB) string {
 // client is for this package's own few requests.
 func (s *S3Server) client(addr string) *s3.Client {
 	return s3.New(s3.Options{
-		BaseEndpoint:               aws.String("http://" + addr),
-		Region:                     s.Region,
-		UsePathStyle:               true,
-		Credentials:                credentials.NewStaticCredentialsProvider(s.AccessKey, s.SecretKey, ""),
-		RetryMaxAttempts:           1,
-		HTTPClient:                 &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}},
+		BaseEndpoint:     aws.String("http://" + addr),
+		Region:           s.Region,
+		UsePathStyle:     true,
+		Credentials:      credentials.NewStaticCredentialsProvider(s.AccessKey, s.SecretKey, ""),
+		RetryMaxAttempts: 1,
+		HTTPClient: &http.Client{Timeout: 10 * time.Second,
+			Transport: &http.Transport{DisableKeepAlives: true}},
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
 		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
 	})

@@ -52,7 +52,8 @@ type slot struct {
 }
 
 // shared gives the one server of its kind that this test binary has.
-func shared[S server](t testing.TB, word string, programs []string, key string, start func([]installation) (S, error)) S {
+func shared[S server](t testing.TB, word string, programs []string, key string,
+	start func([]installation) (S, error)) S {
 	t.Helper()
 	shelf.mu.Lock()
 	if shelf.slots == nil {

@@ -99,12 +99,14 @@ func TestRedisSentinel(t *testing.T) {
 
 func TestS3(t *testing.T) {
 	t.Parallel()
-	for name, start := range map[string]func(testing.TB) *S3Server{"MinIO": NewMinIO, "versitygw": VersityGW, "moto": Moto, "s3s-fs": S3SFS} {
+	for name, start := range map[string]func(testing.TB) *S3Server{"MinIO": NewMinIO, "versitygw": VersityGW,
+		"moto": Moto, "s3s-fs": S3SFS} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t)
 			bucket, client := s.Bucket(t), s.client(s.Addr)
-			_, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: aws.String("kept"), Body: strings.NewReader("so")})
+			_, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: aws.String("kept"),
+				Body: strings.NewReader("so")})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -138,9 +140,11 @@ func TestInfluxDB(t *testing.T) {
 			s := InfluxDB(t, version)
 			bucket := s.Bucket(t, "kept")
 			restart(t, s.Process)
-			answer, err := http.Post(s.URL()+"/api/v2/write?org="+s.Org+"&bucket="+bucket, "text/plain", strings.NewReader("m value=1"))
+			answer, err := http.Post(s.URL()+"/api/v2/write?org="+s.Org+"&bucket="+bucket, "text/plain",
+				strings.NewReader("m value=1"))
 			if version == Influx2 {
-				request, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL()+"/api/v2/write?org="+s.Org+"&bucket="+bucket,
+				request, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL()+"/api/v2/write?org="+s.Org+
+					"&bucket="+bucket,
 					strings.NewReader("m value=1"))
 				request.Header.Set("Authorization", "Token "+s.Token)
 				answer, err = http.DefaultClient.Do(request)
@@ -162,8 +166,9 @@ func TestMetrics(t *testing.T) {
 	t.Run("VictoriaMetrics", func(t *testing.T) { restart(t, NewVictoriaMetrics(t)) })
 	t.Run("Telegraf", func(t *testing.T) {
 		victoria := NewVictoriaMetrics(t)
-		telegraf := NewTelegraf(t, "[agent]\ninterval='100ms'\nflush_interval='100ms'\n[[inputs.mem]]\n[[outputs.influxdb]]\nurls=['http://"+
-			victoria.Addr+"']\nskip_database_creation=true\n")
+		telegraf := NewTelegraf(t,
+			"[agent]\ninterval='100ms'\nflush_interval='100ms'\n[[inputs.mem]]\n[[outputs.influxdb]]\nurls=['http://"+
+				victoria.Addr+"']\nskip_database_creation=true\n")
 		time.Sleep(50 * time.Millisecond) // it has no sign of being ready
 		if !telegraf.Running() {
 			t.Fatalf("Telegraf has ended:\n%s", telegraf.logTail())
@@ -226,7 +231,8 @@ func TestReaper(t *testing.T) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("after the child's end its server still listens on %s (%v), or has data in %s (%v)", addr, dialed, dir, stat)
+			t.Fatalf("after the child's end its server still listens on %s (%v), or has data in %s (%v)", addr, dialed, dir,
+				stat)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -245,7 +251,8 @@ func TestMissing(t *testing.T) {
 		out, err := child.CombinedOutput()
 		return string(out), err
 	}
-	if out, err := run(""); err != nil || !strings.Contains(out, "SKIP: TestMissing") || !strings.Contains(out, "scripts/servers installs it") {
+	if out, err := run(""); err != nil || !strings.Contains(out, "SKIP: TestMissing") ||
+		!strings.Contains(out, "scripts/servers installs it") {
 		t.Errorf("not required: %v\n%s", err, out)
 	}
 	if out, err := run("kafka,redis"); err == nil || !strings.Contains(out, "redis is required here") {

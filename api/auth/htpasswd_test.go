@@ -45,7 +45,8 @@ func TestHtpasswd(t *testing.T) {
 			}
 		}
 		var log strings.Builder
-		write("# users", "", "admin:"+hashed(t, "a:b"), "jd:"+strings.Replace(hashed(t, "é"), "$2a$", "$2y$", 1)) // as Apache writes it
+		// as Apache writes it
+		write("# users", "", "admin:"+hashed(t, "a:b"), "jd:"+strings.Replace(hashed(t, "é"), "$2a$", "$2y$", 1))
 		h, err := NewHtpasswd(file, slog.New(slog.NewTextHandler(&log, nil)))
 		if err != nil {
 			t.Fatal(err)
@@ -94,7 +95,8 @@ func TestHtpasswd(t *testing.T) {
 func TestHtpasswdFiles(t *testing.T) {
 	f := func(text, want string) {
 		t.Helper()
-		if _, err := parseHtpasswd([]byte(text)); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
+		if _, err := parseHtpasswd([]byte(text)); err == nil || !strings.Contains(err.Error(), want) ||
+			strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 	}
@@ -137,7 +139,8 @@ func TestRemoteUser(t *testing.T) {
 			r.Header.Add("X-Remote-User", v)
 		}
 		id, err := a.Authenticate(r)
-		if want == "" && !errors.Is(err, ErrUnauthorized) || want != "" && (err != nil || id.User != want || id.Creator != want || id.Has("admin") != (want == "admin")) {
+		if want == "" && !errors.Is(err, ErrUnauthorized) || want != "" &&
+			(err != nil || id.User != want || id.Creator != want || id.Has("admin") != (want == "admin")) {
 			t.Errorf("%q: %+v, %v", values, id, err)
 		}
 	}

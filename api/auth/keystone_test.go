@@ -35,7 +35,8 @@ type fakeKeystone struct {
 }
 
 func newFakeKeystone(t *testing.T) *fakeKeystone {
-	f := &fakeKeystone{t: t, now: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), tokens: map[string]string{}, lifetime: time.Hour}
+	f := &fakeKeystone{t: t, now: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), tokens: map[string]string{},
+		lifetime: time.Hour}
 	f.server = httptest.NewServer(f)
 	t.Cleanup(f.server.Close)
 	return f
@@ -56,7 +57,8 @@ func (f *fakeKeystone) issue(token, user, project string, ends time.Duration, ro
 		if project != "" {
 			scope = fmt.Sprintf(`"project": {"id": %q, "name": "n", "domain": {"id": "default"}}, `, project)
 		}
-		f.tokens[token] = fmt.Sprintf(`{"token": {"expires_at": %q, %s"user": {"id": %q, "name": "u", "domain": {"id": "default"}}, "roles": [%s]}}`,
+		f.tokens[token] = fmt.Sprintf(`{"token": {"expires_at": %q, %s"user": {"id": %q, "name": "u", "domain": {"id": `+
+			`"default"}}, "roles": [%s]}}`,
 			f.now.Add(ends).Format("2006-01-02T15:04:05.000000Z"), scope, user, strings.Join(list, ", "))
 	})
 }
@@ -89,7 +91,8 @@ func (f *fakeKeystone) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		json.NewDecoder(r.Body).Decode(&body)
 		user := map[string]any{"name": "gnocchi", "password": "secret", "domain": map[string]any{"id": "default"}}
 		project := map[string]any{"name": "service", "domain": map[string]any{"id": "default"}}
-		if f.badClient || !cmp.Equal(body.Auth.Identity.Password.User, user) || !cmp.Equal(body.Auth.Scope.Project, project) {
+		if f.badClient || !cmp.Equal(body.Auth.Identity.Password.User, user) ||
+			!cmp.Equal(body.Auth.Scope.Project, project) {
 			w.WriteHeader(401)
 			return
 		}
@@ -129,7 +132,8 @@ func tokenRequest(token string) *http.Request {
 	r := httptest.NewRequest("GET", "/", nil)
 	r.Header.Set("X-Auth-Token", token)
 	// What comes from outside counts for nothing.
-	for name, value := range map[string]string{"X-User-Id": "evil", "X-Project-Id": "evil", "X-Roles": "admin", "X-Identity-Status": "Confirmed"} {
+	for name, value := range map[string]string{"X-User-Id": "evil", "X-Project-Id": "evil", "X-Roles": "admin",
+		"X-Identity-Status": "Confirmed"} {
 		r.Header.Set(name, value)
 	}
 	return r

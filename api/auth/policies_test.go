@@ -82,7 +82,8 @@ anyone: role:x
 			t.Errorf("no %q in\n%v", want, err)
 		}
 	}
-	for _, text := range []string{"list metric: creator", "list metric: [role:admin, metric owner]", "[]", "x", "a: [", "\t"} {
+	for _, text := range []string{"list metric: creator", "list metric: [role:admin, metric owner]", "[]", "x", "a: [",
+		"\t"} {
 		if _, err := parsePolicies("p", []byte(text)); err == nil {
 			t.Errorf("%q is a policy file", text)
 		}

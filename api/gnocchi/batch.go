@@ -50,12 +50,13 @@ const (
 // A MeasuresError says which part of a body of measures can't be understood. The
 // API's cause for it is "Invalid input".
 type MeasuresError struct {
-	Reason  string          // one of the constants
-	Key     string          // the metric's key in a batch, as sent; empty for measures of one metric
-	Metric  ingest.MetricID // zero when Key is not a UUID
-	Entry   int             // index of the metric among the keys of the body, 0 for measures of one metric, -1: the body itself
-	Measure int             // index of the measure in the metric's list, -1: the list itself
-	Field   string          // the key in a measure, or in what stands for a metric, that is to blame
+	Reason string          // one of the constants
+	Key    string          // the metric's key in a batch, as sent; empty for measures of one metric
+	Metric ingest.MetricID // zero when Key is not a UUID
+	// index of the metric among the keys of the body, 0 for measures of one metric, -1: the body itself
+	Entry   int
+	Measure int    // index of the measure in the metric's list, -1: the list itself
+	Field   string // the key in a measure, or in what stands for a metric, that is to blame
 
 	// Of a NamedBatch, Key is the resource's, and Keyed says that there is one, be it
 	// empty; Name is the metric's where Named says that there is one. Entry is the index

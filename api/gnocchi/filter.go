@@ -17,7 +17,8 @@ const maxFilterDepth = 64
 //	and       := not { ("and" | "∧") not }
 //	not       := "not" not | "(" expr ")" | condition
 //	condition := term OP term
-//	OP        := ">=" | "<=" | "!=" | ">" | "<" | "=" | "eq" | "ne" | "lt" | "gt" | "le" | "ge" | "in" | "like" | "≠" | "≥" | "≤"
+//	OP        := ">=" | "<=" | "!=" | ">" | "<" | "=" | "eq" | "ne" | "lt" | "gt" | "le" | "ge" | "in" | "like" | "≠" |
+//	"≥" | "≤"
 //	term      := null | bool | uuid | ident | number | quoted | list
 //	null      := "None" | "none" | "null"
 //	bool      := "True" | "true" | "False" | "false"
@@ -60,7 +61,8 @@ func (p *filterParser) expected(what string) error {
 		}
 		found = fmt.Sprintf("'%s'", strings.ToValidUTF8(rest[:end], "�"))
 	}
-	return message(fmt.Sprintf("Invalid filter: Expected %s, found %s  (at char %d)", what, found, utf8.RuneCountInString(p.text[:p.at])))
+	return message(fmt.Sprintf("Invalid filter: Expected %s, found %s  (at char %d)", what, found,
+		utf8.RuneCountInString(p.text[:p.at])))
 }
 
 func (p *filterParser) blanks() {

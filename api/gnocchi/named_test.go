@@ -44,13 +44,17 @@ func TestScanNamed(t *testing.T) {
 		{`{}`, "", "", ""},
 		{`{"r": {}}`, "r", "", ""},
 		{`{"r": {"cpu": ` + one + `}}`, "r", `0 cpu "" "" 60:1`, ""},
-		{`{"r": {"cpu": [], "mem": ` + one + `}, "s/é": {"cpu": [{"value": "2", "timestamp": "1970-01-01T00:02:00"}]}}`, "r s/é", `0 cpu "" "";0 mem "" "" 60:1;1 cpu "" "" 120:2`, ""},
+		{`{"r": {"cpu": [], "mem": ` + one + `}, "s/é": {"cpu": [{"value": "2", "timestamp": "1970-01-01T00:02:00"}]}}`,
+			"r s/é", `0 cpu "" "";0 mem "" "" 60:1;1 cpu "" "" 120:2`, ""},
 		{`{"r": {"cpu": {"measures": ` + one + `}}}`, "r", `0 cpu "" "" 60:1`, ""},
-		{` { "r" : { "cpu" : { "archive_policy_name" : "low" , "measures" : ` + one + ` , "unit" : "B" } } } `, "r", `0 cpu "low" "B" 60:1`, ""},
-		{`{"r": {"cpu": {"measures": ` + one + `, "unit": null, "archive_policy_name": null}}}`, "r", `0 cpu "" "" 60:1`, ""},
+		{` { "r" : { "cpu" : { "archive_policy_name" : "low" , "measures" : ` + one + ` , "unit" : "B" } } } `, "r",
+			`0 cpu "low" "B" 60:1`, ""},
+		{`{"r": {"cpu": {"measures": ` + one + `, "unit": null, "archive_policy_name": null}}}`, "r", `0 cpu "" "" 60:1`,
+			""},
 		{`{"r\u0041": {"c\"p": {"un\u0069t": "\u0042", "measures": ` + one + `}}}`, "rA", `0 c"p "" "B" 60:1`, ""},
 		{`{"r": {"cpu": {"measures": [], "measures": ` + one + `}}}`, "r", `0 cpu "" "" 60:1`, ""},
-		{`{"r": {"cpu": ` + one + `, "cpu": ` + one + `}, "r": {"cpu": ` + one + `}}`, "r r", `0 cpu "" "" 60:1;0 cpu "" "" 60:1;1 cpu "" "" 60:1`, ""},
+		{`{"r": {"cpu": ` + one + `, "cpu": ` + one + `}, "r": {"cpu": ` + one + `}}`, "r r",
+			`0 cpu "" "" 60:1;0 cpu "" "" 60:1;1 cpu "" "" 60:1`, ""},
 		{``, "", "", "Expected object or value"},
 		{`[]`, "", "", "expected a dictionary"},
 		{`{"r": []}`, "", "", "expected a dictionary @ data['r']"},
@@ -61,7 +65,8 @@ func TestScanNamed(t *testing.T) {
 		{`{"r": {"cpu": {"unit": "B"}}}`, "", "", "required key not provided @ data['r']['cpu']['measures']"},
 		{`{"r": {"cpu": {"measures": [], "unit": 1}}}`, "", "", "expected str @ data['r']['cpu']['unit']"},
 		{`{"r": {"cpu": {"measures": [], "policy": "low"}}}`, "", "", "extra keys not allowed @ data['r']['cpu']['policy']"},
-		{`{"r": {"": {"measures": [{"timestamp": 1, "value": "x"}]}}}`, "", "", "unexpected measures value @ data['r'][''][0]['value']"},
+		{`{"r": {"": {"measures": [{"timestamp": 1, "value": "x"}]}}}`, "", "",
+			"unexpected measures value @ data['r'][''][0]['value']"},
 		{`{"r": {"cpu": ` + one + `}`, "", "", "unexpected end of JSON input (byte 46 of 46)"},
 	} {
 		for name, read := range map[string]func([]byte, time.Time, *NamedBatch) error{"fast": ScanNamed, "slow": slowNamed} {
@@ -86,7 +91,8 @@ func TestScanNamed(t *testing.T) {
 
 func TestScanNamedLeniently(t *testing.T) {
 	b := NamedBatch{Batch: Batch{Lenient: true}}
-	body := `{"a": 1, "b": {"w": 1, "x": [{"timestamp": 60, "value": 1}, {"timestamp": 60}, {"timestamp": 61, "value": 2}], "y": {"unit": "B"}, "z": ` + one + `}}`
+	body := `{"a": 1, "b": {"w": 1, "x": [{"timestamp": 60, "value": 1}, {"timestamp": 60}, {"timestamp": 61, ` +
+		`"value": 2}], "y": {"unit": "B"}, "z": ` + one + `}}`
 	got := namedScanned(&b, ScanNamed([]byte(body), testNow, &b))
 	want := namedScan{
 		Resources: []string{"a", "b"},
@@ -155,13 +161,15 @@ var filterCases = []struct{ filter, want string }{
 	{`notx=1`, `{"=": {"notx": 1}}`},
 	{`not x=1`, `{"not": {"=": {"x": 1}}}`},
 	{`not not x=1`, `{"not": {"not": {"=": {"x": 1}}}}`},
-	{`id in [a, 'b', 12, faef212f-0bf4-4030-a461-2186fef79be0]`, `{"in": {"id": ["a", "b", 12, "faef212f-0bf4-4030-a461-2186fef79be0"]}}`},
+	{`id in [a, 'b', 12, faef212f-0bf4-4030-a461-2186fef79be0]`,
+		`{"in": {"id": ["a", "b", 12, "faef212f-0bf4-4030-a461-2186fef79be0"]}}`},
 	{`not id in [faef212f0bf44030a4612186fef79be0]`, `{"not": {"in": {"id": ["faef212f0bf44030a4612186fef79be0"]}}}`},
 	{`id in []`, `{"in": {"id": []}}`},
 	{`a=1 or b=2 and c=3`, `{"or": [{"=": {"a": 1}}, {"and": [{"=": {"b": 2}}, {"=": {"c": 3}}]}]}`},
 	{`(a=1 or b=2)and(c=3)`, `{"and": [{"or": [{"=": {"a": 1}}, {"=": {"b": 2}}]}, {"=": {"c": 3}}]}`},
 	{`a=1 ∨ b=2 ∧ c=3`, `{"or": [{"=": {"a": 1}}, {"and": [{"=": {"b": 2}}, {"=": {"c": 3}}]}]}`},
-	{`server_group = "prefix" and started_at > "2014-01-01"`, `{"and": [{"=": {"server_group": "prefix"}}, {">": {"started_at": "2014-01-01"}}]}`},
+	{`server_group = "prefix" and started_at > "2014-01-01"`,
+		`{"and": [{"=": {"server_group": "prefix"}}, {">": {"started_at": "2014-01-01"}}]}`},
 	{`host_1 = é`, ""},
 	{`id == foobar`, ""},
 	{``, ""},
@@ -191,7 +199,8 @@ func TestParseFilter(t *testing.T) {
 			t.Errorf("%q: got %s, want %s, error %v", c.filter, Marshal(tree), c.want, err)
 		}
 	}
-	if _, err := ParseFilter("id == foobar"); !errors.Is(err, message("Invalid filter: Expected a value, found '= foobar'  (at char 4)")) {
+	if _, err := ParseFilter("id == foobar"); !errors.Is(err,
+		message("Invalid filter: Expected a value, found '= foobar'  (at char 4)")) {
 		t.Error(err)
 	}
 }
@@ -208,7 +217,9 @@ func BenchmarkScanNamed(b *testing.B) {
 			if m > 0 {
 				data = append(data, ", "...)
 			}
-			data = fmt.Appendf(data, `"disk.device.%d.read.bytes": {"archive_policy_name": "low", "unit": "B", "measures": [{"timestamp": "2015-03-06T14:33:57", "value": %d}]}`, m, rng.IntN(1e6))
+			data = fmt.Appendf(data,
+				`"disk.device.%d.read.bytes": {"archive_policy_name": "low", "unit": "B", "measures": [{"timestamp": `+
+					`"2015-03-06T14:33:57", "value": %d}]}`, m, rng.IntN(1e6))
 		}
 		data = append(data, '}')
 	}

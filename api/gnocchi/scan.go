@@ -171,7 +171,8 @@ func (s *scanner) measure(i int) int {
 			return -1
 		}
 		switch key := data[i:]; {
-		case len(key) >= 11 && binary.LittleEndian.Uint64(key) == timestampKey8 && binary.LittleEndian.Uint32(key[7:]) == timestampKey4:
+		case len(key) >= 11 && binary.LittleEndian.Uint64(key) == timestampKey8 &&
+			binary.LittleEndian.Uint32(key[7:]) == timestampKey4:
 			if i = s.colon(i + 11); i < 0 {
 				return -1
 			}

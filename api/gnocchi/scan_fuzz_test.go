@@ -114,7 +114,8 @@ func (m maker) body() string {
 		body = m.join("{", "}", m.IntN(4), func() string {
 			key := fmt.Sprintf("%08x-ebe1-4737-812e-cf0ddf26f5ad", m.Uint32())
 			if m.oneIn(5) {
-				key = m.pick(strings.ToUpper(key), strings.ReplaceAll(key, "-", ""), "{"+key+"}", "urn:uuid:"+key, key[1:], `\u0030`+key[1:], "é", "")
+				key = m.pick(strings.ToUpper(key), strings.ReplaceAll(key, "-", ""), "{"+key+"}", "urn:uuid:"+key, key[1:],
+					`\u0030`+key[1:], "é", "")
 			}
 			value := m.list()
 			if m.oneIn(30) {
@@ -146,7 +147,8 @@ func (m maker) list() string {
 		if m.oneIn(50) {
 			return m.anything(2)
 		}
-		members := []string{`"timestamp"` + m.blank() + ":" + m.blank() + stamp(), `"value"` + m.blank() + ":" + m.blank() + m.value()}
+		members := []string{`"timestamp"` + m.blank() + ":" + m.blank() + stamp(), `"value"` + m.blank() + ":" + m.blank() +
+			m.value()}
 		if m.oneIn(4) {
 			members = append(members, `"`+m.pick("x", "Value", "times", `\u0076alue`, "value", "timestamp")+`":`+m.anything(3))
 		}

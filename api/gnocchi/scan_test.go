@@ -40,13 +40,16 @@ var scanCases = []struct {
 	{body: ` [ ] `},
 	{body: `[{"timestamp": "2015-03-06T14:33:57", "value": 43.1}]`, want: "2015-03-06T14:33:57Z 43.1"},
 	{body: `[{"value":43.1,"timestamp":"2015-03-06T14:33:57"}]`, want: "2015-03-06T14:33:57Z 43.1"},
-	{body: "\r\n[\t{ \"timestamp\" :\n\"2015-03-06 14:33:57\" , \"value\" : 1 } , {\"timestamp\":\"2015-03-06\",\"value\":2}\n]\n",
+	{body: "\r\n[\t{ \"timestamp\" :\n\"2015-03-06 14:33:57\" , \"value\" : 1 } , " +
+		"{\"timestamp\":\"2015-03-06\",\"value\":2}\n]\n",
 		want: "2015-03-06T14:33:57Z 1, 2015-03-06T00:00:00Z 2"},
 	{body: `[{"timestamp":1,"value":1}]`, want: "1970-01-01T00:00:01Z 1"},
 	{body: `[{"timestamp":0,"value":0}]`, want: "1970-01-01T00:00:00Z 0"},
-	{body: `[{"timestamp": "2015-03-06T14:33:57.5Z", "value": 1}, {"timestamp": "2015-03-06T14:33:57.123456789123+02:00", "value": 2}]`,
+	{body: `[{"timestamp": "2015-03-06T14:33:57.5Z", "value": 1}, {"timestamp": ` +
+		`"2015-03-06T14:33:57.123456789123+02:00", "value": 2}]`,
 		want: "2015-03-06T14:33:57.5Z 1, 2015-03-06T12:33:57.123456789Z 2"},
-	{body: `[{"timestamp": 1425652437, "value": 1}, {"timestamp": "1425652437.5", "value": 2}, {"timestamp": 1478012832.123456789, "value": 3}]`,
+	{body: `[{"timestamp": 1425652437, "value": 1}, {"timestamp": "1425652437.5", "value": 2}, {"timestamp": ` +
+		`1478012832.123456789, "value": 3}]`,
 		want: "2015-03-06T14:33:57Z 1, 2015-03-06T14:33:57.5Z 2, 2016-11-01T15:07:12.123456768Z 3"},
 	{body: `[{"timestamp": 1.425652437e9, "value": 1e3}]`, want: "2015-03-06T14:33:57Z 1000"},
 	{body: `[{"timestamp": 9223372036, "value": 1}]`, want: "2262-04-11T23:47:16Z 1"},
@@ -54,17 +57,22 @@ var scanCases = []struct {
 		want: "1970-01-01T00:00:01Z NaN, 1970-01-01T00:00:02Z +Inf, 1970-01-01T00:00:03Z -Inf"},
 	{body: `[{"timestamp": 1, "value": "43.1"}, {"timestamp": 2, "value": true}, {"timestamp": 3, "value": false}]`,
 		want: "1970-01-01T00:00:01Z 43.1, 1970-01-01T00:00:02Z 1, 1970-01-01T00:00:03Z 0"},
-	{body: `[{"timestamp": 1, "value": -0.0}, {"timestamp": 2, "value": -12}, {"timestamp": 3, "value": 0.1234567890123456789}]`,
+	{body: `[{"timestamp": 1, "value": -0.0}, {"timestamp": 2, "value": -12}, {"timestamp": 3, "value": ` +
+		`0.1234567890123456789}]`,
 		want: "1970-01-01T00:00:01Z -0, 1970-01-01T00:00:02Z -12, 1970-01-01T00:00:03Z 0.12345678901234568"},
-	{body: `[{"timestamp": 1, "value": 12345678901234567890}, {"timestamp": 2, "value": 1e-400}, {"timestamp": 3, "value": 1e400}]`,
+	{body: `[{"timestamp": 1, "value": 12345678901234567890}, {"timestamp": 2, "value": 1e-400}, {"timestamp": 3, ` +
+		`"value": 1e400}]`,
 		want: "1970-01-01T00:00:01Z 1.2345678901234567e+19, 1970-01-01T00:00:02Z 0, 1970-01-01T00:00:03Z +Inf"},
-	{body: `[{"timestamp": 1, "value": 1e22}, {"timestamp": 2, "value": 1e23}, {"timestamp": 3, "value": 3e-22}, {"timestamp": 4, "value": 3e-23}, {"timestamp": 5, "value": 1e-30}]`,
-		want: "1970-01-01T00:00:01Z 1e+22, 1970-01-01T00:00:02Z 1e+23, 1970-01-01T00:00:03Z 3e-22, 1970-01-01T00:00:04Z 3e-23, 1970-01-01T00:00:05Z 1e-30"},
+	{body: `[{"timestamp": 1, "value": 1e22}, {"timestamp": 2, "value": 1e23}, {"timestamp": 3, "value": 3e-22}, ` +
+		`{"timestamp": 4, "value": 3e-23}, {"timestamp": 5, "value": 1e-30}]`,
+		want: "1970-01-01T00:00:01Z 1e+22, 1970-01-01T00:00:02Z 1e+23, 1970-01-01T00:00:03Z 3e-22, 1970-01-01T00:00:04Z " +
+			"3e-23, 1970-01-01T00:00:05Z 1e-30"},
 	{body: `[{"timestamp": 1, "value": 9007199254740993}, {"timestamp": 2, "value": 9007199254740993.0}]`,
 		want: "1970-01-01T00:00:01Z 9.007199254740992e+15, 1970-01-01T00:00:02Z 9.007199254740992e+15"},
 	{body: `[{"x": {"a": [1, "]}", null, {}], "b": [NaN, -Infinity, true]}, "timestamp": 1, "y": false, "value": 2}]`,
 		want: "1970-01-01T00:00:01Z 2"},
-	{body: `[{"timestamp": "1970-01-01T12:00:00", "timestamp": 1, "value": 1, "value": 2}]`, want: "1970-01-01T00:00:01Z 2"},
+	{body: `[{"timestamp": "1970-01-01T12:00:00", "timestamp": 1, "value": 1, "value": 2}]`,
+		want: "1970-01-01T00:00:01Z 2"},
 
 	// Legal and uncommon.
 	{odd: true, body: `[{"timestamp": "2015-03-06T14:33:57\u002b00:00", "value": 1}]`, want: "2015-03-06T14:33:57Z 1"},
@@ -77,8 +85,10 @@ var scanCases = []struct {
 	{odd: true, body: `[{"timestamp": " +1425652437 ", "value": " -inf "}]`, want: "2015-03-06T14:33:57Z -Inf"},
 	{odd: true, body: `[{"timestamp": -0.0, "value": "NaN"}]`, want: "1970-01-01T00:00:00Z NaN"},
 	{odd: true, body: `[{"timestamp": 1, "value": [], "value": 3}]`, want: "1970-01-01T00:00:01Z 3"},
-	{odd: true, body: `[{"timestamp": "2262-04-11T23:47:16.854775807Z", "value": 1}]`, want: "2262-04-11T23:47:16.854775807Z 1"},
-	{odd: true, body: `[{"deep": ` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `, "timestamp": 1, "value": 1}]`,
+	{odd: true, body: `[{"timestamp": "2262-04-11T23:47:16.854775807Z", "value": 1}]`,
+		want: "2262-04-11T23:47:16.854775807Z 1"},
+	{odd: true, body: `[{"deep": ` + strings.Repeat("[", 100) + strings.Repeat("]", 100) +
+		`, "timestamp": 1, "value": 1}]`,
 		want: "1970-01-01T00:00:01Z 1"},
 
 	// Measures that can't be understood.
@@ -100,14 +110,22 @@ var scanCases = []struct {
 	{odd: true, body: `[{"timestamp": 1, "value": ""}]`, want: "unexpected measures value @ data[0]['value']"},
 	{odd: true, body: `[{"timestamp": 1, "value": "0x10"}]`, want: "unexpected measures value @ data[0]['value']"},
 	{odd: true, body: `[{"timestamp": 1, "value": "1_0"}]`, want: "unexpected measures value @ data[0]['value']"},
-	{odd: true, body: `[{"timestamp": "", "value": 1}]`, want: "unexpected timestamp 'Unable to convert timestamps' @ data[0]['timestamp']"},
-	{odd: true, body: `[{"timestamp": "2015-100-06T14:33:57", "value": 1}]`, want: "unexpected timestamp 'Unable to convert timestamps' @ data[0]['timestamp']"},
-	{odd: true, body: `[{"timestamp": "1915-03-06T14:33:57", "value": 1}]`, want: "unexpected timestamp 'Timestamp must be after Epoch' @ data[0]['timestamp']"},
-	{odd: true, body: `[{"timestamp": "2262-04-11T23:47:17", "value": 1}]`, want: "unexpected timestamp 'Timestamp must be after Epoch' @ data[0]['timestamp']"},
-	{odd: true, body: `[{"timestamp": -1, "value": 1}]`, want: "unexpected timestamp 'Timestamp must be after Epoch' @ data[0]['timestamp']"},
-	{odd: true, body: `[{"timestamp": 9223372037, "value": 1}]`, want: "unexpected timestamp 'Unable to convert timestamps' @ data[0]['timestamp']"},
-	{odd: true, body: `[{"timestamp": 1e400, "value": 1}]`, want: "unexpected timestamp 'Unable to convert timestamps' @ data[0]['timestamp']"},
-	{odd: true, body: `[{"timestamp": NaN, "value": 1}]`, want: "unexpected timestamp 'Unable to convert timestamps' @ data[0]['timestamp']"},
+	{odd: true, body: `[{"timestamp": "", "value": 1}]`,
+		want: "unexpected timestamp 'Unable to convert timestamps' @ data[0]['timestamp']"},
+	{odd: true, body: `[{"timestamp": "2015-100-06T14:33:57", "value": 1}]`,
+		want: "unexpected timestamp 'Unable to convert timestamps' @ data[0]['timestamp']"},
+	{odd: true, body: `[{"timestamp": "1915-03-06T14:33:57", "value": 1}]`,
+		want: "unexpected timestamp 'Timestamp must be after Epoch' @ data[0]['timestamp']"},
+	{odd: true, body: `[{"timestamp": "2262-04-11T23:47:17", "value": 1}]`,
+		want: "unexpected timestamp 'Timestamp must be after Epoch' @ data[0]['timestamp']"},
+	{odd: true, body: `[{"timestamp": -1, "value": 1}]`,
+		want: "unexpected timestamp 'Timestamp must be after Epoch' @ data[0]['timestamp']"},
+	{odd: true, body: `[{"timestamp": 9223372037, "value": 1}]`,
+		want: "unexpected timestamp 'Unable to convert timestamps' @ data[0]['timestamp']"},
+	{odd: true, body: `[{"timestamp": 1e400, "value": 1}]`,
+		want: "unexpected timestamp 'Unable to convert timestamps' @ data[0]['timestamp']"},
+	{odd: true, body: `[{"timestamp": NaN, "value": 1}]`,
+		want: "unexpected timestamp 'Unable to convert timestamps' @ data[0]['timestamp']"},
 	{odd: true, body: `[{"timestamp": 1478012832, "value": 1}, {"timestamp": "-5 minutes", "value": 2}]`,
 		want: "unexpected timestamp 'Unable to convert timestamps' @ data[1]['timestamp']"},
 	{odd: true, body: `[{"timestamp": "2015-03-06T14:33:57", "value": 1}, {"timestamp": 1478012832, "value": 2}]`,
@@ -116,16 +134,21 @@ var scanCases = []struct {
 	// What isn't JSON.
 	{odd: true, body: ``, want: "Expected object or value"},
 	{odd: true, body: " \n", want: "Expected object or value"},
-	{odd: true, body: `[{"timestamp": 1, "value": 01}]`, want: "invalid character '1' after object key:value pair (byte 29 of 31)"},
+	{odd: true, body: `[{"timestamp": 1, "value": 01}]`,
+		want: "invalid character '1' after object key:value pair (byte 29 of 31)"},
 	{odd: true, body: `[{"timestamp": 1, "value": 1}`, want: "unexpected end of JSON input (byte 29 of 29)"},
-	{odd: true, body: `[{"timestamp": NaN, "value": -NaN}]`, want: "invalid character '\"' in numeric literal (byte 31 of 35)"},
+	{odd: true, body: `[{"timestamp": NaN, "value": -NaN}]`,
+		want: "invalid character '\"' in numeric literal (byte 31 of 35)"},
 	{odd: true, body: `[] []`, want: "invalid character '[' after top-level value (byte 4 of 5)"},
-	{odd: true, body: `[{NaN: 1}]`, want: "invalid character 'N' looking for beginning of object key string (byte 3 of 10)"},
+	{odd: true, body: `[{NaN: 1}]`,
+		want: "invalid character 'N' looking for beginning of object key string (byte 3 of 10)"},
 	{odd: true, body: `[1,]`, want: "invalid character ']' looking for beginning of value (byte 4 of 4)"},
 	{odd: true, body: "[\"\n\"]", want: "invalid character '\\n' in string literal (byte 3 of 5)"},
-	{odd: true, body: "[{\"a\x1f\": 1, \"timestamp\": 1, \"value\": 1}]", want: "invalid character '\\x1f' in string literal (byte 5 of 39)"},
+	{odd: true, body: "[{\"a\x1f\": 1, \"timestamp\": 1, \"value\": 1}]",
+		want: "invalid character '\\x1f' in string literal (byte 5 of 39)"},
 	{odd: true, body: `[{"timestamp": "x", "value": 1}, `, want: "unexpected end of JSON input (byte 33 of 33)"},
-	{odd: true, body: strings.Repeat("[", 1<<20), want: "invalid character '[' exceeded max depth (byte 10001 of 1048576)"},
+	{odd: true, body: strings.Repeat("[", 1<<20),
+		want: "invalid character '[' exceeded max depth (byte 10001 of 1048576)"},
 }
 
 func TestScanMeasures(t *testing.T) {
@@ -190,7 +213,8 @@ func TestScanBatch(t *testing.T) {
 	f(`{"`+idA+`": [{"timestamp": 1, "value": 1}], "`+idA+`": [{"timestamp": "1970-01-01T00:00:01Z", "value": 1}]}`,
 		ingest.Entry{Metric: a, Measures: second}, ingest.Entry{Metric: a, Measures: second})
 	// The ids that Gnocchi takes.
-	for _, id := range []string{strings.ToUpper(idA), "{" + idA + "}", "urn:uuid:" + idA, strings.ReplaceAll(idA, "-", ""), `\u0035` + idA[1:]} {
+	for _, id := range []string{strings.ToUpper(idA), "{" + idA + "}", "urn:uuid:" + idA,
+		strings.ReplaceAll(idA, "-", ""), `\u0035` + idA[1:]} {
 		f(`{"`+id+`": [{"timestamp": 1, "value": 1}]}`, ingest.Entry{Metric: a, Measures: second})
 	}
 }

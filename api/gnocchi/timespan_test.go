@@ -18,12 +18,14 @@ func TestParseTimespan(t *testing.T) {
 			}
 		}
 	}
-	f(time.Minute, "60", "60.0", "6e1", " +60 ", "1 minute", "1m", "1min", "1 mins", "1MINUTES", "60s", "60 sec", "60secs", "60 second", "60 seconds",
+	f(time.Minute, "60", "60.0", "6e1", " +60 ", "1 minute", "1m", "1min", "1 mins", "1MINUTES", "60s", "60 sec",
+		"60secs", "60 second", "60 seconds",
 		"1:00", "01:00", "0:01:00", "0:00:01:00", "1.0m", "1. m", "+1m", " + 1m ", "1m,", "1 m /")
 	f(500*time.Millisecond, "0.5", "5e-1", ".5s", "0.5 s", ":00.5")
 	f(1, "1e-9")
 	f(2, "0.0000000029") // the cut is towards zero
-	f(5400*time.Second, "1h30m", "1h 30m", "1 hour, 30 minutes", "1hr/30min", "1.5h", "1:30:00", "90:00", "5400", "1H30M", "1\thours\n30 M")
+	f(5400*time.Second, "1h30m", "1h 30m", "1 hour, 30 minutes", "1hr/30min", "1.5h", "1:30:00", "90:00", "5400", "1H30M",
+		"1\thours\n30 M")
 	f(11400*time.Second, "3 hours, 10 minutes", "3hrs10mins")
 	f(30*time.Second, ":30", "0:30")
 	f(7*day, "1w", "1 wk", "1wks", "1 week", "1 weeks", "7d", "7 dys", "7dy", "7 days", "7 day", "7:00:00:00")
@@ -47,10 +49,13 @@ func TestParseTimespanRefusals(t *testing.T) {
 			}
 		}
 	}
-	f(ErrTimespan, "", " ", "abc", "PT1H", "P1D", "1 month", "2 years", "5ms", "1 hour and 5 minutes", "30m1h", "1m1m", "1h,,5m", ",1h", "h", "1 h 5",
-		"1.2.3h", ". s", "--1h", "1 -h", "100:00", "1:0", "1:000", ":", "::", "1:", ":5", "1:00:", ":00:00", "1::00", "1:0:00", "1:00:00.", "1:00.5:00", "a:00",
+	f(ErrTimespan, "", " ", "abc", "PT1H", "P1D", "1 month", "2 years", "5ms", "1 hour and 5 minutes", "30m1h", "1m1m",
+		"1h,,5m", ",1h", "h", "1 h 5",
+		"1.2.3h", ". s", "--1h", "1 -h", "100:00", "1:0", "1:000", ":", "::", "1:", ":5", "1:00:", ":00:00", "1::00",
+		"1:0:00", "1:00:00.", "1:00.5:00", "a:00",
 		"1:1:00:00", "1:00:00:00:00", "1 day, 1:00", "1 day, 1:00:00:00", "1h 1:00:00", "1:00 1h", "1:00 5",
-		"inf", "nan", "-inf", "1e300", "9223372037", "20000 weeks", "99999999999999999999s", "99999999999999999999.5s", "0x10", "1_0", "1h\x00", "１h")
+		"inf", "nan", "-inf", "1e300", "9223372037", "20000 weeks", "99999999999999999999s", "99999999999999999999.5s",
+		"0x10", "1_0", "1h\x00", "１h")
 	f(ErrTimespanPositive, "0", "-1", "0.0", "1e-10", "-5 minutes", "0s", "- 1:00", "0:00", "0.01m")
 }
 
@@ -117,7 +122,8 @@ func FuzzParseTimespan(f *testing.F) {
 		}
 		if rounded := d.Truncate(time.Second); rounded > 0 {
 			if back, err := ParseTimespan(string(AppendTimespan(nil, rounded))); err != nil || back != rounded {
-				t.Errorf("%q is %v, written as %s, read back as %v (%v)", text, rounded, string(AppendTimespan(nil, rounded)), back, err)
+				t.Errorf("%q is %v, written as %s, read back as %v (%v)", text, rounded, string(AppendTimespan(nil, rounded)),
+					back, err)
 			}
 		}
 	})

@@ -186,7 +186,8 @@ func TestMarshal(t *testing.T) {
 	f(time.Date(1, 1, 1, 0, 0, 1, 0, time.UTC), `"0001-01-01T00:00:01+00:00"`)
 	f(24*time.Hour, `"1 day, 0:00:00"`)
 	f(testID, `"5c000000-0000-0000-0000-000000000001"`)
-	f(map[string]any{"name": "medium", "back_window": 0, "list": []any{}}, `{"back_window": 0, "list": [], "name": "medium"}`)
+	f(map[string]any{"name": "medium", "back_window": 0, "list": []any{}},
+		`{"back_window": 0, "list": [], "name": "medium"}`)
 	f(map[name][]int{"b": {1, 2}, "a": nil}, `{"a": [], "b": [1, 2]}`)
 	f(Object{{"z", 1}, {"a", Object{}}}, `{"z": 1, "a": {}}`)
 	f([]ingest.MetricID{testID}, `["5c000000-0000-0000-0000-000000000001"]`)

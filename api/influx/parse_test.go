@@ -40,8 +40,10 @@ func TestParse(t *testing.T) {
 	}
 	f("")
 	f("\n\n  \n# a comment\n")
-	f("mymetric,host=foobar,mytag=myvalue field=123 1510581804179554816", "foobar mymetric.field@mytag=myvalue 1510581804179554816 123")
-	f("mymeasure,tag2=b,host=h,tag1=a field1=1,field2=2.5e1 5", "h mymeasure.field1@tag1=a,tag2=b 5 1", "h mymeasure.field2@tag1=a,tag2=b 5 25")
+	f("mymetric,host=foobar,mytag=myvalue field=123 1510581804179554816",
+		"foobar mymetric.field@mytag=myvalue 1510581804179554816 123")
+	f("mymeasure,tag2=b,host=h,tag1=a field1=1,field2=2.5e1 5", "h mymeasure.field1@tag1=a,tag2=b 5 1",
+		"h mymeasure.field2@tag1=a,tag2=b 5 25")
 	f("m,host=a v=1\nm,host=b v=2 3\r\nm,host=a v=4 5", "a m.v 77 1", "b m.v 3 2", "a m.v 5 4")
 	f("cpu,path=/foo/bar,host=h a/b=43i 1", "h cpu.a_b@path=_foo_bar 1 43")
 	f(`m\ x\,y,host=a\ b,t\=1=\,2 f\ 1=1 1`, `a b m x,y.f 1@t=1=,2 1 1`)
@@ -89,11 +91,13 @@ func TestParseUnits(t *testing.T) {
 func TestParseResources(t *testing.T) {
 	var p Parser
 	var b intake.Batch
-	body := "m,host=B4D568E4-7AF1-5AEC-AC3F-9C09FA3685A9 v=1\nm,host=b4d568e47af15aecac3f9c09fa3685a9 v=2\nm,host=foobar v=3"
+	body := "m,host=B4D568E4-7AF1-5AEC-AC3F-9C09FA3685A9 v=1\nm,host=b4d568e47af15aecac3f9c09fa3685a9 " +
+		"v=2\nm,host=foobar v=3"
 	if err := p.Parse([]byte(body), options, &b); err != nil {
 		t.Fatal(err)
 	}
-	if len(b.Resources) != 1 || b.Resources[0].ID.String() != "b4d568e4-7af1-5aec-ac3f-9c09fa3685a9" || b.Resources[0].Type != "db" {
+	if len(b.Resources) != 1 || b.Resources[0].ID.String() != "b4d568e4-7af1-5aec-ac3f-9c09fa3685a9" ||
+		b.Resources[0].Type != "db" {
 		t.Errorf("resources: %+v", b.Resources)
 	}
 }
@@ -132,7 +136,8 @@ func TestParseErrors(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	for _, body := range []string{
-		"m,host=h v=1 1", `t,host=h b=true,i=100i,f=-100.000,s="four" 1678380824258983000`, "m,host=h \"a=1\nm,host=h \"a=1\"=2",
+		"m,host=h v=1 1", `t,host=h b=true,i=100i,f=-100.000,s="four" 1678380824258983000`,
+		"m,host=h \"a=1\nm,host=h \"a=1\"=2",
 		"#\n\nm\\ x,host=a\\=b,c=/ d=1u", "m,host=h v=1e400", "m,host= v=1", ",=\\", "m,host=h s=\"a\nb\" x",
 	} {
 		f.Add(body)
@@ -148,7 +153,8 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		for _, s := range b.Series {
-			if s.Resource < 0 || s.Resource >= len(b.Resources) || len(s.Measures) != 1 || s.Measures[0].Time < 0 || math.IsNaN(s.Measures[0].Value) {
+			if s.Resource < 0 || s.Resource >= len(b.Resources) || len(s.Measures) != 1 || s.Measures[0].Time < 0 ||
+				math.IsNaN(s.Measures[0].Value) {
 				t.Errorf("%q: %+v", body, s)
 			}
 			if !strings.Contains(string(s.Name), ".") || strings.Contains(string(s.Name), "/") {
@@ -161,7 +167,9 @@ func FuzzParse(f *testing.F) {
 func BenchmarkParse(b *testing.B) {
 	var body []byte
 	for i := range 1000 {
-		body = fmt.Appendf(body, "cpu,cpu=cpu%d,host=server%02d,region=eu usage_user=12.5,usage_system=3.25,usage_idle=84.25,usage_iowait=0 17000000%08d0\n", i%8, i/100, i)
+		body = fmt.Appendf(body,
+			"cpu,cpu=cpu%d,host=server%02d,region=eu usage_user=12.5,usage_system=3.25,usage_idle=84.25,usage_iowait=0 "+
+				"17000000%08d0\n", i%8, i/100, i)
 	}
 	var p Parser
 	var batch intake.Batch

@@ -75,7 +75,8 @@ func TestParse(t *testing.T) {
 	f(`["metric", ["a", "mean"]]`, "(metric (a\nmean))", one)
 	f(`["aggregate", "rate:mean", ["metric", "a", "mean"]]`, `(aggregate rate:mean (metric a mean))`,
 		aggregate.Across{Function: aggregate.OfMean | 1<<7, Of: []aggregate.Operation{one}})
-	f(`["aggregate", "sum", ["metric", "a", "mean"], ["metric", "b", "95pct"]]`, `(aggregate sum (metric a mean) (metric b 95pct))`,
+	f(`["aggregate", "sum", ["metric", "a", "mean"], ["metric", "b", "95pct"]]`,
+		`(aggregate sum (metric a mean) (metric b 95pct))`,
 		aggregate.Across{Function: aggregate.OfSum, Of: []aggregate.Operation{one, aggregate.Metrics{b}}})
 	f(`["rolling", "std", 2, ["metric", "a", "mean"]]`, `(rolling std 2 (metric a mean))`,
 		aggregate.Rolling{Function: aggregate.OfStd, Window: 2, Of: one})
@@ -83,7 +84,8 @@ func TestParse(t *testing.T) {
 		aggregate.Rolling{Function: aggregate.OfStd, Window: 2, Of: one})
 	f(`["resample", "90pct", 60, ["metric", "a", "mean"]]`, `(resample 90pct 60 (metric a mean))`,
 		aggregate.Resampled{Method: ingest.Percentile(90), Every: time.Minute, Of: one})
-	f(`["rateofchange", ["rateofchangesec", ["metric", "a", "mean"]]]`, `(rateofchange (rateofchangesec (metric a mean)))`,
+	f(`["rateofchange", ["rateofchangesec", ["metric", "a", "mean"]]]`,
+		`(rateofchange (rateofchangesec (metric a mean)))`,
 		aggregate.Change{Of: aggregate.Change{PerSecond: true, Of: one}})
 	f(`["absolute", ["metric", "a", "mean"]]`, `(abs (metric a mean))`, unary("abs", one))
 	f(`["÷", ["metric", "a", "mean"], 1e3]`, `(/ (metric a mean) 1000)`, binary("/", one, aggregate.Number(1000)))
@@ -92,7 +94,8 @@ func TestParse(t *testing.T) {
 	f(`["clip", ["metric", "a", "mean"], 5]`, `(clip (metric a mean) 5)`, binary("clip_min", one, aggregate.Number(5)))
 	f(`["clip", ["metric", "a", "mean"], 5, 60]`, `(clip (metric a mean) 5 60)`,
 		binary("clip_max", binary("clip_min", one, aggregate.Number(5)), aggregate.Number(60)))
-	f(`["metric", "\"a b\"", "mean"]`, `(metric "a b" mean)`, aggregate.Metrics{{Metric: `"a b"`, Method: "mean"}}) // quotes stay
+	// quotes stay
+	f(`["metric", "\"a b\"", "mean"]`, `(metric "a b" mean)`, aggregate.Metrics{{Metric: `"a b"`, Method: "mean"}})
 	f(`["metric", "5", "mean"]`, `(metric 5 mean)`, aggregate.Metrics{{Metric: "5", Method: "mean"}})
 }
 

@@ -86,12 +86,14 @@ func TestParse(t *testing.T) {
 		one("__name__=gc,instance=h,job=j,quantile=0", 1, 1), one("__name__=gc,instance=h,job=j,quantile=1", 2, 2),
 		series{labels: "__name__=gc,instance=h,job=j,quantile=2"}, one("__name__=gc,instance=other,job=j", 1, 3)),
 		"j@h gc 2000000 2", "j@other gc 1000000 3")
-	f(request(series{labels: "__name__=up,instance=h,job=j", samples: []ingest.Measure{{Time: 1, Value: 1}, {Time: 2, Value: math.Inf(1)}}}), "j@h up 1000000 1", "j@h up 2000000 +Inf")
+	f(request(series{labels: "__name__=up,instance=h,job=j", samples: []ingest.Measure{{Time: 1, Value: 1},
+		{Time: 2, Value: math.Inf(1)}}}), "j@h up 1000000 1", "j@h up 2000000 +Inf")
 	f(request(one("__name__=up", 1, math.Float64frombits(staleMarker))))
 	f(request(one("__name__=up", 1, math.NaN())), "none@none up 1000000 NaN")
 	// what isn't known is skipped: metadata, exemplars
 	metadata := protowire.AppendBytes(protowire.AppendTag(nil, 3, protowire.BytesType), []byte("x"))
-	f(append(metadata, request(series{labels: "__name__=up", samples: []ingest.Measure{{Time: 1, Value: 1}}, more: metadata})...), "none@none up 1000000 1")
+	f(append(metadata, request(series{labels: "__name__=up", samples: []ingest.Measure{{Time: 1, Value: 1}},
+		more: metadata})...), "none@none up 1000000 1")
 }
 
 func TestParseErrors(t *testing.T) {
@@ -117,13 +119,15 @@ func TestParseErrors(t *testing.T) {
 	f(0, "label job is not a text of 1 to 512", request(one("__name__=up,job="+strings.Repeat("x", 513), 1, 1)))
 	f(0, "label instance is not a text of 1 to 512", request(one("__name__=up,instance=", 1, 1)))
 	f(0, ">289", request(one("__name__=up,job="+strings.Repeat("x", 300), 1, 1)))
-	f(1, "native histograms", request(good, series{labels: "__name__=up", more: protowire.AppendBytes(protowire.AppendTag(nil, 4, protowire.BytesType), []byte("x"))}))
+	f(1, "native histograms", request(good, series{labels: "__name__=up",
+		more: protowire.AppendBytes(protowire.AppendTag(nil, 4, protowire.BytesType), []byte("x"))}))
 }
 
 // fixture is a request of a real Prometheus, from Gnocchi's functional tests.
 func fixture(t testing.TB) []byte {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join("..", "..", "..", "shared", "conformance", "gabbits", "prometheus_fixtures", "031b586e-ebe1-4737-812e-cf0ddf26f5ad.dump"))
+	data, err := os.ReadFile(filepath.Join("..", "..", "..", "shared", "conformance", "gabbits", "prometheus_fixtures",
+		"031b586e-ebe1-4737-812e-cf0ddf26f5ad.dump"))
 	if err != nil {
 		t.Skip("there is no fixture: ", err)
 	}
@@ -186,7 +190,8 @@ func FuzzParse(f *testing.F) {
 func BenchmarkParse(b *testing.B) {
 	var all []series
 	for i := range 1000 {
-		all = append(all, one(fmt.Sprintf("__name__=node_metric_%d_total,cpu=%d,instance=server%02d:9100,job=node,mode=idle", i%100, i%8, i/100), 1700000000000, float64(i)))
+		all = append(all, one(fmt.Sprintf("__name__=node_metric_%d_total,cpu=%d,instance=server%02d:9100,job=node,mode=idle",
+			i%100, i%8, i/100), 1700000000000, float64(i)))
 	}
 	body := request(all...)
 	var p Parser

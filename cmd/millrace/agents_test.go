@@ -99,7 +99,8 @@ weather,host=roof temperature=-3 1700000000000000001
 		t.Helper()
 		eventually(t, func() string {
 			var rows [][]any
-			if err := p.fetch(t, "/resource/telegraf/garden/metric/"+metric+"/measures?granularity=300&refresh=true", &rows); err != nil {
+			if err := p.fetch(t, "/resource/telegraf/garden/metric/"+metric+"/measures?granularity=300&refresh=true",
+				&rows); err != nil {
 				return err.Error()
 			}
 			if got := fmt.Sprint(rows); got != want {
@@ -156,7 +157,8 @@ remote_write:
 	}
 	eventually(t, func() string {
 		var rows [][]any
-		if err := p.fetch(t, "/resource/prometheus/"+name+"/metric/up/measures?granularity=300&refresh=true&aggregation=max", &rows); err != nil {
+		if err := p.fetch(t, "/resource/prometheus/"+name+"/metric/up/measures?granularity=300&refresh=true&aggregation=max",
+			&rows); err != nil {
 			return err.Error()
 		}
 		if len(rows) == 0 || rows[0][2] != 1.0 {

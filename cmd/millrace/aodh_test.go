@@ -86,7 +86,8 @@ func alarmingResources(t *testing.T, p *server) (ids []string) {
 		t.Fatal(a)
 	}
 	for _, id := range []string{"r1", "r2"} {
-		a := p.ask(t, "POST", "/resource/generic", `{"id": "`+id+`", "project_id": "p1", "metrics": {"load": {"archive_policy_name": "alarms"}}}`)
+		a := p.ask(t, "POST", "/resource/generic", `{"id": "`+id+
+			`", "project_id": "p1", "metrics": {"load": {"archive_policy_name": "alarms"}}}`)
 		var made struct{ Metrics map[string]string }
 		if err := json.Unmarshal([]byte(a.body), &made); err != nil || made.Metrics["load"] == "" {
 			t.Fatal(a, err)
@@ -108,7 +109,8 @@ func load(t *testing.T, p *server, after time.Duration, r1, r2 int) {
 		}
 		return measures
 	}
-	body, err := json.Marshal(map[string]any{"r1": map[string]any{"load": list(r1)}, "r2": map[string]any{"load": list(r2)}})
+	body, err := json.Marshal(map[string]any{"r1": map[string]any{"load": list(r1)},
+		"r2": map[string]any{"load": list(r2)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +160,8 @@ func startAodh(t *testing.T, client *testservers.Client, p *thread, alarms []map
 	t.Helper()
 	dir := t.TempDir()
 	config := filepath.Join(dir, "aodh.conf")
-	if err := os.WriteFile(config, fmt.Appendf(nil, aodhConfig, filepath.Join(dir, "aodh.db"), p.base), 0o644); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, aodhConfig, filepath.Join(dir, "aodh.db"), p.base),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	if out, errOut, err := runClient(t, nil, "", client.Program("aodh-dbsync"), "--config-file", config); err != nil {
@@ -209,7 +212,8 @@ func (a *aodhProcess) finish(t *testing.T) {
 		t.Error(err)
 	}
 	err := <-a.exited
-	if log := a.errOut.String(); err != nil || strings.Contains(log, " ERROR ") || strings.Contains(log, "retrieval failed") {
+	if log := a.errOut.String(); err != nil || strings.Contains(log, " ERROR ") ||
+		strings.Contains(log, "retrieval failed") {
 		t.Errorf("Aodh: %v\n%s\n%s", err, log, a.server.log)
 	}
 }

@@ -49,7 +49,8 @@ func TestServeHtpasswd(t *testing.T) {
 	metricsAt := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	dir, listen := t.TempDir(), fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	settings := []string{
-		"MILLRACE_API_LISTEN=" + listen, "MILLRACE_API_AUTH=htpasswd", "MILLRACE_API_HTPASSWD_FILE=" + users, "MILLRACE_API_POLICY_FILE=" + policies,
+		"MILLRACE_API_LISTEN=" + listen, "MILLRACE_API_AUTH=htpasswd", "MILLRACE_API_HTPASSWD_FILE=" + users,
+		"MILLRACE_API_POLICY_FILE=" + policies,
 		"MILLRACE_TELEMETRY_METRICS_LISTEN=" + metricsAt, "MILLRACE_TELEMETRY_METRICS_AUTH=true",
 	}
 	p := startHere(t, dir, "", settings...)
@@ -97,9 +98,11 @@ func TestServeHtpasswd(t *testing.T) {
 
 func TestServeRemoteUser(t *testing.T) {
 	listen := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	p := startHere(t, t.TempDir(), "", "MILLRACE_API_LISTEN="+listen, "MILLRACE_API_AUTH=remoteuser", "MILLRACE_API_REMOTE_USER_HEADER=X-User")
+	p := startHere(t, t.TempDir(), "", "MILLRACE_API_LISTEN="+listen, "MILLRACE_API_AUTH=remoteuser",
+		"MILLRACE_API_REMOTE_USER_HEADER=X-User")
 	defer p.terminate()
-	for want, headers := range map[int][]string{200: {"X-User: admin"}, 403: {"X-User: jd"}, 401: {"X-Remote-User: admin"}} {
+	for want, headers := range map[int][]string{200: {"X-User: admin"}, 403: {"X-User: jd"},
+		401: {"X-Remote-User: admin"}} {
 		if got := getWith(t, "http://"+listen+"/v1/status", headers...).StatusCode; got != want {
 			t.Errorf("%v: %d, want %d", headers, got, want)
 		}
@@ -110,12 +113,16 @@ func TestServeRemoteUser(t *testing.T) {
 func TestServeAuthFiles(t *testing.T) {
 	f := func(want string, settings ...string) {
 		t.Helper()
-		settings = append(settings, "MILLRACE_DATA_DIR="+t.TempDir(), fmt.Sprintf("MILLRACE_API_LISTEN=127.0.0.1:%d", freePort(t)))
+		settings = append(settings, "MILLRACE_DATA_DIR="+t.TempDir(), fmt.Sprintf("MILLRACE_API_LISTEN=127.0.0.1:%d",
+			freePort(t)))
 		if _, errOut, code := command(t, settings, "serve"); code != 1 || !strings.Contains(errOut, want) {
 			t.Errorf("%v: status %d, %s; want %s", settings, code, errOut, want)
 		}
 	}
-	f("api.htpasswd_file: cannot read the password file", "MILLRACE_API_AUTH=htpasswd", "MILLRACE_API_HTPASSWD_FILE=/does/not/exist")
-	f("users:1: the hash of user", "MILLRACE_API_AUTH=htpasswd", "MILLRACE_API_HTPASSWD_FILE="+writeFile(t, "users", "a:b"))
-	f(`policy.yaml:2: there is no rule "nonsense"`, "MILLRACE_API_POLICY_FILE="+writeFile(t, "policy.yaml", "\nnonsense: role:x"))
+	f("api.htpasswd_file: cannot read the password file", "MILLRACE_API_AUTH=htpasswd",
+		"MILLRACE_API_HTPASSWD_FILE=/does/not/exist")
+	f("users:1: the hash of user", "MILLRACE_API_AUTH=htpasswd", "MILLRACE_API_HTPASSWD_FILE="+
+		writeFile(t, "users", "a:b"))
+	f(`policy.yaml:2: there is no rule "nonsense"`, "MILLRACE_API_POLICY_FILE="+
+		writeFile(t, "policy.yaml", "\nnonsense: role:x"))
 }

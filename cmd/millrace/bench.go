@@ -65,7 +65,8 @@ latencies and, from the server's /metrics, the CPU time that it took. Measures a
 	f.IntVar(&o.metrics, "metrics", 1000, "metrics to send measures of")
 	f.StringVar(&o.policy, "policy", "low", "archive policy of the metrics that are created")
 	f.StringVar(&o.ids, "ids", "", "file that keeps the metrics' ids, so that another run can use them")
-	f.StringVar(&o.resources, "resources", "", "post by resource and name: metrics of resources called so and numbered, created on the way")
+	f.StringVar(&o.resources, "resources", "",
+		"post by resource and name: metrics of resources called so and numbered, created on the way")
 	f.IntVar(&o.perResource, "per-resource", 10, "metrics of each resource")
 	f.IntVar(&load.Series, "series", 100, "metrics per request")
 	f.IntVar(&load.Measures, "measures", 100, "measures per metric and request")
@@ -73,7 +74,8 @@ latencies and, from the server's /metrics, the CPU time that it took. Measures a
 	f.Int64Var(&load.Requests, "requests", 0, "how many requests; 0: until --duration is over")
 	f.DurationVar(&load.Duration, "duration", 0, "how long; 0: until --requests have been answered")
 	f.Float64Var(&load.Rate, "rate", 0, "measures per second to hold to; 0: as fast as the answers come")
-	f.StringVar(&o.start, "start", time.Now().UTC().Add(-12*time.Hour).Truncate(time.Hour).Format(time.RFC3339), "time of the first measures")
+	f.StringVar(&o.start, "start", time.Now().UTC().Add(-12*time.Hour).Truncate(time.Hour).Format(time.RFC3339),
+		"time of the first measures")
 	f.DurationVar(&load.Step, "step", time.Second, "time from one measure of a metric to its next")
 	f.BoolVar(&o.acceptOnly, "accept-only", false, "don't wait until everything has been applied")
 	f.BoolVar(&o.asJSON, "json", false, "print the result as JSON")
@@ -134,7 +136,8 @@ func runBench(ctx context.Context, load benchmarks.Load, o *benchOptions, out, e
 }
 
 func printBench(out io.Writer, r *benchmarks.Result) {
-	fmt.Fprintf(out, "%d requests of %d metrics × %d measures, %d clients: %d measures accepted in %.2f s (%.0f/s), %d refusals\n",
+	fmt.Fprintf(out, "%d requests of %d metrics × %d measures, %d clients: %d measures accepted in %.2f s (%.0f/s), "+
+		"%d refusals\n",
 		r.Requests, r.Series, r.Measures, r.Clients, r.Accepted, r.Seconds, r.Rate, r.Refused)
 	if r.Refusal != "" {
 		fmt.Fprintf(out, "the first refusal: %s\n", r.Refusal)

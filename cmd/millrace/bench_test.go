@@ -32,9 +32,12 @@ func hasNumbers(t *testing.T, doc map[string]any, fields ...string) {
 func TestBench(t *testing.T) {
 	p := startHere(t, t.TempDir(), "")
 	ids := filepath.Join(t.TempDir(), "ids")
-	doc := bench(t, &p.server, "--json", "--metrics", "5", "--ids", ids, "--series", "2", "--measures", "10", "--clients", "2", "--requests", "6", "--start", "2024-05-05T05:00:00Z")
-	hasNumbers(t, doc, "seconds", "measures_per_second", "p50_ms", "p90_ms", "p99_ms", "max_ms", "seconds_to_applied", "server_resident_bytes")
-	for field, want := range map[string]float64{"series": 2, "measures_per_series": 10, "clients": 2, "metrics": 5, "requests": 6, "accepted_measures": 100, "refused_requests": 0} {
+	doc := bench(t, &p.server, "--json", "--metrics", "5", "--ids", ids, "--series", "2", "--measures", "10", "--clients",
+		"2", "--requests", "6", "--start", "2024-05-05T05:00:00Z")
+	hasNumbers(t, doc, "seconds", "measures_per_second", "p50_ms", "p90_ms", "p99_ms", "max_ms", "seconds_to_applied",
+		"server_resident_bytes")
+	for field, want := range map[string]float64{"series": 2, "measures_per_series": 10, "clients": 2, "metrics": 5,
+		"requests": 6, "accepted_measures": 100, "refused_requests": 0} {
 		if doc[field] != want {
 			t.Errorf("%s is %v, want %v", field, doc[field], want)
 		}
@@ -61,8 +64,10 @@ func TestBench(t *testing.T) {
 	if slices.Sort(kept); !slices.Equal(kept, made) {
 		t.Errorf("%q are kept of %q", kept, made)
 	}
-	out := p.command(t, "bench", "--metrics", "5", "--ids", ids, "--series", "5", "--measures", "1", "--requests", "2", "--clients", "1", "--start", "2024-05-05T06:00:00Z", "--accept-only")
-	if !strings.Contains(out, "2 requests of 5 metrics × 1 measures, 1 clients: 10 measures accepted in ") || strings.Contains(out, "applied") {
+	out := p.command(t, "bench", "--metrics", "5", "--ids", ids, "--series", "5", "--measures", "1", "--requests", "2",
+		"--clients", "1", "--start", "2024-05-05T06:00:00Z", "--accept-only")
+	if !strings.Contains(out, "2 requests of 5 metrics × 1 measures, 1 clients: 10 measures accepted in ") ||
+		strings.Contains(out, "applied") {
 		t.Errorf("%s", out)
 	}
 	if got := p.metricIDs(t); len(got) != 5 {
@@ -71,12 +76,15 @@ func TestBench(t *testing.T) {
 	for _, id := range made {
 		p.series(t, id, "") // waits
 	}
-	doc = bench(t, &p.server, "read", "--metrics", "5", "--ids", ids, "--granularity", "5m", "--start", "2024-05-05T05:00:00Z", "--points", "24", "--requests", "20", "--clients", "2")
-	hasNumbers(t, doc, "requests", "rows_per_request", "clients", "seconds", "requests_per_second", "p50_ms", "p90_ms", "p99_ms", "max_ms")
+	doc = bench(t, &p.server, "read", "--metrics", "5", "--ids", ids, "--granularity", "5m", "--start",
+		"2024-05-05T05:00:00Z", "--points", "24", "--requests", "20", "--clients", "2")
+	hasNumbers(t, doc, "requests", "rows_per_request", "clients", "seconds", "requests_per_second", "p50_ms", "p90_ms",
+		"p99_ms", "max_ms")
 	if doc["rows_per_request"] != 2.0 {
 		t.Errorf("%v rows per request, want 2", doc["rows_per_request"])
 	}
-	doc = bench(t, &p.server, "freshness", "--metrics", "5", "--ids", ids, "--writes", "5", "--interval", "1ms", "--nudge")
+	doc = bench(t, &p.server, "freshness", "--metrics", "5", "--ids", ids, "--writes", "5", "--interval", "1ms",
+		"--nudge")
 	hasNumbers(t, doc, "writes", "p50_ms", "p99_ms", "max_ms")
 	if doc["nudged"] != true {
 		t.Errorf("nudged is %v", doc["nudged"])
@@ -106,7 +114,8 @@ func TestBenchErrors(t *testing.T) {
 	}
 	f := func(want string, args ...string) {
 		t.Helper()
-		if _, errOut, code := command(t, nil, append(append([]string{"bench"}, args...), "--url", p.base.String())...); code != 1 || !strings.Contains(errOut, want) {
+		if _, errOut, code := command(t, nil, append(append([]string{"bench"}, args...), "--url",
+			p.base.String())...); code != 1 || !strings.Contains(errOut, want) {
 			t.Errorf("%q: status %d, %q does not say %q", args, code, errOut, want)
 		}
 	}
@@ -115,5 +124,6 @@ func TestBenchErrors(t *testing.T) {
 	f("--start: ", "--start", "noon")
 	f("ids: ", "--ids", bad)
 	f("cannot create a metric: the server answers 400: Archive policy golden does not exist", "--policy", "golden")
-	f("the server answers 400", "--metrics", "1", "--series", "1", "--measures", "1", "--requests", "1", "--start", "2114-05-05T05:05:05Z")
+	f("the server answers 400", "--metrics", "1", "--series", "1", "--measures", "1", "--requests", "1", "--start",
+		"2114-05-05T05:05:05Z")
 }

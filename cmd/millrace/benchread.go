@@ -46,7 +46,8 @@ func newBenchRead(source *configSource, flags *clientFlags) *cobra.Command {
 	f.DurationVar(&reads.Granularity, "granularity", time.Minute, "granularity")
 	f.StringVar(&o.start, "start", time.Now().UTC().Add(-24*time.Hour).Format(time.RFC3339), "start of the range")
 	f.IntVar(&points, "points", 1440, "length of the range, in buckets")
-	f.IntVar(&reads.Across, "across", 0, "metrics that each request aggregates by /v1/aggregates; 0: one is read as it is")
+	f.IntVar(&reads.Across, "across", 0,
+		"metrics that each request aggregates by /v1/aggregates; 0: one is read as it is")
 	f.StringVar(&reads.Function, "function", "mean", "with --across: what makes one series of them")
 	f.IntVar(&reads.Clients, "clients", 1, "requests at the same time")
 	f.Int64Var(&reads.Requests, "requests", 1000, "how many requests")

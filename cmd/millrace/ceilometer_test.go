@@ -29,12 +29,14 @@ func TestCeilometer(t *testing.T) {
 	if err := p.fetch(t, "/resource_type", &again); err != nil || fmt.Sprint(again) != fmt.Sprint(types) {
 		t.Errorf("the second time there are %v, %v", again, err)
 	}
-	run("python", filepath.Join("testdata", "ceilometer", "publish.py"), config, "gnocchi://?enable_filter_project=false", "p1")
+	run("python", filepath.Join("testdata", "ceilometer", "publish.py"), config, "gnocchi://?enable_filter_project=false",
+		"p1")
 	var vm map[string]any
 	if err := p.fetch(t, "/resource/instance/vm-p1", &vm); err != nil {
 		t.Fatal(err)
 	}
-	if vm["flavor_name"] != "m1" || vm["host"] != "h1" || vm["project_id"] != "p1" || len(vm["metrics"].(map[string]any)) < 2 {
+	if vm["flavor_name"] != "m1" || vm["host"] != "h1" || vm["project_id"] != "p1" ||
+		len(vm["metrics"].(map[string]any)) < 2 {
 		t.Errorf("the resource is %v", vm)
 	}
 	var rows [][]any
@@ -44,7 +46,8 @@ func TestCeilometer(t *testing.T) {
 	if got := fmt.Sprint(rows); got != "[[2026-03-06T14:30:00+00:00 300 60] [2026-03-06T14:35:00+00:00 300 70]]" {
 		t.Errorf("its measures are %s", got)
 	}
-	t.Logf("suite: Ceilometer %s: ceilometer-upgrade (%d resource types), its publisher, in basic mode", client.Version, len(types))
+	t.Logf("suite: Ceilometer %s: ceilometer-upgrade (%d resource types), its publisher, in basic mode", client.Version,
+		len(types))
 }
 
 // ceilometer returns what runs a program of Ceilometer, which must find nothing to complain
@@ -88,10 +91,13 @@ func TestCeilometerInCloud(t *testing.T) {
 	c := startCloud(t, "ceilometer")
 	_, list := c.call(t, "GET", "/services?type=identity", nil)
 	identityService := list["services"].([]any)[0].(map[string]any)["id"]
-	c.create(t, "endpoint", map[string]any{"service_id": identityService, "interface": "public", "region_id": c.region, "url": c.URL()})
-	run, config := ceilometer(t, client, c.server, fmt.Sprintf(ceilometerInCloud, c.URL(), c.user, c.password, c.project, c.region))
+	c.create(t, "endpoint", map[string]any{"service_id": identityService, "interface": "public", "region_id": c.region,
+		"url": c.URL()})
+	run, config := ceilometer(t, client, c.server, fmt.Sprintf(ceilometerInCloud, c.URL(), c.user, c.password, c.project,
+		c.region))
 	run("ceilometer-upgrade", "--config-file", config)
-	run("python", filepath.Join("testdata", "ceilometer", "publish.py"), config, "gnocchi://?filter_project="+c.project, "p1", c.projectID)
+	run("python", filepath.Join("testdata", "ceilometer", "publish.py"), config, "gnocchi://?filter_project="+c.project,
+		"p1", c.projectID)
 
 	token := "X-Auth-Token: " + c.login(t, c.user, c.password, c.project)
 	if a := c.server.ask(t, "GET", "/resource/instance/vm-"+c.projectID, "", token); a.status != 404 {

@@ -46,7 +46,8 @@ that were damaged are copied to quarantine/ in the data directory. It says what 
 					return err
 				}
 			}
-			k := checking{config: &c, out: cmd.OutOrStdout(), log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))}
+			k := checking{config: &c, out: cmd.OutOrStdout(), log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(),
+				&slog.HandlerOptions{Level: slog.LevelWarn}))}
 			err = k.run(cmd.Context())
 			if err == nil {
 				fmt.Fprintln(cmd.OutOrStdout(), "all is sound")
@@ -63,7 +64,8 @@ func repairStorage(cmd *cobra.Command, c *config) error {
 	if c.Storage.Driver == "influxdb" {
 		return nil // is InfluxDB's own business
 	}
-	store, err := openStore(cmd.Context(), c, disk.OS{}, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)), noop.NewMeterProvider().Meter(""))
+	store, err := openStore(cmd.Context(), c, disk.OS{}, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)),
+		noop.NewMeterProvider().Meter(""))
 	if err != nil {
 		return fmt.Errorf("the storage: %w", err)
 	}

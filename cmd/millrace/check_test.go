@@ -29,11 +29,13 @@ func TestCheck(t *testing.T) {
 	for i := range 3 {
 		id := p.newMetric(t, fmt.Sprint(i), "high")
 		for hour := range 5 {
-			p.post(t, id, fmt.Sprintf(`[{"timestamp": "2024-05-05T%02d:05:05", "value": 1}, {"timestamp": "2024-05-05T%02d:05:06", "value": 2}]`, hour, hour))
+			p.post(t, id, fmt.Sprintf(`[{"timestamp": "2024-05-05T%02d:05:05", "value": 1}, {"timestamp": `+
+				`"2024-05-05T%02d:05:06", "value": 2}]`, hour, hour))
 		}
 		p.series(t, id, "")
 	}
-	if _, errOut, code := check(t, dir); code != 1 || !strings.Contains(errOut, "the data directory "+dir+" is in use by another millrace process") {
+	if _, errOut, code := check(t, dir); code != 1 || !strings.Contains(errOut, "the data directory "+dir+
+		" is in use by another millrace process") {
 		t.Errorf("beside the server: status %d, %s", code, errOut)
 	}
 	if code := p.terminate(); code != 0 {
@@ -77,7 +79,8 @@ $`)
 	if out, errOut, code := check(t, dir); code != 0 {
 		t.Errorf("restored: status %d: %q %s", code, out, errOut)
 	}
-	if _, errOut, code := check(t, filepath.Join(dir, "none")); code != 1 || !strings.Contains(errOut, "there is no data directory") {
+	if _, errOut, code := check(t, filepath.Join(dir, "none")); code != 1 ||
+		!strings.Contains(errOut, "there is no data directory") {
 		t.Errorf("no directory: status %d: %s", code, errOut)
 	}
 	if entries, err := filepath.Glob(filepath.Join(dir, "none")); err != nil || len(entries) > 0 {
@@ -144,7 +147,8 @@ func TestCheckRepair(t *testing.T) {
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
-		if _, errOut, code := command(t, []string{"MILLRACE_DATA_DIR=" + dir, "MILLRACE_SACKS=2"}, "check"); code != 1 || !strings.Contains(errOut, name) {
+		if _, errOut, code := command(t, []string{"MILLRACE_DATA_DIR=" + dir, "MILLRACE_SACKS=2"}, "check"); code != 1 ||
+			!strings.Contains(errOut, name) {
 			t.Errorf("%s is gone: status %d, %s", name, code, errOut)
 		}
 		out, errOut, code := command(t, []string{"MILLRACE_DATA_DIR=" + dir, "MILLRACE_SACKS=2"}, "check", "--repair")
@@ -230,12 +234,14 @@ func TestCheckCompares(t *testing.T) {
 		"the header of the index": {func(t *testing.T, dir string) {
 			scribble(t, filepath.Join(dir, "index.db"), 0)
 		}, []string{"index.db"}},
-		"no log":           {remove("log"), []string{"the log: "}},
-		"no storage":       {remove("storage"), []string{"the storage: "}},
-		"a sack's folder":  {remove("storage/sack/0"), []string{"sack/0/manifest.json"}},
-		"a foreign index":  {replaced(other, "index.db"), []string{"the parts are not of one deployment", "the index belongs to the log"}},
-		"a foreign log":    {replaced(other, "log"), []string{"the parts are not of one deployment", "the log here is"}},
-		"a foreign store":  {replaced(other, "storage"), []string{"the parts are not of one deployment", "was applied from the log"}},
+		"no log":          {remove("log"), []string{"the log: "}},
+		"no storage":      {remove("storage"), []string{"the storage: "}},
+		"a sack's folder": {remove("storage/sack/0"), []string{"sack/0/manifest.json"}},
+		"a foreign index": {replaced(other, "index.db"), []string{"the parts are not of one deployment",
+			"the index belongs to the log"}},
+		"a foreign log": {replaced(other, "log"), []string{"the parts are not of one deployment", "the log here is"}},
+		"a foreign store": {replaced(other, "storage"), []string{"the parts are not of one deployment",
+			"was applied from the log"}},
 		"more sacks":       {nil, []string{"has 2 sacks, and 3 are configured"}},
 		"an emptied index": {replaced("", "index.db"), []string{"the index ", "is new, but "}},
 	} {
@@ -320,7 +326,8 @@ func blankIndex(t *testing.T, path string) {
 			t.Fatal(err)
 		}
 	}
-	x, err := index.Open(t.Context(), "sqlite:"+path, index.Config{}, slog.New(slog.NewTextHandler(t.Output(), nil)), noop.Meter{})
+	x, err := index.Open(t.Context(), "sqlite:"+path, index.Config{}, slog.New(slog.NewTextHandler(t.Output(), nil)),
+		noop.Meter{})
 	if err != nil {
 		t.Fatal(err)
 	}

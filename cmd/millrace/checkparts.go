@@ -100,7 +100,8 @@ func (k *checking) checkCarbonara(ctx context.Context) {
 		return
 	}
 	defer store.Close()
-	if k.deployment, err = layoutOf(ctx, store); err == nil && k.deployment == "" && k.index.Log == (ingest.LogID{}) && k.indexSound {
+	if k.deployment, err = layoutOf(ctx, store); err == nil && k.deployment == "" && k.index.Log == (ingest.LogID{}) &&
+		k.indexSound {
 		return // nothing has ever been applied: there is nothing to miss
 	}
 	var total carbonara.Report
@@ -110,9 +111,7 @@ func (k *checking) checkCarbonara(ctx context.Context) {
 		total.Bytes += r.Bytes
 		total.Orphans += r.Orphans
 		k.applied[r.Sack] = r.Applied
-		for _, problem := range r.Problems {
-			k.errs = append(k.errs, problem)
-		}
+		k.errs = append(k.errs, r.Problems...)
 	})
 	fmt.Fprintf(k.out, "storage: %d segments, %d rows, %s; %d orphans waiting to be collected\n",
 		total.Segments, total.Rows, size(total.Bytes), total.Orphans)
@@ -146,7 +145,8 @@ func (k *checking) checkKafka(ctx context.Context) {
 	defer cancel()
 	known := func(_ context.Context, id string) (ingest.Offset, error) {
 		if at := k.index.Log; k.indexSound && at.ID != "" && at.ID != id {
-			return 0, fmt.Errorf("the deployment's log is %s, and the settings name %s: all of the former must have been applied before", at.ID, id)
+			return 0, fmt.Errorf("the deployment's log is %s, and the settings name %s: all of the former must have been "+
+				"applied before", at.ID, id)
 		}
 		return k.index.Log.Base, nil
 	}
@@ -169,18 +169,23 @@ func (k *checking) checkKafka(ctx context.Context) {
 // was told before.
 func (k *checking) compare() {
 	ids := map[string]string{}
-	for part, id := range map[string]string{"the index": k.index.Deployment.ID, "the log": k.queue.Deployment, "the storage": k.deployment} {
+	for part, id := range map[string]string{"the index": k.index.Deployment.ID, "the log": k.queue.Deployment,
+		"the storage": k.deployment} {
 		if id != "" {
 			ids[part] = id
 		}
 	}
 	if len(ids) > 1 && !allSame(ids) {
-		k.errs = append(k.errs, fmt.Errorf("the parts are not of one deployment: %s (restore the one that is foreign, or see \"millrace index adopt\")", listed(ids)))
+		k.errs = append(k.errs,
+			fmt.Errorf("the parts are not of one deployment: %s (restore the one that is foreign, or see \"millrace index "+
+				"adopt\")", listed(ids)))
 	}
 	switch {
 	case !k.indexSound:
 	case k.index.Deployment.ID == "" && (k.queue.Used || len(ids) > 0):
-		k.errs = append(k.errs, fmt.Errorf("the index %s is new, but %s holds data: the index was lost or emptied, or index.url names another", indexName(k.config), listed(ids)))
+		k.errs = append(k.errs,
+			fmt.Errorf("the index %s is new, but %s holds data: the index was lost or emptied, or index.url names another",
+				indexName(k.config), listed(ids)))
 	case k.index.Log.ID != "" && k.queue.Log.ID != "" && k.index.Log != k.queue.Log:
 		k.errs = append(k.errs, fmt.Errorf("the index belongs to the log %s (base %d), and the log here is %s (base %d)",
 			k.index.Log.ID, k.index.Log.Base, k.queue.Log.ID, k.queue.Log.Base))
@@ -197,10 +202,13 @@ func (k *checking) compareOffsets() {
 		switch {
 		case !known || at.Log == (ingest.LogID{}):
 		case at.Log == k.queue.Log:
-			k.fail(fmt.Sprintf("sack %d has been applied up to %d, and the log doesn't go on there", sack, at.Offset), k.queue.GoesOnAt(sack, at.Offset))
+			k.fail(fmt.Sprintf("sack %d has been applied up to %d, and the log doesn't go on there", sack, at.Offset),
+				k.queue.GoesOnAt(sack, at.Offset))
 		case at.Log.Base >= k.queue.Log.Base:
-			k.errs = append(k.errs, fmt.Errorf("sack %d was applied from the log %s (base %d), and the log here is an older one or another: %s (base %d)",
-				sack, at.Log.ID, at.Log.Base, k.queue.Log.ID, k.queue.Log.Base))
+			k.errs = append(k.errs,
+				fmt.Errorf("sack %d was applied from the log %s (base %d), and the log here is an older one or another: %s "+
+					"(base %d)",
+					sack, at.Log.ID, at.Log.Base, k.queue.Log.ID, k.queue.Log.Base))
 		}
 	}
 }

@@ -36,7 +36,8 @@ type clientFlags struct {
 
 func (f *clientFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.url, "url", "", "the server [from the settings: api.listen and api.prefix]")
-	flags.StringVar(&f.user, "user", "admin", "who to be; "+passwordVariable+" is the password, "+tokenVariable+" a Keystone token instead")
+	flags.StringVar(&f.user, "user", "admin", "who to be; "+passwordVariable+" is the password, "+tokenVariable+
+		" a Keystone token instead")
 }
 
 // The variables that hold what must not stand on a command line.
@@ -141,7 +142,8 @@ func (c *client) await(ctx context.Context, token string, doc *ingestDoc) error 
 }
 
 // prefer is do with a Prefer header.
-func (c *client) prefer(ctx context.Context, preference, method, path string, query url.Values, in, out any) (http.Header, error) {
+func (c *client) prefer(ctx context.Context, preference, method, path string, query url.Values, in,
+	out any) (http.Header, error) {
 	var body io.Reader
 	if in != nil {
 		data, ok := in.([]byte)

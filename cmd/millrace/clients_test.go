@@ -37,7 +37,8 @@ func inReadme(t *testing.T, client string) {
 
 // runClient runs a program to its end, with variables of the environment beside those of
 // the test.
-func runClient(t *testing.T, environment []string, input, program string, args ...string) (out, errOut string, err error) {
+func runClient(t *testing.T, environment []string, input, program string, args ...string) (out, errOut string,
+	err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), clientTimeout)
 	defer cancel()

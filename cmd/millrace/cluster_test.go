@@ -24,7 +24,8 @@ type cluster struct {
 func newCluster(t *testing.T, settings ...string) *cluster {
 	t.Helper()
 	redis := testservers.Redis(t, testservers.RedisFlavor)
-	return clusterOn(t, testservers.Postgres(t), testservers.Kafka(t, testservers.Kafka4), sharedRedis(redis), settings...)
+	return clusterOn(t, testservers.Postgres(t), testservers.Kafka(t, testservers.Kafka4), sharedRedis(redis),
+		settings...)
 }
 
 // A sharedStorage is a storage that many processes reach.
@@ -54,7 +55,8 @@ func sharedS3(t *testing.T, server *testservers.S3Server) sharedStorage {
 	}}
 }
 
-func clusterOn(t *testing.T, postgres *testservers.PostgresServer, kafka *testservers.KafkaServer, storage sharedStorage, settings ...string) *cluster {
+func clusterOn(t *testing.T, postgres *testservers.PostgresServer, kafka *testservers.KafkaServer,
+	storage sharedStorage, settings ...string) *cluster {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
@@ -64,7 +66,8 @@ func clusterOn(t *testing.T, postgres *testservers.PostgresServer, kafka *testse
 		"MILLRACE_SACKS=8", "MILLRACE_INDEX_CREATE_DEFAULTS=true", "MILLRACE_LOG_LEVEL=info",
 		"MILLRACE_INDEX_URL=" + postgres.URL(postgres.Database(t)),
 		"MILLRACE_QUEUE_DRIVER=kafka", "MILLRACE_QUEUE_KAFKA_BROKERS=" + strings.Join(kafka.Addrs(), ","),
-		"MILLRACE_QUEUE_KAFKA_TOPIC=" + strings.ToLower(rand.Text()), "MILLRACE_QUEUE_KAFKA_REPLICATION=1", "MILLRACE_QUEUE_KAFKA_MIN_IN_SYNC=1",
+		"MILLRACE_QUEUE_KAFKA_TOPIC=" + strings.ToLower(rand.Text()), "MILLRACE_QUEUE_KAFKA_REPLICATION=1",
+		"MILLRACE_QUEUE_KAFKA_MIN_IN_SYNC=1",
 		"MILLRACE_QUEUE_KAFKA_ACCEPT_RISKS=true",
 	}, storage.settings(storage.process.Addr), settings)}
 }
@@ -83,7 +86,8 @@ func (c *cluster) start(roles string, settings ...string) *process {
 func (c *cluster) metric(p *process) string {
 	c.t.Helper()
 	var made struct{ ID string }
-	if _, err := p.do(c.t.Context(), "POST", "/metric", nil, map[string]any{"archive_policy_name": "high"}, &made); err != nil {
+	if _, err := p.do(c.t.Context(), "POST", "/metric", nil, map[string]any{"archive_policy_name": "high"},
+		&made); err != nil {
 		c.t.Fatalf("%v\n%s", err, p.log)
 	}
 	return made.ID

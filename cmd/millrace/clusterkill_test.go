@@ -42,7 +42,8 @@ func testClusterKill(t *testing.T, storage sharedStorage) {
 	random := rand.New(rand.NewPCG(seed, 7))
 	postgres := testservers.NewPostgres(t)
 	var toBroker *faultproxy.TCP
-	kafka := testservers.NewKafka(t, testservers.Kafka4, testservers.KafkaOptions{Proxies: func(_ int, upstream string) (string, error) {
+	kafka := testservers.NewKafka(t, testservers.Kafka4, testservers.KafkaOptions{Proxies: func(_ int,
+		upstream string) (string, error) {
 		var err error
 		if toBroker, err = faultproxy.NewTCP(upstream); err != nil {
 			return "", err
@@ -104,7 +105,8 @@ func testClusterKill(t *testing.T, storage sharedStorage) {
 	if total == 0 {
 		t.Error("nothing was acknowledged")
 	}
-	t.Logf("suite: ack oracle over Kafka, PostgreSQL and "+storage.process.String()+", two APIs and three workers: %d cycles (%v), %d measures acknowledged, %d of unknown outcome, all as promised",
+	t.Logf("suite: ack oracle over Kafka, PostgreSQL and "+storage.process.String()+
+		", two APIs and three workers: %d cycles (%v), %d measures acknowledged, %d of unknown outcome, all as promised",
 		cycles, fell, total, unknown)
 }
 

@@ -149,7 +149,8 @@ func TestMoveToKafka(t *testing.T) {
 // anew deletes the deployment's topic and makes another of its name.
 func (c *cluster) anew() {
 	c.t.Helper()
-	client := &kafka.Client{Addr: kafka.TCP(strings.Split(c.setting("MILLRACE_QUEUE_KAFKA_BROKERS"), ",")...), Timeout: 10 * time.Second}
+	client := &kafka.Client{Addr: kafka.TCP(strings.Split(c.setting("MILLRACE_QUEUE_KAFKA_BROKERS"), ",")...),
+		Timeout: 10 * time.Second}
 	topic := c.setting("MILLRACE_QUEUE_KAFKA_TOPIC")
 	if _, err := client.DeleteTopics(c.t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{topic}}); err != nil {
 		c.t.Fatal(err)
@@ -169,7 +170,8 @@ func createTopic(ctx context.Context, client *kafka.Client, topic string) error 
 	answer, err := client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{
 		Topic: topic, NumPartitions: 8, ReplicationFactor: 1,
 		ConfigEntries: []kafka.ConfigEntry{
-			{ConfigName: "message.timestamp.type", ConfigValue: "LogAppendTime"}, {ConfigName: "max.message.bytes", ConfigValue: "4000000"},
+			{ConfigName: "message.timestamp.type", ConfigValue: "LogAppendTime"},
+			{ConfigName: "max.message.bytes", ConfigValue: "4000000"},
 		},
 	}}})
 	if err != nil {
@@ -189,7 +191,8 @@ func TestTopicMadeAnew(t *testing.T) {
 	}
 	stands := func(reader *process) {
 		t.Helper()
-		doc := statusOf(t, reader, "a sack that stands still", func(doc *statusDoc) bool { return len(standingStill(doc.Ingest.Sacks)) > 0 })
+		doc := statusOf(t, reader, "a sack that stands still",
+			func(doc *statusDoc) bool { return len(standingStill(doc.Ingest.Sacks)) > 0 })
 		t.Log(standingStill(doc.Ingest.Sacks))
 	}
 	// refused has an API refuse what it can't promise to keep.
@@ -210,7 +213,8 @@ func TestTopicMadeAnew(t *testing.T) {
 	c.anew()
 	refused(3)
 	stands(api)
-	for _, want := range []string{"topic " + c.setting("MILLRACE_QUEUE_KAFKA_TOPIC") + ", partition ", "ends at offset ", "was applied up to "} {
+	for _, want := range []string{"topic " + c.setting("MILLRACE_QUEUE_KAFKA_TOPIC") + ", partition ", "ends at offset ",
+		"was applied up to "} {
 		if !strings.Contains(worker.log.String(), want) {
 			t.Errorf("the worker's log does not say %q:\n%s", want, worker.log)
 		}

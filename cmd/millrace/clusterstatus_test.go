@@ -52,12 +52,14 @@ func TestClusterStatus(t *testing.T) {
 			t.Errorf("%+v", p)
 		}
 	}
-	if doc.Log.Partitions != 8 || doc.Log.Replication != 1 || doc.Log.Settings["message.timestamp.type"] != "LogAppendTime" ||
+	if doc.Log.Partitions != 8 || doc.Log.Replication != 1 ||
+		doc.Log.Settings["message.timestamp.type"] != "LogAppendTime" ||
 		!strings.Contains(strings.Join(doc.Log.Risks, "\n"), "1 replica") || doc.Log.Error != "" {
 		t.Errorf("%+v", doc.Log)
 	}
 	text := api.command(t, "status")
-	for _, want := range []string{"log kafka:", "8 partitions, 1 replicas", "it may lose what was acknowledged: ", "process ", ownersOf(&doc)[0]} {
+	for _, want := range []string{"log kafka:", "8 partitions, 1 replicas", "it may lose what was acknowledged: ",
+		"process ", ownersOf(&doc)[0]} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}

@@ -55,7 +55,8 @@ LoadPlugin load
 	}
 	eventually(t, func() string {
 		var rows [][]any
-		if err := p.fetch(t, "/metric/"+r.Metrics["load@load-1min"]+"/measures?aggregation=count&refresh=true", &rows); err != nil {
+		if err := p.fetch(t, "/metric/"+r.Metrics["load@load-1min"]+"/measures?aggregation=count&refresh=true",
+			&rows); err != nil {
 			return err.Error()
 		}
 		if len(rows) == 0 || rows[0][2].(float64) < 2 {

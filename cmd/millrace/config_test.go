@@ -60,10 +60,11 @@ func TestConfig(t *testing.T) {
 	f("data_dir: /srv/millrace\nsacks: 4\n", nil, func(c *config) {
 		c.DataDir, c.Sacks, c.Index.URL = "/srv/millrace", 4, "sqlite:/srv/millrace/index.db"
 	})
-	f("api: {listen: 'localhost:1', max_body: 1MiB, wait_cap: 1s500ms, cors_allowed_origins: [http://a, http://b]}", nil, func(c *config) {
-		c.API.Listen, c.API.MaxBody, c.API.WaitCap = "localhost:1", 1<<20, 1500*time.Millisecond
-		c.API.CORSAllowedOrigins = []string{"http://a", "http://b"}
-	})
+	f("api: {listen: 'localhost:1', max_body: 1MiB, wait_cap: 1s500ms, cors_allowed_origins: [http://a, http://b]}", nil,
+		func(c *config) {
+			c.API.Listen, c.API.MaxBody, c.API.WaitCap = "localhost:1", 1<<20, 1500*time.Millisecond
+			c.API.CORSAllowedOrigins = []string{"http://a", "http://b"}
+		})
 	f("ingest: &i {max_future: 0, project_quota: 2.5}\nworker: {flush_bytes: 1000}", nil, func(c *config) {
 		c.Ingest.MaxFuture, c.Ingest.ProjectQuota, c.Worker.FlushBytes = 0, 2.5, 1000
 	})
@@ -75,25 +76,30 @@ func TestConfig(t *testing.T) {
 	})
 
 	// The environment wins.
-	f("sacks: 4\nlog: {level: warn, format: json}", []string{"MILLRACE_SACKS=8", "MILLRACE_LOG_LEVEL=debug"}, func(c *config) {
-		c.Sacks, c.Log.Level, c.Log.Format = 8, "debug", "json"
-	})
+	f("sacks: 4\nlog: {level: warn, format: json}", []string{"MILLRACE_SACKS=8", "MILLRACE_LOG_LEVEL=debug"},
+		func(c *config) {
+			c.Sacks, c.Log.Level, c.Log.Format = 8, "debug", "json"
+		})
 	f("telemetry: {otlp_headers: {a: b}}", []string{"MILLRACE_TELEMETRY_OTLP_HEADERS=c=d=, e = f"}, func(c *config) {
 		c.Telemetry.Headers = map[string]secret{"c": "d=", "e": "f"}
 	})
 	f("", []string{
-		"PATH=/bin", "MILLRACE_TEST_REQUIRE=shared", "MILLRACE_API_CORS_ALLOWED_ORIGINS=http://a, http://b,", "MILLRACE_API_TRUST_PROXY_HEADERS=true",
-		"MILLRACE_API_INSECURE=1", "MILLRACE_API_LISTEN=:80", "MILLRACE_QUEUE_MAX_BYTES=1 GiB", "MILLRACE_QUEUE_RETAIN=15m", "MILLRACE_TELEMETRY_TRACE_RATIO=1",
+		"PATH=/bin", "MILLRACE_TEST_REQUIRE=shared", "MILLRACE_API_CORS_ALLOWED_ORIGINS=http://a, http://b,",
+		"MILLRACE_API_TRUST_PROXY_HEADERS=true",
+		"MILLRACE_API_INSECURE=1", "MILLRACE_API_LISTEN=:80", "MILLRACE_QUEUE_MAX_BYTES=1 GiB", "MILLRACE_QUEUE_RETAIN=15m",
+		"MILLRACE_TELEMETRY_TRACE_RATIO=1",
 	}, func(c *config) {
 		c.API.CORSAllowedOrigins, c.API.TrustProxyHeaders = []string{"http://a", "http://b"}, true
 		c.API.Insecure, c.API.Listen = true, ":80"
 		c.Queue.MaxBytes, c.Queue.Retain, c.Telemetry.TraceRatio = 1<<30, 15*time.Minute, 1
 	})
-	f("", []string{"MILLRACE_INDEX_URL=sqlite:/elsewhere/i.db"}, func(c *config) { c.Index.URL = "sqlite:/elsewhere/i.db" })
-	f("api: {auth: keystone, listen: ':8041', keystone: {url: 'http://k:5000/v3', password: hunter2, cache: 0}}", nil, func(c *config) {
-		c.API.Auth, c.API.Listen = "keystone", ":8041" // passwords are checked: everybody may come
-		c.API.Keystone.URL, c.API.Keystone.Password, c.API.Keystone.Cache = "http://k:5000/v3", "hunter2", 0
-	})
+	f("", []string{"MILLRACE_INDEX_URL=sqlite:/elsewhere/i.db"},
+		func(c *config) { c.Index.URL = "sqlite:/elsewhere/i.db" })
+	f("api: {auth: keystone, listen: ':8041', keystone: {url: 'http://k:5000/v3', password: hunter2, cache: 0}}", nil,
+		func(c *config) {
+			c.API.Auth, c.API.Listen = "keystone", ":8041" // passwords are checked: everybody may come
+			c.API.Keystone.URL, c.API.Keystone.Password, c.API.Keystone.Cache = "http://k:5000/v3", "hunter2", 0
+		})
 	for _, listen := range []string{"127.0.0.1:0", "127.9.9.9:1", "[::1]:8041", "localhost:8041"} {
 		f("", []string{"MILLRACE_API_LISTEN=" + listen}, func(c *config) { c.API.Listen = listen })
 	}
@@ -114,7 +120,8 @@ func TestConfigErrors(t *testing.T) {
 		}
 	}
 	f("apis: {listen: x}", nil, `millrace.yaml:1: there is no setting "apis"`)
-	f("api:\n  listne: x\nsack: 3\n", nil, `millrace.yaml:2: there is no setting "api.listne"`, `millrace.yaml:3: there is no setting "sack"`)
+	f("api:\n  listne: x\nsack: 3\n", nil, `millrace.yaml:2: there is no setting "api.listne"`,
+		`millrace.yaml:3: there is no setting "sack"`)
 	f("api: {listen: {a: b}}", nil, "millrace.yaml:1: api.listen: must be a single value")
 	f("api: 3", nil, `millrace.yaml:1: "api" must have settings below it`)
 	f("- a", nil, "must have settings below it")
@@ -130,16 +137,20 @@ func TestConfigErrors(t *testing.T) {
 	f("api: {cors_allowed_origins: [[a]]}", nil, "must be a list of texts")
 	f("telemetry: {otlp_headers: {a: [b]}}", nil, "must be a map of names to texts")
 	f("", []string{"MILLRACE_SACKS=x", "MILLRACE_API_TIMEOUT=y"}, "MILLRACE_SACKS: ", "MILLRACE_API_TIMEOUT: ")
-	f("", []string{"MILLRACE_TELEMETRY_OTLP_HEADERS=hunter2"}, "MILLRACE_TELEMETRY_OTLP_HEADERS: not of the form name=value")
+	f("", []string{"MILLRACE_TELEMETRY_OTLP_HEADERS=hunter2"},
+		"MILLRACE_TELEMETRY_OTLP_HEADERS: not of the form name=value")
 
-	f("", []string{"MILLRACE_SACKS=0", "MILLRACE_LOG_FORMAT=xml"}, "sacks must be between 1 and 65535, not 0", `log.format "xml" is not known: want text, json`)
+	f("", []string{"MILLRACE_SACKS=0", "MILLRACE_LOG_FORMAT=xml"}, "sacks must be between 1 and 65535, not 0",
+		`log.format "xml" is not known: want text, json`)
 	f("data_dir: ''", nil, "data_dir must not be empty")
 	f("api: {auth: none}", nil, `api.auth "none" is not known: want basic, htpasswd, keystone, remoteuser`)
 	f("api: {auth: htpasswd}", nil, "api.auth htpasswd needs api.htpasswd_file")
 	f("api: {auth: remoteuser, remote_user_header: ''}", nil, "api.remote_user_header must not be empty")
-	f("api: {auth: keystone}", nil, `api.keystone.url "" is not a URL such as https://host:5000/v3`, "api.auth keystone needs api.keystone.password")
+	f("api: {auth: keystone}", nil, `api.keystone.url "" is not a URL such as https://host:5000/v3`,
+		"api.auth keystone needs api.keystone.password")
 	f("api: {auth: keystone, keystone: {url: 'host:5000', cache: -1s, timeout: 0s}}", nil,
-		`api.keystone.url "host:5000" is not a URL`, "api.keystone.cache must not be negative", "api.keystone.timeout must be positive, not 0s")
+		`api.keystone.url "host:5000" is not a URL`, "api.keystone.cache must not be negative",
+		"api.keystone.timeout must be positive, not 0s")
 	f("api: {auth: remoteuser, listen: ':8041'}", nil, "api.auth remoteuser checks no passwords")
 	f("telemetry: {metrics_listen: x}", nil, "telemetry.metrics_listen: ")
 	f("telemetry: {pprof: '6060'}", nil, "telemetry.pprof: ", "missing port")
@@ -155,14 +166,16 @@ func TestConfigErrors(t *testing.T) {
 	f("api: {tls_cert: x}", nil, "api.tls_cert and api.tls_key belong together")
 	f("api: {listen: nowhere}", nil, "api.listen: ", "missing port")
 	for _, listen := range []string{":8041", "0.0.0.0:8041", "[::]:8041", "192.0.2.1:8041", "example.org:8041"} {
-		f("", []string{"MILLRACE_API_LISTEN=" + listen}, "api.listen "+listen+" can be reached from other machines", "set api.insecure to true")
+		f("", []string{"MILLRACE_API_LISTEN=" + listen}, "api.listen "+listen+" can be reached from other machines",
+			"set api.insecure to true")
 	}
 	f("ingest: {max_future: -1s}", nil, "ingest.max_future must not be negative")
 	f("ingest: {max_age: 0}", nil, "ingest.max_age must be positive")
 	f("ingest: {max_in_flight: 0}", nil, "ingest.max_in_flight must be positive")
 	f("ingest: {min_room: 0}", nil, "ingest.min_room must be positive")
 	f("ingest: {min_room: 64KiB}", nil, "ingest.min_room (64KiB) must be at least 32MiB, which is worker.flush_bytes")
-	f("{ingest: {min_room: 64KiB}, storage: {driver: redis, redis: {url: redis://x}}}", nil, "ingest.min_room (64KiB) must be at least 1.0MiB, which the log needs")
+	f("{ingest: {min_room: 64KiB}, storage: {driver: redis, redis: {url: redis://x}}}", nil,
+		"ingest.min_room (64KiB) must be at least 1.0MiB, which the log needs")
 	f("ingest: {project_quota: -1}", nil, "ingest.project_quota must not be negative")
 	f("worker: {flush_interval: -1s}", nil, "worker.flush_interval must not be negative")
 	f("storage: {driver: s3, s3: {access_key: a}}", nil, "storage.s3.bucket must not be empty", "belong together")
@@ -174,7 +187,8 @@ func TestConfigErrors(t *testing.T) {
 	f("worker: {maintainers: 0}", nil, "worker.maintainers must be at least 1")
 	f("queue: {driver: pigeon}", nil, `queue.driver "pigeon" is not known: want disklog, kafka`)
 	f("queue: {driver: kafka}", nil, "queue.kafka.brokers must not be empty")
-	f("queue: {driver: kafka, kafka: {brokers: [a:1], sasl: plain, min_in_sync: 4}}", nil, "queue.kafka.user must not be empty", "min_in_sync must be between 1")
+	f("queue: {driver: kafka, kafka: {brokers: [a:1], sasl: plain, min_in_sync: 4}}", nil,
+		"queue.kafka.user must not be empty", "min_in_sync must be between 1")
 	f("queue: {driver: kafka, kafka: {brokers: [a:1], cert_file: x}}", nil, "belong together")
 	f("queue: {retain: -1s}", nil, "queue.retain must not be negative")
 	f("queue: {max_bytes: 1MiB}", nil, "queue.max_bytes (1.0MiB) must be more than ingest.min_room (64MiB)")
@@ -185,7 +199,8 @@ func TestConfigErrors(t *testing.T) {
 	f("telemetry: {trace_ratio: 2}", nil, "telemetry.trace_ratio must be between 0 and 1")
 
 	source := configSource{file: filepath.Join(t.TempDir(), "none.yaml")}
-	if _, _, err := source.load(); err == nil || !strings.Contains(err.Error(), "cannot read the configuration: open "+source.file) {
+	if _, _, err := source.load(); err == nil || !strings.Contains(err.Error(), "cannot read the configuration: open "+
+		source.file) {
 		t.Errorf("a file that is not there: %v", err)
 	}
 }
@@ -200,7 +215,9 @@ func TestConfigStrangeVariables(t *testing.T) {
 
 // Nothing that prints a configuration prints its secrets.
 func TestConfigSecrets(t *testing.T) {
-	c, _, err := loadConfig(t, "telemetry: {otlp_headers: {authorization: hunter2}}\nstorage: {s3: {secret_key: hunter2}, redis: {url: 'redis://:hunter2@h'}, influxdb: {token: hunter2}}")
+	c, _, err := loadConfig(t,
+		"telemetry: {otlp_headers: {authorization: hunter2}}\nstorage: {s3: {secret_key: hunter2}, redis: {url: "+
+			"'redis://:hunter2@h'}, influxdb: {token: hunter2}}")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +227,8 @@ func TestConfigSecrets(t *testing.T) {
 		fmt.Fprintf(&printed, verb+"\n", c.Telemetry.Headers["authorization"])
 	}
 	for _, handler := range []slog.Handler{slog.NewTextHandler(&printed, nil), slog.NewJSONHandler(&printed, nil)} {
-		slog.New(handler).Info("settings", "all", c, "telemetry", c.Telemetry, "header", c.Telemetry.Headers["authorization"])
+		slog.New(handler).Info("settings", "all", c, "telemetry", c.Telemetry, "header",
+			c.Telemetry.Headers["authorization"])
 	}
 	if err := json.NewEncoder(&printed).Encode(c); err != nil {
 		t.Fatal(err)
@@ -263,9 +281,11 @@ func TestServeHelp(t *testing.T) {
 		}
 	}
 	for _, key := range []string{
-		"data_dir", "sacks", "api.listen", "api.prefix", "api.auth", "api.insecure", "api.max_limit", "api.cors_allowed_origins",
+		"data_dir", "sacks", "api.listen", "api.prefix", "api.auth", "api.insecure", "api.max_limit",
+		"api.cors_allowed_origins",
 		"api.trust_proxy_headers", "ingest.max_future", "queue.driver", "queue.retain", "storage.driver", "index.url",
-		"storage.s3.endpoint", "storage.s3.bucket", "storage.s3.prefix", "storage.s3.region", "storage.redis.url", "storage.redis.prefix",
+		"storage.s3.endpoint", "storage.s3.bucket", "storage.s3.prefix", "storage.s3.region", "storage.redis.url",
+		"storage.redis.prefix",
 		"storage.influxdb.url", "storage.influxdb.org", "storage.influxdb.bucket", "storage.influxdb.token",
 	} {
 		if !slices.ContainsFunc(all, func(s setting) bool { return s.key == key }) {
@@ -295,7 +315,8 @@ func TestExampleYAML(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(exampleYAML(), string(text)); diff != "" {
-		t.Errorf("%s is not what the settings are: go test ./cmd/millrace -run TestExampleYAML -update (-want +got):\n%s", path, diff)
+		t.Errorf("%s is not what the settings are: go test ./cmd/millrace -run TestExampleYAML -update (-want +got):\n%s",
+			path, diff)
 	}
 	want, _, err := loadConfig(t, "")
 	if err != nil {
@@ -326,10 +347,12 @@ func TestSecretSetting(t *testing.T) {
 		Token secret `name:"token" help:"what opens the door"`
 	}
 	known := leaves(reflect.ValueOf(&section).Elem(), "storage.x.")
-	if err := readYAML("f.yaml", []byte("storage: {x: {token: hunter2}}"), known); err != nil || section.Token != "hunter2" {
+	if err := readYAML("f.yaml", []byte("storage: {x: {token: hunter2}}"), known); err != nil ||
+		section.Token != "hunter2" {
 		t.Errorf("%q, %v", string(section.Token), err)
 	}
-	if _, err := readEnvironment([]string{"MILLRACE_STORAGE_X_TOKEN=hunter3"}, known); err != nil || section.Token != "hunter3" {
+	if _, err := readEnvironment([]string{"MILLRACE_STORAGE_X_TOKEN=hunter3"}, known); err != nil ||
+		section.Token != "hunter3" {
 		t.Errorf("%q, %v", string(section.Token), err)
 	}
 	err := readYAML("f.yaml", []byte("storage: {x: {token: [hunter2]}}"), known)

@@ -78,7 +78,8 @@ func (p *server) count(t *testing.T, id string) int {
 // dailyMetric creates a metric whose measures are counted by the day, none of them late.
 func (p *server) dailyMetric(t *testing.T) string {
 	t.Helper()
-	if a := p.ask(t, "POST", "/archive_policy", `{"name": "daily", "back_window": 1000, "aggregation_methods": ["count", "sum"],
+	if a := p.ask(t, "POST", "/archive_policy",
+		`{"name": "daily", "back_window": 1000, "aggregation_methods": ["count", "sum"],
 		"definition": [{"granularity": 86400}]}`); a.status != 201 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
@@ -122,7 +123,8 @@ func TestContractOverload(t *testing.T) {
 	if !strings.Contains(refusal.body, "that is not yet applied has been waiting for") {
 		t.Errorf("%s", refusal.body)
 	}
-	if a := idle.ask(t, "POST", "/batch/metrics/measures", `{"`+id+`": [{"timestamp": 0, "value": 1}]}`, "Prefer: handling=lenient"); a.status != 503 {
+	if a := idle.ask(t, "POST", "/batch/metrics/measures", `{"`+id+`": [{"timestamp": 0, "value": 1}]}`,
+		"Prefer: handling=lenient"); a.status != 503 {
 		t.Errorf("a lenient batch: %d %s", a.status, a.body)
 	}
 	idle.terminate()
@@ -140,7 +142,9 @@ func TestContractOverload(t *testing.T) {
 
 // The same for a log that is full.
 func TestContractLogRoom(t *testing.T) {
-	p := start(t, t.TempDir(), "MILLRACE_WORKER_FLUSH_INTERVAL=5s", "MILLRACE_QUEUE_MAX_BYTES=2MiB", "MILLRACE_INGEST_MIN_ROOM=1MiB", "MILLRACE_WORKER_FLUSH_BYTES=1MiB", "MILLRACE_API_WAIT_CAP=1m", "MILLRACE_API_TIMEOUT=1m")
+	p := start(t, t.TempDir(), "MILLRACE_WORKER_FLUSH_INTERVAL=5s", "MILLRACE_QUEUE_MAX_BYTES=2MiB",
+		"MILLRACE_INGEST_MIN_ROOM=1MiB", "MILLRACE_WORKER_FLUSH_BYTES=1MiB", "MILLRACE_API_WAIT_CAP=1m",
+		"MILLRACE_API_TIMEOUT=1m")
 	id := p.dailyMetric(t)
 	refusal, acknowledged := p.postUntil(t, id, 5000, 503)
 	retryAfter(t, refusal)
@@ -230,13 +234,15 @@ func TestContractReadYourWrites(t *testing.T) {
 	if got := read("", "Millrace-Position: "+position); !strings.Contains(got, ", 1.0]]") {
 		t.Errorf("with the position: %s", got)
 	}
-	if a := p.ask(t, "GET", "/ingest/"+position, ""); !strings.Contains(a.body, `"state": "applied"`) || !strings.Contains(a.body, `"accepted": 1`) {
+	if a := p.ask(t, "GET", "/ingest/"+position, ""); !strings.Contains(a.body, `"state": "applied"`) ||
+		!strings.Contains(a.body, `"accepted": 1`) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 
 	// A write that waits is answered when it can be read.
 	waited := p.ask(t, "POST", path, measuresFrom(1, 2), "Prefer: wait=2")
-	if waited.status != 200 || waited.header.Get("Preference-Applied") != "wait=2" || !strings.Contains(waited.body, `"state": "applied"`) {
+	if waited.status != 200 || waited.header.Get("Preference-Applied") != "wait=2" ||
+		!strings.Contains(waited.body, `"state": "applied"`) {
 		t.Errorf("%d %q %s", waited.status, waited.header, waited.body)
 	}
 	if got := read(""); !strings.Contains(got, ", 3.0]]") {

@@ -21,8 +21,10 @@ func makeLetters(t *testing.T, dir string) (future, gone, well string) {
 	if _, err := p.do(t.Context(), "POST", "/archive_policy", nil, policy, nil); err != nil {
 		t.Fatal(err)
 	}
-	future, gone, well = p.newMetric(t, "future", "high"), p.newMetric(t, "gone", "passing"), p.newMetric(t, "well", "high")
-	p.post(t, future, `[{"timestamp": "2024-05-05T05:05:05", "value": 1}, {"timestamp": "2114-05-05T05:05:05", "value": 2}, {"timestamp": "2024-05-05T05:05:06", "value": 3}]`)
+	future, gone, well = p.newMetric(t, "future", "high"), p.newMetric(t, "gone", "passing"),
+		p.newMetric(t, "well", "high")
+	p.post(t, future, `[{"timestamp": "2024-05-05T05:05:05", "value": 1}, {"timestamp": "2114-05-05T05:05:05", `+
+		`"value": 2}, {"timestamp": "2024-05-05T05:05:06", "value": 3}]`)
 	p.post(t, gone, `[{"timestamp": "2024-05-05T05:05:05", "value": 4}]`)
 	p.post(t, well, `[{"timestamp": "2024-05-05T05:05:05", "value": 5}]`)
 	for _, path := range []string{"/metric/" + gone, "/archive_policy/passing"} {
@@ -62,10 +64,12 @@ func TestDeadLetters(t *testing.T) {
 	p := startHere(t, dir, "", "MILLRACE_API_MAX_LIMIT=1") // pages of one letter
 
 	// What is well is not held up.
-	if got, want := p.series(t, well, "aggregation=sum&granularity=1"), []string{"2024-05-05T05:05:05 5"}; !cmp.Equal(got, want) {
+	if got, want := p.series(t, well, "aggregation=sum&granularity=1"), []string{"2024-05-05T05:05:05 5"}; !cmp.Equal(got,
+		want) {
 		t.Errorf("a neighbour: %q", got)
 	}
-	if got, want := p.series(t, future, "aggregation=sum&granularity=1"), []string{"2024-05-05T05:05:05 1", "2024-05-05T05:05:06 3"}; !cmp.Equal(got, want) {
+	if got, want := p.series(t, future, "aggregation=sum&granularity=1"),
+		[]string{"2024-05-05T05:05:05 1", "2024-05-05T05:05:06 3"}; !cmp.Equal(got, want) {
 		t.Errorf("the measures that are not from the future: %q", got)
 	}
 	for until := time.Now().Add(time.Minute); len(p.letters(t)) < 2 && time.Now().Before(until); {
@@ -79,7 +83,8 @@ func TestDeadLetters(t *testing.T) {
 	for _, l := range p.letters(t) {
 		letters[l.Metric] = l
 	}
-	if l := letters[future]; len(letters) != 2 || l.Measures != 1 || l.Policy != "high" || l.Reason != "timestamp is more than 30m0s after the record was accepted" {
+	if l := letters[future]; len(letters) != 2 || l.Measures != 1 || l.Policy != "high" ||
+		l.Reason != "timestamp is more than 30m0s after the record was accepted" {
 		t.Errorf("%+v", letters)
 	}
 	if l := letters[gone]; l.Measures != 1 || l.Policy != "passing" || !strings.Contains(l.Reason, "archive policy") {
@@ -96,10 +101,12 @@ func TestDeadLetters(t *testing.T) {
 	f(1, "give the ids of dead letters, or --all", "replay")
 	f(1, "give ids or --all, not both", "purge", "--all", "x")
 	f(1, "404 Not Found: Dead letter x does not exist", "purge", "x")
-	f(1, `replayed 0 dead letters with 0 measures\nx stays: does not exist\nmillrace: 1 dead letters could not be replayed`, "replay", "x")
+	f(1, `replayed 0 dead letters with 0 measures\nx stays: does not exist\nmillrace: 1 dead letters could not be `+
+		`replayed`, "replay", "x")
 
 	// What can't be accepted stays, and says why.
-	f(1, fmt.Sprintf(`(?s)replayed 0 dead letters with 0 measures\n.*%s stays: Metric %s does not exist\n.*millrace: 2 dead letters could not be replayed`, letters[gone].ID, gone), "replay", "--all")
+	f(1, fmt.Sprintf(`(?s)replayed 0 dead letters with 0 measures\n.*%s stays: Metric %s does not exist\n.*millrace: `+
+		`2 dead letters could not be replayed`, letters[gone].ID, gone), "replay", "--all")
 	f(1, letters[future].ID+" stays: .*more than 30m0s in the future", "replay", letters[future].ID, letters[future].ID)
 	f(0, "purged 1 dead letters", "purge", letters[gone].ID)
 	if code := p.terminate(); code != 0 {
@@ -112,7 +119,8 @@ func TestDeadLetters(t *testing.T) {
 		t.Errorf("after a start: %+v", got)
 	}
 	f(0, "replayed 1 dead letters with 1 measures", "replay", "--all")
-	if got, want := p.series(t, future, "aggregation=sum&granularity=3600"), []string{"2114-05-05T05:00:00 2"}; !cmp.Equal(got, want) {
+	if got, want := p.series(t, future, "aggregation=sum&granularity=3600"),
+		[]string{"2114-05-05T05:00:00 2"}; !cmp.Equal(got, want) {
 		t.Errorf("replayed: %q, want %q", got, want) // hours are kept for a year before the newest
 	}
 	f(0, "replayed 0 dead letters", "replay", "--all")

@@ -167,7 +167,8 @@ func TestAlertRules(t *testing.T) {
 	}
 	folder := filepath.Join("..", "..", "deploy", "prometheus")
 	rules := filepath.Join(folder, "alerts.yaml")
-	for _, args := range [][]string{{"check", "rules", rules}, {"test", "rules", filepath.Join(folder, "alerts_test.yaml")}} {
+	for _, args := range [][]string{{"check", "rules", rules},
+		{"test", "rules", filepath.Join(folder, "alerts_test.yaml")}} {
 		if out, err := exec.Command(promtool, args...).CombinedOutput(); err != nil {
 			t.Errorf("promtool %q: %v\n%s", args, err, out)
 		}

@@ -46,7 +46,8 @@ func (p *parts) joinLog(ctx context.Context, c *config, log *slog.Logger, t *tel
 	case kindOf(e.Current.ID) != kindOf(e.Given.ID) || c.Queue.isShared():
 		return p.switchLog(ctx, c, e.Current, e.Given, log, t)
 	}
-	return fmt.Errorf("the index %s belongs to the log %s (base %d), and the log here is %s (base %d): the log of this deployment was lost "+
+	return fmt.Errorf("the index %s belongs to the log %s (base %d), and the log here is %s (base %d): the log of "+
+		"this deployment was lost "+
 		"or replaced, or index.url names the index of another; restore the one that is wrong, or have the index take this "+
 		"log with \"millrace index adopt\": what the other log still held is then given up",
 		indexName(c), e.Current.ID, e.Current.Base, e.Given.ID, e.Given.Base)
@@ -67,8 +68,10 @@ func (p *parts) checkDeployment(ctx context.Context, c *config) error {
 			return err
 		}
 		if held != "" {
-			return fmt.Errorf("the index %s is new, but %s holds data: the index of this deployment was lost or emptied, or index.url "+
-				"names another; restore it, or give it up with \"millrace index adopt\": all metrics are then unknown", indexName(c), held)
+			return fmt.Errorf("the index %s is new, but %s holds data: the index of this deployment was lost or emptied, or "+
+				"index.url "+
+				"names another; restore it, or give it up with \"millrace index adopt\": all metrics are then unknown",
+				indexName(c), held)
 		}
 	} else if err != nil {
 		return err

@@ -94,7 +94,8 @@ func TestLostLog(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(dir, "log")); err != nil {
 		t.Fatal(err)
 	}
-	if out, errOut, code := command(t, []string{"MILLRACE_DATA_DIR=" + dir, "MILLRACE_SACKS=3"}, "index", "adopt"); code != 0 {
+	if out, errOut, code := command(t, []string{"MILLRACE_DATA_DIR=" + dir, "MILLRACE_SACKS=3"}, "index",
+		"adopt"); code != 0 {
 		t.Fatalf("adopt ended with %d: %s%s", code, out, errOut)
 	}
 	p = start(t, dir)

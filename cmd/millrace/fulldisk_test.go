@@ -91,7 +91,8 @@ func awaitShortLog(t *testing.T, data string, p *process) {
 func TestFullDisk(t *testing.T) {
 	dir := smallDisk(t, 32<<20)
 	data, foreign := filepath.Join(dir, "data"), filepath.Join(dir, "foreign")
-	settings := []string{"MILLRACE_WORKER_FLUSH_BYTES=4MiB", "MILLRACE_INGEST_MIN_ROOM=4MiB", "MILLRACE_WORKER_FLUSH_INTERVAL=1h"}
+	settings := []string{"MILLRACE_WORKER_FLUSH_BYTES=4MiB", "MILLRACE_INGEST_MIN_ROOM=4MiB",
+		"MILLRACE_WORKER_FLUSH_INTERVAL=1h"}
 	p := start(t, data, settings...)
 	ids := []string{p.dailyMetric(t), p.newMetric(t, "", "daily"), p.newMetric(t, "", "daily")}
 	fill(t, foreign, 12<<20)
@@ -112,7 +113,8 @@ func TestFullDisk(t *testing.T) {
 	}
 	t.Logf("%d measures were acknowledged", acked)
 	fill(t, foreign, 0)
-	if a := p.ask(t, "POST", "/metric", `{"archive_policy_name":"daily"}`); a.status != 503 && a.status != 507 && a.status != 201 {
+	if a := p.ask(t, "POST", "/metric", `{"archive_policy_name":"daily"}`); a.status != 503 && a.status != 507 &&
+		a.status != 201 {
 		t.Errorf("a metric on a full disk: %d %s", a.status, a.body)
 	}
 	for _, stop := range []func(){func() { p.kill() }, func() { _ = p.terminate() }, func() { p.kill() }} {

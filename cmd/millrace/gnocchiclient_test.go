@@ -56,7 +56,8 @@ func (s shell) fail(t *testing.T, why string, args ...string) {
 
 func (s shell) run(t *testing.T, input string, args ...string) (out, errOut string, err error) {
 	t.Helper()
-	return runClient(t, []string{"OS_AUTH_TYPE=gnocchi-basic", "GNOCCHI_USER=admin", "GNOCCHI_ENDPOINT=" + s.server.base.String()}, input, s.program, args...)
+	return runClient(t, []string{"OS_AUTH_TYPE=gnocchi-basic", "GNOCCHI_USER=admin", "GNOCCHI_ENDPOINT=" +
+		s.server.base.String()}, input, s.program, args...)
 }
 
 // Debian's gnocchi command does what its users do with it.
@@ -70,7 +71,8 @@ func TestGnocchiCommand(t *testing.T) {
 	type object map[string]any
 	g.ask(t, "", new(object), "archive-policy", "create", "fine", "-b", "0", "-m", "mean", "-m", "max",
 		"-d", "granularity:1s,points:86400", "-d", "granularity:1m,timespan:7d")
-	g.ask(t, "", new(object), "archive-policy", "update", "fine", "-d", "granularity:1s,points:3600", "-d", "granularity:1m,timespan:1d")
+	g.ask(t, "", new(object), "archive-policy", "update", "fine", "-d", "granularity:1s,points:3600", "-d",
+		"granularity:1m,timespan:1d")
 	var policy struct {
 		Definition []object
 		Methods    []string `json:"aggregation_methods"`
@@ -87,10 +89,12 @@ func TestGnocchiCommand(t *testing.T) {
 	g.ask(t, "", new(object), "archive-policy-rule", "create", "ours", "-a", "fine", "-m", "cpu*")
 	g.fail(t, "Archive policy rule ours already exists", "archive-policy-rule", "create", "ours", "-a", "fine", "-m", "x")
 
-	g.ask(t, "", new(object), "resource-type", "create", "vm", "-a", "host:string:true:max_length=64", "-a", "cores:number:false:min=1")
+	g.ask(t, "", new(object), "resource-type", "create", "vm", "-a", "host:string:true:max_length=64", "-a",
+		"cores:number:false:min=1")
 	g.ask(t, "", new(object), "resource-type", "update", "vm", "-a", "note:string:false")
 	for i, name := range []string{"vm a", "vm b", "c3"} {
-		g.ask(t, "", new(object), "resource", "create", name, "-t", "vm", "-a", fmt.Sprint("host:h", i%2), "-a", fmt.Sprint("cores:", i+1), "-n", "cpu:fine")
+		g.ask(t, "", new(object), "resource", "create", name, "-t", "vm", "-a", fmt.Sprint("host:h", i%2), "-a",
+			fmt.Sprint("cores:", i+1), "-n", "cpu:fine")
 	}
 	g.fail(t, " already exists (HTTP 409)", "resource", "create", "vm a", "-t", "vm", "-a", "host:h")
 	g.fail(t, "Invalid input", "resource", "create", "vm d", "-t", "vm", "-a", "cores:0", "-a", "host:h")
@@ -105,9 +109,11 @@ func TestGnocchiCommand(t *testing.T) {
 		t.Errorf("the rule gave %v", metric)
 	}
 	id := metric["id"].(string)
-	g.do(t, fmt.Sprintf(`{%q: [{"timestamp": "2024-05-05T05:05:05", "value": 2}, {"timestamp": "2024-05-05T05:05:06", "value": 4}]}`, id), "measures", "batch-metrics", "-")
+	g.do(t, fmt.Sprintf(`{%q: [{"timestamp": "2024-05-05T05:05:05", "value": 2}, {"timestamp": "2024-05-05T05:05:06", `+
+		`"value": 4}]}`, id), "measures", "batch-metrics", "-")
 	unknown := filepath.Join(t.TempDir(), "measures.json")
-	if err := os.WriteFile(unknown, []byte(`{"nobody": {"cpu": [{"timestamp": "2024-05-05T05:05:05", "value": 5}]}}`), 0o644); err != nil {
+	if err := os.WriteFile(unknown, []byte(`{"nobody": {"cpu": [{"timestamp": "2024-05-05T05:05:05", "value": 5}]}}`),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	g.fail(t, "'original_resource_id': 'nobody'", "measures", "batch-resources-metrics", "--create-metrics", unknown)
@@ -133,15 +139,20 @@ func TestGnocchiCommand(t *testing.T) {
 	rows(`2024-05-05T05:05:00+00:00 60 2
 2024-05-05T05:05:05+00:00 1 1
 2024-05-05T05:05:06+00:00 1 3`, "measures", "show", "--refresh", "--utc", "-r", "vm a", "cpu")
-	rows(`2024-05-05T05:05:00+00:00 60 4`, "measures", "show", "--refresh", "--utc", "--aggregation", "max", "--granularity", "60", id)
-	rows(`2024-05-05T05:00:00+00:00 3600 90`, "measures", "show", "--refresh", "--utc", "-r", "vm b", "cpu.idle", "--resample", "3600", "--granularity", "1")
+	rows(`2024-05-05T05:05:00+00:00 60 4`, "measures", "show", "--refresh", "--utc", "--aggregation", "max",
+		"--granularity", "60", id)
+	rows(`2024-05-05T05:00:00+00:00 3600 90`, "measures", "show", "--refresh", "--utc", "-r", "vm b", "cpu.idle",
+		"--resample", "3600", "--granularity", "1")
 	rows(`2024-05-05T05:05:00+00:00 60 7
 2024-05-05T05:05:06+00:00 1 7`, "measures", "show", "--refresh", "--utc", "-r", "c3", "cpu")
-	rows(`aggregated 2024-05-05T05:05:00+00:00 60 14`, "aggregates", "(aggregate sum (metric cpu mean))", "host like 'h%'", "--resource-type", "vm", "--granularity", "60", "--needed-overlap", "0")
+	rows(`aggregated 2024-05-05T05:05:00+00:00 60 14`, "aggregates", "(aggregate sum (metric cpu mean))",
+		"host like 'h%'", "--resource-type", "vm", "--granularity", "60", "--needed-overlap", "0")
 	rows(`aggregated host: h0 2024-05-05T05:05:00+00:00 60 9
 aggregated host: h1 2024-05-05T05:05:00+00:00 60 5`, "aggregates", "(aggregate sum (metric cpu mean))", "cores >= 1", "--resource-type", "vm", "--groupby", "host", "--granularity", "60")
-	rows(id+"/mean 2024-05-05T05:05:06+00:00 1 8", "aggregates", "(* 2 (metric "+id+" mean))", "--start", "2024-05-05T05:05:06", "--stop", "2024-05-05T05:05:07", "--granularity", "1")
-	rows(`2024-05-05T05:05:00+00:00 60 7`, "measures", "aggregation", "-m", "cpu", "--resource-type", "vm", "--query", "host=h0", "--aggregation", "max", "--utc", "--granularity", "60", "--needed-overlap", "0")
+	rows(id+"/mean 2024-05-05T05:05:06+00:00 1 8", "aggregates", "(* 2 (metric "+id+" mean))", "--start",
+		"2024-05-05T05:05:06", "--stop", "2024-05-05T05:05:07", "--granularity", "1")
+	rows(`2024-05-05T05:05:00+00:00 60 7`, "measures", "aggregation", "-m", "cpu", "--resource-type", "vm", "--query",
+		"host=h0", "--aggregation", "max", "--utc", "--granularity", "60", "--needed-overlap", "0")
 
 	g.ask(t, "", new(object), "resource", "update", "vm a", "-t", "vm", "-a", "host:h9", "-d", "cpu")
 	var list []object
@@ -179,7 +190,8 @@ aggregated host: h1 2024-05-05T05:05:00+00:00 60 5`, "aggregates", "(aggregate s
 	g.fail(t, "Archive policy fine is still in use", "archive-policy", "delete", "fine")
 	g.do(t, "", "archive-policy-rule", "delete", "ours")
 	g.do(t, "", "archive-policy", "delete", "fine")
-	t.Logf("suite: the gnocchi command of gnocchiclient %s: archive policies, resources, metrics, measures, aggregates, status", client.Version)
+	t.Logf("suite: the gnocchi command of gnocchiclient %s: archive policies, resources, metrics, measures, "+
+		"aggregates, status", client.Version)
 }
 
 // Its benchmarks make metrics, measures and reads, and none of them fails.
@@ -213,7 +225,8 @@ func TestGnocchiClientSuite(t *testing.T) {
 	t.Parallel()
 	client := testservers.NewClient(t, "gnocchi-client")
 	const python, module = "/usr/bin/python3", "gnocchiclient.tests.functional"
-	out, err := exec.Command(python, "-c", "import "+module+" as m, os; print(*sorted(n for n in os.listdir(m.__path__[0]) if n.startswith('test_')))").CombinedOutput()
+	out, err := exec.Command(python, "-c", "import "+module+
+		" as m, os; print(*sorted(n for n in os.listdir(m.__path__[0]) if n.startswith('test_')))").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -244,7 +257,8 @@ func TestGnocchiClientSuite(t *testing.T) {
 func playUnittest(t *testing.T, python, module, commands string) int {
 	t.Helper()
 	p := startHere(t, t.TempDir(), "")
-	out, errOut, err := runClient(t, []string{"GNOCCHI_CLIENT_EXEC_DIR=" + commands, "PIFPAF_GNOCCHI_HTTP_URL=" + p.base.String()},
+	out, errOut, err := runClient(t, []string{"GNOCCHI_CLIENT_EXEC_DIR=" + commands, "PIFPAF_GNOCCHI_HTTP_URL=" +
+		p.base.String()},
 		"", python, "-m", "unittest", module)
 	count := unittestCount.FindStringSubmatch(errOut)
 	if err != nil || count == nil {

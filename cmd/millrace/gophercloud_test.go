@@ -24,13 +24,15 @@ func TestGophercloud(t *testing.T) {
 	}
 	inReadme(t, "gophercloud "+module+" "+strings.TrimSpace(string(version)))
 	c := startCloud(t, "gophercloud")
-	out, errOut, err := runClient(t, c.environment(), "", "go", "-C", folder, "test", "-count=1", "-p", "1", "-v", "-tags", "acceptance",
+	out, errOut, err := runClient(t, c.environment(), "", "go", "-C", folder, "test", "-count=1", "-p", "1", "-v",
+		"-tags", "acceptance",
 		".", module+"/acceptance/gnocchi/metric/v1")
 	passed := len(passedTest.FindAllString(out, -1))
 	if err != nil || passed == 0 || strings.Contains(out, "--- SKIP") {
 		t.Fatalf("%v\n%s%s\n%s", err, out, errOut, c.server.log)
 	}
-	t.Logf("suite: gophercloud's Gnocchi package (%s %s), its acceptance tests and ours: %d passed", module, strings.TrimSpace(string(version)), passed)
+	t.Logf("suite: gophercloud's Gnocchi package (%s %s), its acceptance tests and ours: %d passed", module,
+		strings.TrimSpace(string(version)), passed)
 }
 
 var passedTest = regexp.MustCompile(`(?m)^--- PASS: `)

@@ -83,7 +83,8 @@ func (o *importOptions) add(f *pflag.FlagSet) {
 	f.StringVar(&o.csv.resourceType, "resource-type-column", "", "column with the type of new resources [generic]")
 	f.StringVar(&o.separator, "separator", "", `what separates cells: "," or ";" or "tab" [what fits the first row]`)
 	f.StringVar(&o.unit, "time-unit", "s", "what a timestamp counts that is a number: s, ms, us or ns since 1970")
-	f.BoolVar(&o.csv.relativeTimes, "relative-times", false, "take times that depend on the clock: 12:00:00, now, -5 minutes")
+	f.BoolVar(&o.csv.relativeTimes, "relative-times", false,
+		"take times that depend on the clock: 12:00:00, now, -5 minutes")
 	f.BoolVar(&o.csv.whole, "whole", false, "the files are complete: take a last line that has no line end")
 	f.StringVar(&o.state, "state", ".millrace-import.json", "file that remembers what has been imported")
 	f.IntVar(&o.batch, "batch", 10_000, "measures per request")

@@ -73,7 +73,8 @@ func TestImport(t *testing.T) {
 	f := func(name, text string, flags []string, status int, summary, complaints string, want map[string][]string) {
 		t.Helper()
 		dir := folder(t, map[string]string{name: text})
-		args := append([]string{"import", dir, "--policy", "high", "--url", p.base.String(), "--state", filepath.Join(t.TempDir(), "state.json")}, flags...)
+		args := append([]string{"import", dir, "--policy", "high", "--url", p.base.String(), "--state",
+			filepath.Join(t.TempDir(), "state.json")}, flags...)
 		out, errOut, code := command(t, nil, args...)
 		if code != status || !strings.Contains(out, summary) {
 			t.Errorf("%s: status %d: %s%s", name, code, out, errOut)
@@ -106,9 +107,11 @@ func TestImport(t *testing.T) {
 		"2 measures accepted", "", map[string][]string{"order": two})
 	f("below/a b/c.csv", "timestamp,value\n2014-03-01 00:00:01,1.5\n2014-03-01 00:00:02,-2\n", nil, 0,
 		"2 measures accepted", "", map[string][]string{"below.a b.c": two})
-	f("many.csv", "timestamp,metric,value\n2014-03-01 00:00:01,x,1.5\n2014-03-01 00:00:01,y.z,3\n2014-03-01 00:00:02,x,-2\n", []string{"--metric-column", "Metric", "--batch", "1"}, 0,
+	f("many.csv", "timestamp,metric,value\n2014-03-01 00:00:01,x,1.5\n2014-03-01 00:00:01,y.z,3\n2014-03-01 "+
+		"00:00:02,x,-2\n", []string{"--metric-column", "Metric", "--batch", "1"}, 0,
 		"1 files, 2 metrics: 3 measures accepted", "", map[string][]string{"x": two, "y.z": {"2014-03-01T00:00:01 3"}})
-	f("bad.csv", "timestamp,value\n2014-03-01 00:00:01,1.5\nyesterday?,1\n2014-03-01 00:00:03,much\n\n2014-03-01\n\"2014-03-01 00:00:02\",-2\n2014-03-01 00:00:0\"4,1\n", nil, 2,
+	f("bad.csv", "timestamp,value\n2014-03-01 00:00:01,1.5\nyesterday?,1\n2014-03-01 "+
+		"00:00:03,much\n\n2014-03-01\n\"2014-03-01 00:00:02\",-2\n2014-03-01 00:00:0\"4,1\n", nil, 2,
 		"2 measures accepted and durable", `FILE:3: timestamp "yesterday?" is no time
 FILE:4: value "much" is not a number
 FILE:6: 1 columns, want at least 2
@@ -116,11 +119,15 @@ FILE:8: bare " in a cell without quotes
 `, map[string][]string{"bad": two})
 	f("same.csv", "timestamp,value\n2014-03-01 00:00:01,9\n2014-03-01 00:00:01,1.5\n2014-03-01 00:00:02,-2\n", nil, 0,
 		"3 measures accepted", "", map[string][]string{"same": two})
-	f("late.csv", "timestamp,value\n2014-03-01 00:00:01,1.5\n2014-03-01 00:00:02,-2\n2014-02-28 23:59:59,7\n2014-02-28 23:00:00,7\n", []string{"--batch", "2"}, 2,
+	f("late.csv", "timestamp,value\n2014-03-01 00:00:01,1.5\n2014-03-01 00:00:02,-2\n2014-02-28 "+
+		"23:59:59,7\n2014-02-28 23:00:00,7\n", []string{"--batch", "2"}, 2,
 		"2 measures came too late and were dropped", "", map[string][]string{"late": two})
 	f("future.csv", "timestamp,value\n2014-03-01 00:00:01,1.5\n2114-03-01 00:00:01,7\n2014-03-01 00:00:02,-2\n", nil, 2,
-		"2 measures accepted", "the server refuses a measure of metric future: timestamp 2114-03-01T00:00:01Z is more than 30m0s in the future\n", map[string][]string{"future": two})
-	f("extreme.csv", "timestamp,value\n2014-03-01 00:00:01,NaN\n2014-03-01 00:00:01,1.5\n2014-03-01 00:00:02,-2e0\n2014-03-01 00:00:03,1e999\n2014-03-01 00:00:04,-inf\n", nil, 0,
+		"2 measures accepted",
+		"the server refuses a measure of metric future: timestamp 2114-03-01T00:00:01Z is more than 30m0s in the future\n",
+		map[string][]string{"future": two})
+	f("extreme.csv", "timestamp,value\n2014-03-01 00:00:01,NaN\n2014-03-01 00:00:01,1.5\n2014-03-01 "+
+		"00:00:02,-2e0\n2014-03-01 00:00:03,1e999\n2014-03-01 00:00:04,-inf\n", nil, 0,
 		"5 measures accepted", "", map[string][]string{})
 	f("empty.csv", "", nil, 0, "1 files, 0 metrics: 0 measures accepted", "", map[string][]string{})
 	f("header.csv", "timestamp,value\n", nil, 0, "1 files, 0 metrics: 0 measures accepted", "", map[string][]string{})
@@ -130,7 +137,8 @@ func TestImportErrors(t *testing.T) {
 	p := startHere(t, t.TempDir(), "")
 	dir := folder(t, map[string]string{
 		"half.csv": "timestamp,val\n", "columns.csv": "timestamp,value\n", "bare.csv": "2014-03-01 00:00:01,1\n",
-		"notes.txt": "", "sub/none.txt": "", "state.json": "[]", "other.json": `{"server":"http://192.0.2.1","metrics":{},"files":{}}`,
+		"notes.txt": "", "sub/none.txt": "", "state.json": "[]",
+		"other.json": `{"server":"http://192.0.2.1","metrics":{},"files":{}}`,
 	})
 	status := 1
 	f := func(want string, args ...string) {
@@ -138,7 +146,8 @@ func TestImportErrors(t *testing.T) {
 		for i, a := range args {
 			args[i] = strings.ReplaceAll(a, "DIR", dir)
 		}
-		_, errOut, code := command(t, nil, append([]string{"import", "--url", p.base.String(), "--state", filepath.Join(t.TempDir(), "s.json")}, args...)...)
+		_, errOut, code := command(t, nil, append([]string{"import", "--url", p.base.String(), "--state",
+			filepath.Join(t.TempDir(), "s.json")}, args...)...)
 		if code != status || !strings.Contains(errOut, want) {
 			t.Errorf("%q: status %d, %q does not say %q", args, code, errOut, want)
 		}
@@ -157,13 +166,15 @@ func TestImportErrors(t *testing.T) {
 	f("--batch must be at least 1", "DIR/bare.csv", "--batch", "0")
 	f("state.json is not the state of an import", "DIR/bare.csv", "--state", "DIR/state.json")
 	f("is the state of an import into http://192.0.2.1", "DIR/bare.csv", "--state", "DIR/other.json")
-	f("--policy: the server answers 404 Not Found: Archive policy golden does not exist", "DIR/bare.csv", "--policy", "golden")
+	f("--policy: the server answers 404 Not Found: Archive policy golden does not exist", "DIR/bare.csv", "--policy",
+		"golden")
 	f("cannot reach the server", "DIR/bare.csv", "--url", "http://127.0.0.1:1")
 	f("is not an address such as http://127.0.0.1:8041", "DIR/bare.csv", "--url", "nowhere")
 
 	status = 3
 	f(`half.csv:1: the header "timestamp,val" does not name both timestamp and value`, "DIR/half.csv")
-	f(`columns.csv:1: the header "timestamp,value" does not name the metric column host`, "DIR/columns.csv", "--metric-column", "host")
+	f(`columns.csv:1: the header "timestamp,value" does not name the metric column host`, "DIR/columns.csv",
+		"--metric-column", "host")
 	f("bare.csv:1: there is no header", "DIR/bare.csv", "--metric-column", "host")
 }
 
@@ -171,7 +182,8 @@ func TestImportErrors(t *testing.T) {
 // of the same name, or a metric that is gone, is told.
 func TestImportAgain(t *testing.T) {
 	p := startHere(t, t.TempDir(), "")
-	dir := folder(t, map[string]string{"a.csv": "timestamp,value\n2014-03-01 00:00:01,1\nbad,1\n", "b.csv": "2014-03-01 00:00:01,1\n"})
+	dir := folder(t, map[string]string{"a.csv": "timestamp,value\n2014-03-01 00:00:01,1\nbad,1\n",
+		"b.csv": "2014-03-01 00:00:01,1\n"})
 	args := []string{"import", dir, "--policy", "high", "--state", filepath.Join(t.TempDir(), "state.json")}
 	f := func(want string) {
 		t.Helper()
@@ -206,11 +218,14 @@ func TestImportAgain(t *testing.T) {
 		}
 	}
 
-	if err := os.WriteFile(filepath.Join(dir, "a.csv"), []byte("2015-03-01 00:00:01,1\n2015-03-01 00:00:02,1\n2015-03-01 00:00:03,1\n2015-03-01 00:00:04,1\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "a.csv"),
+		[]byte("2015-03-01 00:00:01,1\n2015-03-01 00:00:02,1\n2015-03-01 00:00:03,1\n2015-03-01 00:00:04,1\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, errOut, code = command(t, nil, append(args, "--url", p.base.String())...)
-	if want := "a.csv is not the file any more that was imported up to byte "; code != 1 || !strings.Contains(errOut, want) {
+	if want := "a.csv is not the file any more that was imported up to byte "; code != 1 ||
+		!strings.Contains(errOut, want) {
 		t.Errorf("status %d: %q does not say %q", code, errOut, want)
 	}
 	if err := os.Remove(filepath.Join(dir, "a.csv")); err != nil {
@@ -220,7 +235,8 @@ func TestImportAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, errOut, code = command(t, nil, append(args, "--url", p.base.String())...)
-	if want := "metric b, which " + args[5] + " says was created, does not exist any more"; code != 1 || !strings.Contains(errOut, want) {
+	if want := "metric b, which " + args[5] + " says was created, does not exist any more"; code != 1 ||
+		!strings.Contains(errOut, want) {
 		t.Errorf("status %d: %q does not say %q", code, errOut, want)
 	}
 }
@@ -256,7 +272,8 @@ func TestImportUnfinished(t *testing.T) {
 	path, state := filepath.Join(dir, "a.csv"), filepath.Join(t.TempDir(), "state.json")
 	run := func(flags ...string) (string, int) {
 		t.Helper()
-		out, errOut, code := command(t, nil, append([]string{"import", dir, "--policy", "high", "--state", state, "--url", p.base.String()}, flags...)...)
+		out, errOut, code := command(t, nil, append([]string{"import", dir, "--policy", "high", "--state", state, "--url",
+			p.base.String()}, flags...)...)
 		return out + errOut, code
 	}
 	add := func(text string) {
@@ -270,7 +287,8 @@ func TestImportUnfinished(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if out, code := run(); code != 0 || !strings.Contains(out, "1 measures accepted") || !strings.Contains(out, path+":3: the last line has no line end: it waits") {
+	if out, code := run(); code != 0 || !strings.Contains(out, "1 measures accepted") ||
+		!strings.Contains(out, path+":3: the last line has no line end: it waits") {
 		t.Errorf("status %d: %s", code, out)
 	}
 	add("0:02,3\n2014-03-01T00:30:03,4")
@@ -289,7 +307,8 @@ func TestImportUnfinished(t *testing.T) {
 		t.Errorf("status %d: %s", code, out)
 	}
 	add("7\n")
-	if out, code := run(); code != 1 || !strings.Contains(out, path+":5: the line that was imported without its end has been continued") {
+	if out, code := run(); code != 1 || !strings.Contains(out, path+
+		":5: the line that was imported without its end has been continued") {
 		t.Errorf("status %d: %s", code, out)
 	}
 }
@@ -303,7 +322,8 @@ func TestImportHopeless(t *testing.T) {
 	}
 	dir := folder(t, map[string]string{
 		"good.csv": "2014-03-01 00:00:01,1.5\n", "a.CSV.GZ": packed["gzip"], "b.tsv.zst": packed["zstd"],
-		"ms.csv": strings.Repeat("1393632001000,1\n", 2*hopelessRows), "utf16.csv": "\xff\xfe1\x002\x00", "few.csv": "a,b\nc,d\n",
+		"ms.csv": strings.Repeat("1393632001000,1\n", 2*hopelessRows), "utf16.csv": "\xff\xfe1\x002\x00",
+		"few.csv":     "a,b\nc,d\n",
 		".hidden.csv": "1,1\n", ".git/x.csv": "1,1\n", "notes.txt": "", "sub/data.xls": "",
 	})
 	state := filepath.Join(t.TempDir(), "state.json")
@@ -326,7 +346,8 @@ millrace: in 3 files nothing could be read
 	}
 	ids := p.metrics(t)
 	for _, name := range []string{"a", "b", "good"} {
-		if diff := cmp.Diff([]string{"2014-03-01T00:00:01 1.5"}, p.series(t, ids[name], "aggregation=sum&granularity=1")); diff != "" {
+		if diff := cmp.Diff([]string{"2014-03-01T00:00:01 1.5"}, p.series(t, ids[name],
+			"aggregation=sum&granularity=1")); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
@@ -344,8 +365,10 @@ func TestImportStrayQuote(t *testing.T) {
 		fmt.Fprintf(&b, "%d,%d\n", 1_393_632_001+i, i)
 	}
 	dir := folder(t, map[string]string{"a.csv": b.String()})
-	out, errOut, code := command(t, nil, "import", dir, "--policy", "high", "--state", filepath.Join(t.TempDir(), "state.json"), "--url", p.base.String())
-	if code != 2 || !strings.Contains(out, " 20000 measures accepted") || !strings.Contains(errOut, `a.csv:2: the quote " is not closed`) {
+	out, errOut, code := command(t, nil, "import", dir, "--policy", "high", "--state",
+		filepath.Join(t.TempDir(), "state.json"), "--url", p.base.String())
+	if code != 2 || !strings.Contains(out, " 20000 measures accepted") ||
+		!strings.Contains(errOut, `a.csv:2: the quote " is not closed`) {
 		t.Errorf("status %d: %s%s", code, out, errOut)
 	}
 }
@@ -354,17 +377,21 @@ func TestImportStrayQuote(t *testing.T) {
 func TestImportBadNames(t *testing.T) {
 	p := startHere(t, t.TempDir(), "")
 	front := refuseMetrics(t, p, "b", "'b' is not supported in metric name")
-	dir := folder(t, map[string]string{"all.csv": "timestamp,metric,value\n1393632001,a,1\n1393632001,x/y,2\n1393632001,b,3\n1393632002,b,3\n1393632002,a,4\n"})
-	out, errOut, code := command(t, nil, "import", dir, "--policy", "high", "--metric-column", "metric", "--state", filepath.Join(t.TempDir(), "state.json"), "--url", front)
+	dir := folder(t, map[string]string{"all.csv": "timestamp,metric,value\n1393632001,a,1\n1393632001,x/y," +
+		"2\n1393632001,b,3\n1393632002,b,3\n1393632002,a,4\n"})
+	out, errOut, code := command(t, nil, "import", dir, "--policy", "high", "--metric-column", "metric", "--state",
+		filepath.Join(t.TempDir(), "state.json"), "--url", front)
 	if code != 2 || !strings.Contains(out, "1 metrics: 2 measures accepted") || !strings.Contains(out, "3 rows refused") {
 		t.Errorf("status %d: %s%s", code, out, errOut)
 	}
-	for _, want := range []string{`all.csv:3: metric "x/y" has a /`, "metric b: 2 rows refused: cannot create metric b: the server answers 400 Bad Request: 'b' is not supported"} {
+	for _, want := range []string{`all.csv:3: metric "x/y" has a /`,
+		"metric b: 2 rows refused: cannot create metric b: the server answers 400 Bad Request: 'b' is not supported"} {
 		if !strings.Contains(errOut, want) {
 			t.Errorf("%q does not say %q", errOut, want)
 		}
 	}
-	if diff := cmp.Diff([]string{"2014-03-01T00:00:01 1", "2014-03-01T00:00:02 4"}, p.series(t, p.metrics(t)["a"], "aggregation=sum&granularity=1")); diff != "" {
+	if diff := cmp.Diff([]string{"2014-03-01T00:00:01 1", "2014-03-01T00:00:02 4"},
+		p.series(t, p.metrics(t)["a"], "aggregation=sum&granularity=1")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -398,7 +425,8 @@ func TestImportsExcludeEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	args := []string{"import", dir, "--policy", "high", "--state", state, "--url", p.base.String()}
-	if _, errOut, code := command(t, nil, args...); code != 1 || !strings.Contains(errOut, "another import is using "+state) {
+	if _, errOut, code := command(t, nil, args...); code != 1 || !strings.Contains(errOut, "another import is using "+
+		state) {
 		t.Errorf("status %d: %s", code, errOut)
 	}
 	if err := lock.Close(); err != nil {
@@ -423,7 +451,8 @@ func TestImportTriesAgain(t *testing.T) {
 		switch posts.Add(1) { // metrics a and b are created in some order, then there are two batches
 		case 1, 4:
 			w.Header().Set("Retry-After", "0")
-			http.Error(w, `{"code": 503, "title": "Service Unavailable", "description": "not now"}`, http.StatusServiceUnavailable)
+			http.Error(w, `{"code": 503, "title": "Service Unavailable", "description": "not now"}`,
+				http.StatusServiceUnavailable)
 		case 3, 5, 7: // taken, and the answer is lost
 			proxy.ServeHTTP(httptest.NewRecorder(), r)
 			panic(http.ErrAbortHandler)
@@ -432,13 +461,16 @@ func TestImportTriesAgain(t *testing.T) {
 		}
 	}))
 	defer front.Close()
-	dir := folder(t, map[string]string{"all.csv": "timestamp,metric,value\n2014-03-01 00:00:01,a,1\n2014-03-01 00:00:01,b,2\n2014-03-01 00:00:02,a,3\n"})
-	policy := map[string]any{"name": "sums", "aggregation_methods": []string{"sum"}, "definition": []any{map[string]any{"granularity": 1}}}
+	dir := folder(t, map[string]string{"all.csv": "timestamp,metric,value\n2014-03-01 00:00:01,a,1\n2014-03-01 " +
+		"00:00:01,b,2\n2014-03-01 00:00:02,a,3\n"})
+	policy := map[string]any{"name": "sums", "aggregation_methods": []string{"sum"},
+		"definition": []any{map[string]any{"granularity": 1}}}
 	if _, err := p.do(t.Context(), "POST", "/archive_policy", nil, policy, nil); err != nil {
 		t.Fatal(err)
 	}
 	state := filepath.Join(t.TempDir(), "state.json")
-	out, errOut, code := command(t, nil, "import", dir, "--policy", "sums", "--metric-column", "metric", "--batch", "2", "--state", state, "--url", front.URL)
+	out, errOut, code := command(t, nil, "import", dir, "--policy", "sums", "--metric-column", "metric", "--batch", "2",
+		"--state", state, "--url", front.URL)
 	if code != 0 || !strings.Contains(out, "2 metrics: 3 measures accepted") {
 		t.Errorf("status %d: %s%s", code, out, errOut)
 	}
@@ -484,7 +516,8 @@ func TestImportIsKilled(t *testing.T) {
 			t.Fatal("the import does not get to its end")
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(20+2*attempt)*time.Millisecond) // kills it
-		out, runErr := commandOf(ctx, path, "import", dir, "--policy", "all", "--batch", "50", "--state", state, "--url", p.base.String())
+		out, runErr := commandOf(ctx, path, "import", dir, "--policy", "all", "--batch", "50", "--state", state, "--url",
+			p.base.String())
 		done = runErr == nil
 		killed := ctx.Err() != nil
 		cancel()

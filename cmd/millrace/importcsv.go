@@ -437,7 +437,8 @@ func (f *csvFile) parseValue(text string) (float64, error) {
 // expected says what a file should look like.
 func (f *csvFile) expected() string {
 	return fmt.Sprintf("expected rows of a timestamp (2014-03-01T00:00:01Z, or seconds since 1970) and a value, "+
-		"separated by commas, semicolons or tabs, or a header that names the columns %s and %s", f.options.time, f.options.value)
+		"separated by commas, semicolons or tabs, or a header that names the columns %s and %s", f.options.time,
+		f.options.value)
 }
 
 func (f *csvFile) close() { f.text.close() }

@@ -43,7 +43,8 @@ func readCSV(t *testing.T, text string, options csvOptions) (rows []string, f *c
 		case row.refusal != nil:
 			rows = append(rows, fmt.Sprintf("%d: %v", row.line, row.refusal))
 		default:
-			rows = append(rows, fmt.Sprintf("%d: %s %v %v", row.line, row.target.metric, float64(row.measure.Time)/1e9, row.measure.Value))
+			rows = append(rows, fmt.Sprintf("%d: %s %v %v", row.line, row.target.metric, float64(row.measure.Time)/1e9,
+				row.measure.Value))
 		}
 	}
 }
@@ -73,8 +74,10 @@ func TestCSV(t *testing.T) {
 	f("a header in quotes with tabs", "\"timestamp\"\t\"value\"\n10\t1.5\n", nil, "2: f 10 1.5")
 	f("a mark and a header in quotes", "\ufeff\"timestamp\",\"value\"\n10,1.5\n", nil, "2: f 10 1.5")
 	f("what Excel writes", "\ufeffsep=;\r\ntimestamp;value\r\n10;1,5\r\n", nil, "3: f 10 1.5")
-	f("a separator that was asked for", "10;1,5\n", func(o *csvOptions) { o.separator = ',' }, `1: timestamp "10;1" is no time`)
-	f("both decimal marks", "10;1,5\n11;2.5\n12;1.000,5\n", nil, one, `2: value "2.5" has another decimal mark than the , of the rows before`, `3: value "1.000,5" is not a number`)
+	f("a separator that was asked for", "10;1,5\n", func(o *csvOptions) { o.separator = ',' },
+		`1: timestamp "10;1" is no time`)
+	f("both decimal marks", "10;1,5\n11;2.5\n12;1.000,5\n", nil, one,
+		`2: value "2.5" has another decimal mark than the , of the rows before`, `3: value "1.000,5" is not a number`)
 	f("a decimal comma between commas", "10,1.5\n11,\"2,5\"\n", nil, one, `2: value "2,5" is not a number`)
 	f("other columns", "when,what\n10,1.5\n", func(o *csvOptions) { o.time, o.value = "when", "What" }, "2: f 10 1.5")
 
@@ -85,18 +88,25 @@ func TestCSV(t *testing.T) {
 
 	// A row ends at its line end, unless quotes say otherwise and it makes sense.
 	f("a stray quote", "10,1.5\n11,\"1\n12,2\n13,3\n", nil, one, `2: the quote " is not closed`, "3: f 12 2", "4: f 13 3")
-	f("two stray quotes", "10,1.5\n11,\"1\n12,2\n13,3\"\n14,4\n", nil, one, "2: value \"1\\n12,2\\n13,3\" is not a number", "3: f 12 2",
+	f("two stray quotes", "10,1.5\n11,\"1\n12,2\n13,3\"\n14,4\n", nil, one,
+		"2: value \"1\\n12,2\\n13,3\" is not a number", "3: f 12 2",
 		`4: bare " in a cell without quotes`, "5: f 14 4")
-	f("a stray quote, and quoted cells", "10,1.5\n11,\"1\n12,\"2\"\n", nil, one, `2: text after the closing quote "`, "3: f 12 2")
-	f("a quoted line end", "timestamp,note,value\r\n10,\"a\r\nb \"\"c\"\"\",1.5\r\n11,\"\",\"2\"\r\n", nil, "2: f 10 1.5", "4: f 11 2")
-	f("a quoted line end, beyond the bound", "timestamp,value,note\n10,1.5,\"a\n"+strings.Repeat("10,2\n", maxQuoted/5)+"\"\n", nil,
-		append(append([]string{`2: the quote " is not closed`}, repeatRows(3, maxQuoted/5, "f 10 2")...), fmt.Sprintf(`%d: the quote " is not closed`, 3+maxQuoted/5))...)
-	f("a long line", "10,1.5\n11,"+strings.Repeat("1", 3*maxLine)+"\n12,2\n", nil, one, "2: "+errLongLine.Error(), "3: f 12 2")
+	f("a stray quote, and quoted cells", "10,1.5\n11,\"1\n12,\"2\"\n", nil, one, `2: text after the closing quote "`,
+		"3: f 12 2")
+	f("a quoted line end", "timestamp,note,value\r\n10,\"a\r\nb \"\"c\"\"\",1.5\r\n11,\"\",\"2\"\r\n", nil, "2: f 10 1.5",
+		"4: f 11 2")
+	f("a quoted line end, beyond the bound", "timestamp,value,note\n10,1.5,\"a\n"+strings.Repeat("10,2\n", maxQuoted/5)+
+		"\"\n", nil,
+		append(append([]string{`2: the quote " is not closed`}, repeatRows(3, maxQuoted/5, "f 10 2")...),
+			fmt.Sprintf(`%d: the quote " is not closed`, 3+maxQuoted/5))...)
+	f("a long line", "10,1.5\n11,"+strings.Repeat("1", 3*maxLine)+"\n12,2\n", nil, one, "2: "+errLongLine.Error(),
+		"3: f 12 2")
 	f("zeros of a power cut", strings.Repeat("10,1.5\n", 100)+strings.Repeat("\x00", 700)+"\n12,2\n", nil,
 		append(repeatRows(1, 100, "f 10 1.5"), "101: 1 columns, want at least 2", "102: f 12 2")...)
 	f("blank lines", "10,1.5\n\n  \r\n11,2\n", nil, one, "4: f 11 2")
 
-	f("too many cells", "timestamp,value\n10,1.5\n11,2,3\n12,2,\n", nil, "2: f 10 1.5", "3: 3 columns, but the first row has 2", "4: 3 columns, but the first row has 2")
+	f("too many cells", "timestamp,value\n10,1.5\n11,2,3\n12,2,\n", nil, "2: f 10 1.5",
+		"3: 3 columns, but the first row has 2", "4: 3 columns, but the first row has 2")
 	f("too many cells, no header", "10,1.5\n11,1,5\n", nil, one, "2: 3 columns, but the first row has 2")
 
 	// Times that depend on the clock.
@@ -105,16 +115,24 @@ func TestCSV(t *testing.T) {
 		`3: timestamp "-5 minutes" depends on the clock: --relative-times takes it as a time from now`,
 		`4: timestamp "now" depends on the clock: --relative-times takes it as a time from now`,
 		`5: timestamp ":02" depends on the clock: --relative-times takes it as a time from now`)
-	f("clock times that were asked for", "now,1\n-5 minutes,1\n", func(o *csvOptions) { o.relativeTimes = true }, "1: f 1.7149104e+09 1", "2: f 1.7149101e+09 1")
-	f("a date without hyphens", "10,1.5\n20140301,1\n", nil, one, `2: timestamp "20140301" is a date without hyphens, and would be read as seconds`)
-	f("milliseconds", "10,1.5\n1393632001000,1\n", nil, one, `2: timestamp "1393632001000" is too large for seconds: if it is ms, say --time-unit ms`)
-	f("milliseconds that were said", "1393632001500,1\n1393632001500.25,2\n2014-03-01T00:00:01Z,3\n-1,4\n", func(o *csvOptions) { o.unit = 1e6 },
-		"1: f 1.3936320015e+09 1", "2: f 1.39363200150025e+09 2", "3: f 1.393632001e+09 3", `4: timestamp "-1" is not between 1970 and 2262`)
-	f("outside", "10,1.5\n1969-12-31,1\n2300-01-01,1\n", nil, one, `2: timestamp "1969-12-31" is not between 1970 and 2262`, `3: timestamp "2300-01-01" is not between 1970 and 2262`)
+	f("clock times that were asked for", "now,1\n-5 minutes,1\n", func(o *csvOptions) { o.relativeTimes = true },
+		"1: f 1.7149104e+09 1", "2: f 1.7149101e+09 1")
+	f("a date without hyphens", "10,1.5\n20140301,1\n", nil, one,
+		`2: timestamp "20140301" is a date without hyphens, and would be read as seconds`)
+	f("milliseconds", "10,1.5\n1393632001000,1\n", nil, one,
+		`2: timestamp "1393632001000" is too large for seconds: if it is ms, say --time-unit ms`)
+	f("milliseconds that were said", "1393632001500,1\n1393632001500.25,2\n2014-03-01T00:00:01Z,3\n-1,4\n",
+		func(o *csvOptions) { o.unit = 1e6 },
+		"1: f 1.3936320015e+09 1", "2: f 1.39363200150025e+09 2", "3: f 1.393632001e+09 3",
+		`4: timestamp "-1" is not between 1970 and 2262`)
+	f("outside", "10,1.5\n1969-12-31,1\n2300-01-01,1\n", nil, one,
+		`2: timestamp "1969-12-31" is not between 1970 and 2262`, `3: timestamp "2300-01-01" is not between 1970 and 2262`)
 
 	metric := func(o *csvOptions) { o.metric = "metric" }
-	f("names", "timestamp,value,metric\n10,1.5,a b\n10,1,\n10,1,a/b\n10,1,\xe4\n10,1,a\x00b\n", metric, "2: a b 10 1.5", `3: metric "" is no name`,
-		`4: metric "a/b" has a /, which names can't have`, `5: metric "\xe4" is not UTF-8`, `6: metric "a\x00b" has a zero character`)
+	f("names", "timestamp,value,metric\n10,1.5,a b\n10,1,\n10,1,a/b\n10,1,\xe4\n10,1,a\x00b\n", metric, "2: a b 10 1.5",
+		`3: metric "" is no name`,
+		`4: metric "a/b" has a /, which names can't have`, `5: metric "\xe4" is not UTF-8`,
+		`6: metric "a\x00b" has a zero character`)
 }
 
 // repeatRows is what n rows from a line on read as.
@@ -295,7 +313,8 @@ func BenchmarkCSV(b *testing.B) {
 // Whatever a file has in it, reading comes to its end, and every line is accounted for.
 func FuzzCSV(f *testing.F) {
 	for _, seed := range []string{
-		"timestamp,value\n10,1.5\n", "10;1,5\n11;2\n", "10,\"1\n12,2\n", "\ufeffsep=;\r\n10;1\r\n", "10,\"a\"\"b\"\n", "10,1\r", "\"\n\"", "\x1f\x8b", "10\t1\n\n,\n",
+		"timestamp,value\n10,1.5\n", "10;1,5\n11;2\n", "10,\"1\n12,2\n", "\ufeffsep=;\r\n10;1\r\n", "10,\"a\"\"b\"\n",
+		"10,1\r", "\"\n\"", "\x1f\x8b", "10\t1\n\n,\n",
 	} {
 		f.Add([]byte(seed), true)
 		f.Add([]byte(seed), false)

@@ -102,7 +102,8 @@ func (r *fileRun) tell() {
 // hopeless is the error of a file of which no row makes sense.
 func (r *fileRun) hopeless(which string) error {
 	first := r.held[0]
-	reason := fmt.Sprintf("%v. None of the %s%d rows makes sense: %s", first.refusal, which, len(r.held), r.rows.expected())
+	reason := fmt.Sprintf("%v. None of the %s%d rows makes sense: %s", first.refusal, which, len(r.held),
+		r.rows.expected())
 	return &hopelessError{path: r.rows.path, line: first.line, reason: reason}
 }
 

@@ -42,9 +42,18 @@ func (s *resourceServer) handler() http.Handler {
 		answer(w, status, map[string]any{"code": status, "title": http.StatusText(status), "description": reason})
 	}
 	mux.HandleFunc("GET /v1", func(w http.ResponseWriter, r *http.Request) { answer(w, 200, map[string]any{}) })
-	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) { answer(w, 200, map[string]any{"dead_letters": 0}) })
-	mux.HandleFunc("GET /v1/archive_policy/low", func(w http.ResponseWriter, r *http.Request) { answer(w, 200, map[string]any{}) })
-	mux.HandleFunc("GET /v1/ingest/{token}", func(w http.ResponseWriter, r *http.Request) { answer(w, 200, map[string]any{"state": "applied"}) })
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter,
+		r *http.Request) {
+		answer(w, 200, map[string]any{"dead_letters": 0})
+	})
+	mux.HandleFunc("GET /v1/archive_policy/low", func(w http.ResponseWriter,
+		r *http.Request) {
+		answer(w, 200, map[string]any{})
+	})
+	mux.HandleFunc("GET /v1/ingest/{token}", func(w http.ResponseWriter,
+		r *http.Request) {
+		answer(w, 200, map[string]any{"state": "applied"})
+	})
 	mux.HandleFunc("GET /v1/metric/{id}", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Millrace-Late", fmt.Sprint(s.late[r.PathValue("id")]))
 		answer(w, 200, map[string]any{})
@@ -140,10 +149,12 @@ func TestImportResources(t *testing.T) {
 1393632005,instance,g,x,8
 `})
 	state := filepath.Join(t.TempDir(), "state.json")
-	args := []string{"import", dir, "--resource-type-column", "kind", "--resource-column", "host", "--metric-column", "name",
+	args := []string{"import", dir, "--resource-type-column", "kind", "--resource-column", "host", "--metric-column",
+		"name",
 		"--policy", "low", "--batch", "3", "--state", state, "--url", front.URL}
 	out, errOut, code := command(t, nil, args...)
-	if code != 2 || !strings.Contains(out, "1 files, 4 metrics: 7 measures accepted") || !strings.Contains(out, "3 rows refused") ||
+	if code != 2 || !strings.Contains(out, "1 files, 4 metrics: 7 measures accepted") ||
+		!strings.Contains(out, "3 rows refused") ||
 		!strings.Contains(out, "2 measures came too late") {
 		t.Errorf("status %d: %s%s", code, out, errOut)
 	}
@@ -157,12 +168,14 @@ func TestImportResources(t *testing.T) {
 	}
 	at := func(s int, value string) string { return fmt.Sprintf("low 2014-03-01T00:00:0%d+00:00 %s", s, value) }
 	want := map[string][]string{
-		"a b/cpu": {at(1, "1"), at(2, "5")}, "a b/mem": {at(1, "2")}, "old/cpu": {at(1, "3"), at(0, "-3"), at(5, "8")}, "g/x": {at(4, "-7")},
+		"a b/cpu": {at(1, "1"), at(2, "5")}, "a b/mem": {at(1, "2")}, "old/cpu": {at(1, "3"), at(0, "-3"), at(5, "8")},
+		"g/x": {at(4, "-7")},
 	}
 	if diff := cmp.Diff(want, s.measures); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(map[string]string{"a b": "instance", "old": "instance", "g": "generic"}, s.resources); diff != "" {
+	if diff := cmp.Diff(map[string]string{"a b": "instance", "old": "instance", "g": "generic"},
+		s.resources); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if out, errOut, code := command(t, nil, args...); code != 0 || !strings.Contains(out, " 0 measures accepted") {

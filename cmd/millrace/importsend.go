@@ -38,8 +38,9 @@ type sender struct {
 func newSender(c *client, o importOptions, state *importState, errOut io.Writer) sender {
 	return sender{
 		client: c, options: o, state: state, errOut: errOut,
-		entries: make(map[target][]ingest.Measure), resources: make(map[target]*importResource), refusals: make(map[target]error),
-		late: make(map[string]uint64), positions: make(map[target]string),
+		entries: make(map[target][]ingest.Measure), resources: make(map[target]*importResource),
+		refusals: make(map[target]error),
+		late:     make(map[string]uint64), positions: make(map[target]string),
 	}
 }
 

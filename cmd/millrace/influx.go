@@ -39,7 +39,8 @@ func (v *validator) influx(c *influxConfig) {
 }
 
 // newInflux makes a driver for the bucket that the settings name, of a deployment or of any.
-func newInflux(c *config, of string, policies ingest.Policies, labeler ingest.Labeler, longest func() (time.Duration, bool),
+func newInflux(c *config, of string, policies ingest.Policies, labeler ingest.Labeler,
+	longest func() (time.Duration, bool),
 	log *slog.Logger, meter metric.Meter) (*influxdb.Driver, error) {
 	i := &c.Storage.Influx
 	return influxdb.New(influxdb.Config{

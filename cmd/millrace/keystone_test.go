@@ -63,8 +63,9 @@ func (k *identity) login(t *testing.T, user, password, project string) string {
 	t.Helper()
 	domain := map[string]any{"id": "default"}
 	header, _ := k.call(t, "POST", "/auth/tokens", map[string]any{"auth": map[string]any{
-		"identity": map[string]any{"methods": []string{"password"}, "password": map[string]any{"user": map[string]any{"name": user, "password": password, "domain": domain}}},
-		"scope":    map[string]any{"project": map[string]any{"name": project, "domain": domain}},
+		"identity": map[string]any{"methods": []string{"password"},
+			"password": map[string]any{"user": map[string]any{"name": user, "password": password, "domain": domain}}},
+		"scope": map[string]any{"project": map[string]any{"name": project, "domain": domain}},
 	}})
 	return header.Get("X-Subject-Token")
 }
@@ -106,18 +107,21 @@ type cloud struct {
 // startCloud starts a server for a test's region of the Keystone that tests share.
 func startCloud(t *testing.T, region string) *cloud {
 	t.Helper()
-	c := &cloud{identity: &identity{KeystoneServer: testservers.Keystone(t)}, region: region, project: region + "-project", user: region + "-user"}
+	c := &cloud{identity: &identity{KeystoneServer: testservers.Keystone(t)}, region: region, project: region +
+		"-project", user: region + "-user"}
 	c.token = c.login(t, "admin", c.AdminPassword, "admin")
 	c.password = "pw-" + c.user
 	c.projectID = c.create(t, "project", map[string]any{"name": c.project, "domain_id": "default"})
 	c.member(t, c.user, "admin", c.projectID)
 	c.server = startHere(t, t.TempDir(), "", "MILLRACE_API_AUTH=keystone", "MILLRACE_API_KEYSTONE_URL="+c.URL(),
-		"MILLRACE_API_KEYSTONE_USER="+c.user, "MILLRACE_API_KEYSTONE_PASSWORD="+c.password, "MILLRACE_API_KEYSTONE_PROJECT="+c.project,
+		"MILLRACE_API_KEYSTONE_USER="+c.user, "MILLRACE_API_KEYSTONE_PASSWORD="+c.password, "MILLRACE_API_KEYSTONE_PROJECT="+
+			c.project,
 		"MILLRACE_API_KEYSTONE_TIMEOUT=20s", "MILLRACE_API_TIMEOUT=30s") // a busy machine's Keystone is slow
 	c.create(t, "region", map[string]any{"id": region})
 	service := c.create(t, "service", map[string]any{"type": "metric", "name": "gnocchi"})
 	for _, kind := range []string{"public", "internal", "admin"} {
-		c.create(t, "endpoint", map[string]any{"service_id": service, "interface": kind, "region_id": region, "url": c.server.base.String()})
+		c.create(t, "endpoint", map[string]any{"service_id": service, "interface": kind, "region_id": region,
+			"url": c.server.base.String()})
 	}
 	return c
 }
@@ -125,8 +129,10 @@ func startCloud(t *testing.T, region string) *cloud {
 // environment has the variables that clients of OpenStack read.
 func (c *cloud) environment() []string {
 	return []string{
-		"OS_AUTH_URL=" + c.URL(), "OS_IDENTITY_API_VERSION=3", "OS_USERNAME=" + c.user, "OS_PASSWORD=" + c.password, "OS_PROJECT_NAME=" + c.project,
-		"OS_USER_DOMAIN_ID=default", "OS_PROJECT_DOMAIN_ID=default", "OS_DOMAIN_ID=default", "OS_REGION_NAME=" + c.region, "OS_INTERFACE=public",
+		"OS_AUTH_URL=" + c.URL(), "OS_IDENTITY_API_VERSION=3", "OS_USERNAME=" + c.user, "OS_PASSWORD=" + c.password,
+		"OS_PROJECT_NAME=" + c.project,
+		"OS_USER_DOMAIN_ID=default", "OS_PROJECT_DOMAIN_ID=default", "OS_DOMAIN_ID=default", "OS_REGION_NAME=" + c.region,
+		"OS_INTERFACE=public",
 	}
 }
 
@@ -145,7 +151,8 @@ func TestKeystone(t *testing.T) {
 	u1 := k.member(t, "u1", "member", p1)
 	k.member(t, "u2", "member", p2)
 
-	p := startHere(t, t.TempDir(), "", "MILLRACE_API_AUTH=keystone", "MILLRACE_API_KEYSTONE_URL="+k.URL(), "MILLRACE_API_KEYSTONE_PASSWORD=pw-gnocchi", "MILLRACE_API_KEYSTONE_CACHE=0")
+	p := startHere(t, t.TempDir(), "", "MILLRACE_API_AUTH=keystone", "MILLRACE_API_KEYSTONE_URL="+k.URL(),
+		"MILLRACE_API_KEYSTONE_PASSWORD=pw-gnocchi", "MILLRACE_API_KEYSTONE_CACHE=0")
 	ask := func(method, path, token, body string, headers ...string) (*http.Response, string) {
 		t.Helper()
 		r, err := http.NewRequestWithContext(t.Context(), method, p.base.String()+"/v1"+path, strings.NewReader(body))
@@ -179,11 +186,13 @@ func TestKeystone(t *testing.T) {
 		}
 		return text
 	}
-	t1, t2, admin := k.login(t, "u1", "pw-u1", "p1"), k.login(t, "u2", "pw-u2", "p2"), k.login(t, "admin", k.AdminPassword, "admin")
+	t1, t2, admin := k.login(t, "u1", "pw-u1", "p1"), k.login(t, "u2", "pw-u2", "p2"),
+		k.login(t, "admin", k.AdminPassword, "admin")
 
 	answer, text := ask("GET", "/metric", "", "")
 	if answer.StatusCode != 401 || answer.Header.Get("WWW-Authenticate") != fmt.Sprintf("Keystone uri=%q", k.URL()) ||
-		text != `{"error": {"code": 401, "title": "Unauthorized", "message": "The request you have made requires authentication."}}` {
+		text != `{"error": {"code": 401, "title": "Unauthorized", "message": "The request you have made requires `+
+			`authentication."}}` {
 		t.Errorf("without a token: %d %v %s", answer.StatusCode, answer.Header, text)
 	}
 	f(401, "GET", "/metric", "nonsense", "")
@@ -195,7 +204,8 @@ func TestKeystone(t *testing.T) {
 		ID, Creator string
 		Project     string `json:"created_by_project_id"`
 	}
-	if err := json.Unmarshal([]byte(f(201, "POST", "/metric", t1, `{"name": "cpu", "archive_policy_name": "low"}`)), &metric); err != nil {
+	if err := json.Unmarshal([]byte(f(201, "POST", "/metric", t1, `{"name": "cpu", "archive_policy_name": "low"}`)),
+		&metric); err != nil {
 		t.Fatal(err)
 	}
 	if metric.Creator != u1+":"+p1 || metric.Project != p1 {

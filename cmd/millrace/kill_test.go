@@ -74,7 +74,8 @@ func TestKill(t *testing.T) {
 	if out, errOut, code := command(t, []string{"MILLRACE_DATA_DIR=" + dir, "MILLRACE_SACKS=3"}, "check"); code != 0 {
 		t.Errorf("check: %s%s", out, errOut)
 	}
-	t.Logf("suite: ack oracle under kill -9: %d cycles (%v), %d measures acknowledged, %d of unknown outcome, all as promised", cycles, kills, total, unknown)
+	t.Logf("suite: ack oracle under kill -9: %d cycles (%v), %d measures acknowledged, %d of unknown outcome, all as "+
+		"promised", cycles, kills, total, unknown)
 }
 
 // testNumber is the number that an environment variable has, or else the one given.

@@ -29,7 +29,8 @@ func (i membership) inUse() bool { return i.log != "" }
 // identify finds out which deployment this is: the index says. One that is new founds a
 // deployment, if nothing else is there of one. With adopt the index takes part in what
 // is there, and what is not there may be made.
-func (p *parts) identify(ctx context.Context, c *config, storage func(context.Context) (string, error), adopt bool) error {
+func (p *parts) identify(ctx context.Context, c *config, storage func(context.Context) (string, error),
+	adopt bool) error {
 	log, err := logOf(c)
 	if err != nil {
 		return err
@@ -44,8 +45,10 @@ func (p *parts) identify(ctx context.Context, c *config, storage func(context.Co
 			return heldErr
 		}
 		if held != "" {
-			return fmt.Errorf("the index %s is new, but %s holds data: the index of this deployment was lost or emptied, or index.url "+
-				"names another; restore it, or give it up with \"millrace index adopt\": all metrics are then unknown", indexName(c), held)
+			return fmt.Errorf("the index %s is new, but %s holds data: the index of this deployment was lost or emptied, or "+
+				"index.url "+
+				"names another; restore it, or give it up with \"millrace index adopt\": all metrics are then unknown",
+				indexName(c), held)
 		}
 		d, err = p.index.FoundDeployment(ctx, c.Sacks)
 	}
@@ -65,7 +68,8 @@ func (p *parts) identify(ctx context.Context, c *config, storage func(context.Co
 }
 
 // adopt has the index take part in the deployment that log and storage are of.
-func (p *parts) adopt(ctx context.Context, c *config, log disklog.State, storage func(context.Context) (string, error)) error {
+func (p *parts) adopt(ctx context.Context, c *config, log disklog.State,
+	storage func(context.Context) (string, error)) error {
 	stored, err := deploymentOf(ctx, storage)
 	if err != nil {
 		return err
@@ -75,7 +79,8 @@ func (p *parts) adopt(ctx context.Context, c *config, log disklog.State, storage
 	case id == "":
 		id = log.Deployment
 	case log.Deployment != "" && log.Deployment != id:
-		return fmt.Errorf("the log is of deployment %s, and the storage of deployment %s: put the one that is foreign elsewhere first", log.Deployment, id)
+		return fmt.Errorf("the log is of deployment %s, and the storage of deployment %s: put the one that is foreign "+
+			"elsewhere first", log.Deployment, id)
 	}
 	if id == "" {
 		d, err := p.index.FoundDeployment(ctx, c.Sacks)
@@ -140,6 +145,8 @@ func (i membership) lost(err error) error {
 	if !i.inUse() {
 		return err
 	}
-	return fmt.Errorf("index and storage are not of one deployment, or the storage was lost: %w (restore the one that is wrong; if only "+
-		"the storage's layout.json is lost, \"millrace check --repair\" makes it again; \"millrace index adopt\" goes on with what is there)", err)
+	return fmt.Errorf("index and storage are not of one deployment, or the storage was lost: %w (restore the one that "+
+		"is wrong; if only "+
+		"the storage's layout.json is lost, \"millrace check --repair\" makes it again; \"millrace index adopt\" goes on "+
+		"with what is there)", err)
 }

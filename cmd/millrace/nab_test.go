@@ -22,7 +22,8 @@ type expectedSeries struct{ metric, granularity, method string }
 
 // expectations runs a program that shares nothing with ours, and returns the series
 // that it computes, bucket (seconds) → value, and how many measures are late.
-func expectations(t *testing.T, folder string, perRequest int) (series map[expectedSeries]map[int64]float64, late int) {
+func expectations(t *testing.T, folder string, perRequest int) (series map[expectedSeries]map[int64]float64,
+	late int) {
 	t.Helper()
 	out, err := exec.Command("python3", "testdata/aggregates.py", folder, strconv.Itoa(perRequest)).Output()
 	if err != nil {
@@ -65,8 +66,10 @@ func TestRealMeasures(t *testing.T) {
 	dir := t.TempDir()
 	settings := []string{"MILLRACE_SACKS=2"} // so that each has enough rows to be sealed
 	p := start(t, dir, settings...)
-	out := p.command(t, "import", folder, "--whole", "--policy", "high", "--batch", strconv.Itoa(perRequest), "--state", filepath.Join(t.TempDir(), "state.json"))
-	if want := fmt.Sprintf("; %d measures came too late", late); !strings.Contains(out, "31 files, 31 metrics: ") || !strings.Contains(out, want) {
+	out := p.command(t, "import", folder, "--whole", "--policy", "high", "--batch", strconv.Itoa(perRequest), "--state",
+		filepath.Join(t.TempDir(), "state.json"))
+	if want := fmt.Sprintf("; %d measures came too late", late); !strings.Contains(out, "31 files, 31 metrics: ") ||
+		!strings.Contains(out, want) {
 		t.Errorf("%s does not say %q", out, want)
 	}
 	imported, _, _ := strings.Cut(out, "\n")
@@ -100,7 +103,8 @@ func TestRealMeasures(t *testing.T) {
 	if out, errOut, code := check(t, dir); code != 0 {
 		t.Errorf("check: %s%s", out, errOut)
 	}
-	t.Logf("suite: real measures (NAB) under the policy high: %s; %d series, %d rows are those of another program, unsealed, sealed and after a kill -9",
+	t.Logf("suite: real measures (NAB) under the policy high: %s; %d series, %d rows are those of another program, "+
+		"unsealed, sealed and after a kill -9",
 		imported, len(want), rowsOf(want))
 }
 
@@ -116,7 +120,8 @@ func eachSeries(ids map[string]string, f func(s expectedSeries, path string)) {
 	for name, id := range ids {
 		for _, granularity := range []string{"1", "60", "3600"} {
 			for _, method := range []string{"mean", "min", "max", "sum", "std", "count"} {
-				f(expectedSeries{name, granularity, method}, "/metric/"+id+"/measures?refresh=true&granularity="+granularity+"&aggregation="+method)
+				f(expectedSeries{name, granularity, method}, "/metric/"+id+"/measures?refresh=true&granularity="+granularity+
+					"&aggregation="+method)
 			}
 		}
 	}

@@ -29,13 +29,16 @@ func observeCarbonara(meter metric.Meter, d *carbonara.Driver) error {
 	opened := counter("millrace.carbonara.segments.opened", "{segment}", "segments whose footer had to be read")
 	collected := counter("millrace.carbonara.segments.deleted", "{segment}", "segments deleted after they were replaced")
 	orphans := counter("millrace.carbonara.orphans.deleted", "{segment}", "segments deleted that nothing named")
-	late := counter("millrace.carbonara.late.measures", "{measure}", "measures dropped because they came too late; those of a record that is applied again count again")
+	late := counter("millrace.carbonara.late.measures", "{measure}",
+		"measures dropped because they came too late; those of a record that is applied again count again")
 	segments := gauge("millrace.carbonara.segments", "{segment}", "live segments")
 	size := gauge("millrace.carbonara.size", "By", "bytes of the live segments")
 	rows := gauge("millrace.carbonara.rows", "{row}", "rows of the live segments")
-	damaged := gauge("millrace.carbonara.damaged", "{object}", "objects that were found damaged, and have not been replaced since")
+	damaged := gauge("millrace.carbonara.damaged", "{object}",
+		"objects that were found damaged, and have not been replaced since")
 	cache := gauge("millrace.carbonara.cache", "By", "memory for what was read of segments, and for those just written")
-	busy, err := meter.Float64ObservableCounter("millrace.carbonara.busy", metric.WithUnit("s"), metric.WithDescription("time spent, by kind"))
+	busy, err := meter.Float64ObservableCounter("millrace.carbonara.busy", metric.WithUnit("s"),
+		metric.WithDescription("time spent, by kind"))
 	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return err

@@ -28,12 +28,14 @@ type verbMetrics struct {
 var storeVerbs = [...]string{"put", "read", "swap", "list", "delete"}
 
 func observeStore(store carbonara.Store, meter metric.Meter) (*observedStore, error) {
-	duration, err := meter.Float64Histogram("millrace.store.duration", metric.WithUnit("s"), metric.WithDescription("time that requests to the store take, by verb and outcome"),
+	duration, err := meter.Float64Histogram("millrace.store.duration", metric.WithUnit("s"),
+		metric.WithDescription("time that requests to the store take, by verb and outcome"),
 		metric.WithExplicitBucketBoundaries(.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10))
 	if err != nil {
 		return nil, err
 	}
-	bytes, err := meter.Int64Counter("millrace.store.bytes", metric.WithUnit("By"), metric.WithDescription("bytes read from and written to the store, by verb"))
+	bytes, err := meter.Int64Counter("millrace.store.bytes", metric.WithUnit("By"),
+		metric.WithDescription("bytes read from and written to the store, by verb"))
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +47,8 @@ func observeStore(store carbonara.Store, meter metric.Meter) (*observedStore, er
 		}
 		o.verbs[verb] = verbMetrics{
 			verb: metric.WithAttributeSet(attribute.NewSet(of)),
-			done: outcome("done"), missing: outcome("not_found"), unchanged: outcome("not_modified"), changed: outcome("changed"), failed: outcome("failed"),
+			done: outcome("done"), missing: outcome("not_found"), unchanged: outcome("not_modified"),
+			changed: outcome("changed"), failed: outcome("failed"),
 		}
 	}
 	return o, nil
@@ -78,7 +81,8 @@ func (o *observedStore) Put(ctx context.Context, name string, data []byte) error
 	return err
 }
 
-func (o *observedStore) Read(ctx context.Context, name string, unless carbonara.Version, ranges []carbonara.Range) (carbonara.Contents, error) {
+func (o *observedStore) Read(ctx context.Context, name string, unless carbonara.Version,
+	ranges []carbonara.Range) (carbonara.Contents, error) {
 	began := time.Now()
 	got, err := o.Store.Read(ctx, name, unless, ranges)
 	bytes := 0
@@ -89,7 +93,8 @@ func (o *observedStore) Read(ctx context.Context, name string, unless carbonara.
 	return got, err
 }
 
-func (o *observedStore) Swap(ctx context.Context, name string, old carbonara.Version, data []byte, adds []carbonara.Addition) (carbonara.Version, error) {
+func (o *observedStore) Swap(ctx context.Context, name string, old carbonara.Version, data []byte,
+	adds []carbonara.Addition) (carbonara.Version, error) {
 	began := time.Now()
 	version, err := o.Store.Swap(ctx, name, old, data, adds)
 	o.observe(ctx, "swap", began, len(data), err)

@@ -41,9 +41,11 @@ func TestSchemathesis(t *testing.T) {
 		}
 		t.Logf("%s requests", count[1])
 	}
-	f(t, "--mode", "positive", "--phases", "coverage,fuzzing", "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance")
+	f(t, "--mode", "positive", "--phases", "coverage,fuzzing", "--checks",
+		"not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance")
 	// A statement that isn't known is answered 501, as Gnocchi does.
-	f(t, "--mode", "negative", "--phases", "coverage", "--checks", "not_a_server_error", "--exclude-path", "/v1/influxdb/query")
+	f(t, "--mode", "negative", "--phases", "coverage", "--checks", "not_a_server_error", "--exclude-path",
+		"/v1/influxdb/query")
 	if log := p.log.String(); strings.Contains(log, "level=ERROR") {
 		t.Errorf("the log:\n%s", log)
 	}

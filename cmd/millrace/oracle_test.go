@@ -49,7 +49,8 @@ func newOracles(t *testing.T, p *server, seed uint64) []*oracle {
 		o := &oracle{random: rand.New(rand.NewPCG(seed, uint64(i+1))), clock: oracleStart, from: oracleStart}
 		for range oracleMetrics {
 			var made struct{ ID string }
-			if _, err := p.do(ctx, "POST", "/metric", nil, map[string]string{"archive_policy_name": "oracle"}, &made); err != nil {
+			if _, err := p.do(ctx, "POST", "/metric", nil, map[string]string{"archive_policy_name": "oracle"},
+				&made); err != nil {
 				t.Fatal(err)
 			}
 			o.metrics = append(o.metrics, made.ID)
@@ -146,7 +147,8 @@ func set(seconds []int64, from, to int64) map[int64]bool {
 }
 
 // verifySeconds compares one chunk of one metric.
-func verifySeconds(ctx context.Context, c *client, id string, from int64, must, may map[int64]bool, minutes bool) error {
+func verifySeconds(ctx context.Context, c *client, id string, from int64, must, may map[int64]bool,
+	minutes bool) error {
 	got, err := readChunk(ctx, c, id, "last", "1", from)
 	if err != nil {
 		return err

@@ -61,7 +61,8 @@ func (v *validator) queue(c *queueConfig) {
 	v.check(len(k.Brokers) > 0, "queue.kafka.brokers must not be empty")
 	v.check(k.Topic != "", "queue.kafka.topic must not be empty")
 	v.check(k.Replication >= 1, "queue.kafka.replication must be at least 1, not %d", k.Replication)
-	v.check(k.MinInSync >= 1 && k.MinInSync <= k.Replication, "queue.kafka.min_in_sync must be between 1 and queue.kafka.replication, not %d", k.MinInSync)
+	v.check(k.MinInSync >= 1 && k.MinInSync <= k.Replication,
+		"queue.kafka.min_in_sync must be between 1 and queue.kafka.replication, not %d", k.MinInSync)
 	v.positive("queue.kafka.retention", k.Retention)
 	v.positive("queue.kafka.session", k.Session)
 	v.check((k.CertFile == "") == (k.KeyFile == ""), "queue.kafka.cert_file and queue.kafka.key_file belong together")
@@ -104,8 +105,9 @@ func (p *parts) openQueue(ctx context.Context, c *config, log *slog.Logger, t *t
 // openDisklog opens the embedded log, which is not made where the deployment has had one.
 func (p *parts) openDisklog(ctx context.Context, c *config, log *slog.Logger, t *telemetry) (*disklog.Log, error) {
 	dir := filepath.Join(c.DataDir, "log")
-	config := disklog.Config{MaxBytes: int64(c.Queue.MaxBytes), Deployment: p.membership.deployment, MustExist: p.membership.mustHave("disklog"),
-		Rescue: p.rescue(), Beside: c.Storage.Driver == "file"}
+	config := disklog.Config{MaxBytes: int64(c.Queue.MaxBytes), Deployment: p.membership.deployment,
+		MustExist: p.membership.mustHave("disklog"),
+		Rescue:    p.rescue(), Beside: c.Storage.Driver == "file"}
 	if _, err := disklog.Look(disk.OS{}, dir); errors.Is(err, fs.ErrNotExist) && !config.MustExist {
 		above, err := p.above(ctx)
 		if err != nil && p.membership.inUse() { // a deployment that is new has applied nothing
@@ -115,7 +117,8 @@ func (p *parts) openDisklog(ctx context.Context, c *config, log *slog.Logger, t 
 	}
 	l, err := disklog.Open(p.guard(), dir, c.Sacks, config, log, t.meter)
 	if err != nil && config.MustExist {
-		err = fmt.Errorf("the log of this deployment was lost or replaced, or is damaged: %w (\"millrace index adopt\" gives up what a log that is lost still held)", err)
+		err = fmt.Errorf("the log of this deployment was lost or replaced, or is damaged: %w (\"millrace index adopt\" "+
+			"gives up what a log that is lost still held)", err)
 	}
 	return l, err
 }
@@ -129,7 +132,8 @@ type kafkaUse struct {
 	mustExist     bool
 }
 
-func openKafka(ctx context.Context, c *config, use kafkaUse, base kafka.Registrar, log *slog.Logger, t *telemetry) (*kafka.Log, error) {
+func openKafka(ctx context.Context, c *config, use kafkaUse, base kafka.Registrar, log *slog.Logger,
+	t *telemetry) (*kafka.Log, error) {
 	k := &c.Queue.Kafka
 	secure, err := k.tls()
 	if err != nil {
@@ -142,7 +146,8 @@ func openKafka(ctx context.Context, c *config, use kafkaUse, base kafka.Registra
 	ctx, cancel := context.WithTimeout(ctx, kafkaPatience)
 	defer cancel()
 	return kafka.Open(ctx, kafka.Config{
-		Brokers: k.Brokers, Topic: use.topic, Group: k.Group, Client: use.client, MustExist: use.mustExist, TLS: secure, SASL: mechanism,
+		Brokers: k.Brokers, Topic: use.topic, Group: k.Group, Client: use.client, MustExist: use.mustExist, TLS: secure,
+		SASL:        mechanism,
 		Replication: k.Replication, MinInSync: k.MinInSync, Retention: k.Retention, AcceptRisks: k.AcceptRisks,
 		Compression: k.Compression, Session: k.Session,
 	}, c.Sacks, base, log, t.meter)
@@ -217,10 +222,12 @@ func (k *kafkaConfig) mechanism() (sasl.Mechanism, error) {
 
 // switchLog goes on from one log to another, if nothing that the old one holds is still
 // to be applied and nobody writes to it.
-func (p *parts) switchLog(ctx context.Context, c *config, from, to ingest.LogID, log *slog.Logger, t *telemetry) (err error) {
+func (p *parts) switchLog(ctx context.Context, c *config, from, to ingest.LogID, log *slog.Logger,
+	t *telemetry) (err error) {
 	old, err := p.openOldLog(ctx, c, from, log, t)
 	if err != nil {
-		return fmt.Errorf("the deployment's log is %s, and the settings choose %s; the old one can't be asked whether all of it has been applied: %w",
+		return fmt.Errorf("the deployment's log is %s, and the settings choose %s; the old one can't be asked whether "+
+			"all of it has been applied: %w",
 			from.ID, to.ID, err)
 	}
 	defer func() { err = errors.Join(err, old.Close()) }()
@@ -235,7 +242,8 @@ func (p *parts) switchLog(ctx context.Context, c *config, from, to ingest.LogID,
 	for s, until := range end {
 		if until > from.Base && applied[s] < until {
 			return fmt.Errorf("the old log %s holds what has not been applied: sack %d ends at %d and is applied up to %d; "+
-				"run a worker with the old settings until \"millrace status\" says that everything has been applied", from.ID, s, until, applied[s])
+				"run a worker with the old settings until \"millrace status\" says that everything has been applied", from.ID, s,
+				until, applied[s])
 		}
 	}
 	if err := p.index.SwitchLog(ctx, from, to, applied); err != nil {
@@ -246,7 +254,8 @@ func (p *parts) switchLog(ctx context.Context, c *config, from, to ingest.LogID,
 }
 
 // openOldLog opens the log that the deployment has had, from the same settings.
-func (p *parts) openOldLog(ctx context.Context, c *config, id ingest.LogID, log *slog.Logger, t *telemetry) (queueLog, error) {
+func (p *parts) openOldLog(ctx context.Context, c *config, id ingest.LogID, log *slog.Logger, t *telemetry) (queueLog,
+	error) {
 	var old queueLog
 	var err error
 	if topic, ok := topicOf(id.ID); ok {

@@ -39,7 +39,8 @@ func (c *config) minRoom() size {
 // whyRoom says where minRoom comes from.
 func (c *config) whyRoom() string {
 	if c.Storage.Driver == "file" && c.Worker.FlushBytes > 1<<20 {
-		return ", which is worker.flush_bytes: on a full disk the log becomes shorter only when the storage has room for a flush"
+		return ", which is worker.flush_bytes: on a full disk the log becomes shorter only when the storage has room for " +
+			"a flush"
 	}
 	return ", which the log needs to be reopened in"
 }
@@ -75,7 +76,8 @@ func (p *parts) keepReserve(ctx context.Context, log *slog.Logger) {
 		case err != nil:
 			log.Warn("cannot keep a reserve on the disk for when it is full", "held", held, "wanted", size, "err", err)
 		case held < size:
-			log.Warn("the disk of the data directory is full: the reserve is given up to what must be written", "held", held, "wanted", size)
+			log.Warn("the disk of the data directory is full: the reserve is given up to what must be written", "held", held,
+				"wanted", size)
 		default:
 			log.Info("the disk has its reserve", "bytes", held)
 		}

@@ -55,7 +55,8 @@ Settings and their defaults:
 			return serve(cmd.Context(), &c, r, log)
 		},
 	}
-	cmd.Flags().StringSliceVar(&names, "roles", []string{"api", "worker"}, "what this process does: api (accept and answer), worker (apply)")
+	cmd.Flags().StringSliceVar(&names, "roles", []string{"api", "worker"},
+		"what this process does: api (accept and answer), worker (apply)")
 	return cmd
 }
 
@@ -167,8 +168,10 @@ func serve(ctx context.Context, c *config, r roles, log *slog.Logger) (err error
 		return errors.Join(err, listener.Close())
 	}
 	server := httpServer(p.handler(r, c.API.Prefix, t), secure, log)
-	log.Info("millrace is up", "listen", listener.Addr().String(), "tls", secure != nil, "prefix", c.API.Prefix, "roles", r.String(),
-		"data_dir", c.DataDir, "sacks", c.Sacks, "version", versionString(), "took", time.Since(began).Round(time.Millisecond))
+	log.Info("millrace is up", "listen", listener.Addr().String(), "tls", secure != nil, "prefix", c.API.Prefix, "roles",
+		r.String(),
+		"data_dir", c.DataDir, "sacks", c.Sacks, "version", versionString(), "took",
+		time.Since(began).Round(time.Millisecond))
 	if !r.worker {
 		log.Warn("no worker in this process: what is accepted waits in the log")
 	}
@@ -248,7 +251,8 @@ func (p *parts) resendDeletes(ctx context.Context, log *slog.Logger) {
 		if err := p.api.ResendDeletes(ctx); err != nil && ctx.Err() == nil {
 			log.Warn("cannot pass on deletions of metrics; trying again", "err", err, "pause", resendInterval)
 		}
-		if _, err := p.index.PurgeTold(ctx, p.progress.Watermarks(), time.Now().Add(-p.retain)); err != nil && ctx.Err() == nil {
+		if _, err := p.index.PurgeTold(ctx, p.progress.Watermarks(), time.Now().Add(-p.retain)); err != nil &&
+			ctx.Err() == nil {
 			log.Warn("cannot forget deleted metrics; trying again", "err", err, "pause", resendInterval)
 		}
 		select {

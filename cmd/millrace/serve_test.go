@@ -19,13 +19,15 @@ func TestVersion(t *testing.T) {
 	}
 	for _, args := range [][]string{{"help"}, {"--help"}, {}} {
 		out, _, code := command(t, nil, args...)
-		for _, name := range []string{"serve", "import", "bench", "status", "dead-letters", "index", "check", "version", "--config"} {
+		for _, name := range []string{"serve", "import", "bench", "status", "dead-letters", "index", "check", "version",
+			"--config"} {
 			if code != 0 || !strings.Contains(out, name) {
 				t.Errorf("%q: status %d, no word of %s in:\n%s", args, code, name, out)
 			}
 		}
 	}
-	if _, errOut, code := command(t, nil, "sevre"); code != 1 || !strings.Contains(errOut, `millrace: unknown command "sevre"`) {
+	if _, errOut, code := command(t, nil, "sevre"); code != 1 ||
+		!strings.Contains(errOut, `millrace: unknown command "sevre"`) {
 		t.Errorf("status %d: %q", code, errOut)
 	}
 }
@@ -34,7 +36,8 @@ func TestVersion(t *testing.T) {
 func (p *server) newMetric(t *testing.T, name, policy string) string {
 	t.Helper()
 	var made struct{ ID string }
-	if _, err := p.do(t.Context(), "POST", "/metric", nil, map[string]string{"name": name, "archive_policy_name": policy}, &made); err != nil {
+	if _, err := p.do(t.Context(), "POST", "/metric", nil, map[string]string{"name": name, "archive_policy_name": policy},
+		&made); err != nil {
 		t.Fatal(err)
 	}
 	return made.ID
@@ -64,7 +67,8 @@ func TestServeRoles(t *testing.T) {
 	if !isStatus(err, 503) {
 		t.Errorf("a read that waits for a worker that isn't there: %v", err)
 	}
-	if out := p.command(t, "status"); !strings.Contains(out, "1 records (") || !strings.Contains(out, "waiting to be applied") {
+	if out := p.command(t, "status"); !strings.Contains(out, "1 records (") ||
+		!strings.Contains(out, "waiting to be applied") {
 		t.Errorf("status:\n%s", out)
 	}
 	if code := p.terminate(); code != 0 {
@@ -87,12 +91,15 @@ func TestServeRoles(t *testing.T) {
 	p = startHere(t, dir, "api")
 	var rows []row
 	// It asks the storage how far the worker has come: this waits, and not in vain.
-	if _, err := p.do(t.Context(), "GET", "/metric/"+id+"/measures?granularity=1&refresh=true", nil, nil, &rows); err != nil || len(rows) != 1 || rows[0].value != 5 {
+	if _, err := p.do(t.Context(), "GET", "/metric/"+id+"/measures?granularity=1&refresh=true", nil, nil,
+		&rows); err != nil || len(rows) != 1 || rows[0].value != 5 {
 		t.Errorf("%v, %v", rows, err)
 	}
 
-	for want, roles := range map[string]string{`there is no role "reader"`: "reader", "--roles must name api, worker or both": ""} {
-		if _, errOut, code := command(t, []string{"MILLRACE_DATA_DIR=" + t.TempDir()}, "serve", "--roles", roles); code != 1 || !strings.Contains(errOut, want) {
+	for want, roles := range map[string]string{`there is no role "reader"`: "reader",
+		"--roles must name api, worker or both": ""} {
+		if _, errOut, code := command(t, []string{"MILLRACE_DATA_DIR=" + t.TempDir()}, "serve", "--roles",
+			roles); code != 1 || !strings.Contains(errOut, want) {
 			t.Errorf("--roles %q: status %d, %q", roles, code, errOut)
 		}
 	}
@@ -124,7 +131,8 @@ func TestServeRefuses(t *testing.T) {
 		}
 	}
 	f("the data directory "+dir+" is in use by another millrace process", dir)
-	f("cannot listen on api.listen: listen tcp "+p.base.Host+": bind: address already in use", t.TempDir(), "MILLRACE_API_LISTEN="+p.base.Host)
+	f("cannot listen on api.listen: listen tcp "+p.base.Host+": bind: address already in use", t.TempDir(),
+		"MILLRACE_API_LISTEN="+p.base.Host)
 	if code := p.terminate(); code != 0 {
 		t.Errorf("status %d\n%s", code, p.log)
 	}
@@ -139,7 +147,8 @@ func TestServeRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	f("cannot make the data directory", file)
-	f("cannot load api.tls_cert and api.tls_key: open "+file+".none", t.TempDir(), "MILLRACE_API_TLS_CERT="+file+".none", "MILLRACE_API_TLS_KEY="+file)
+	f("cannot load api.tls_cert and api.tls_key: open "+file+".none", t.TempDir(), "MILLRACE_API_TLS_CERT="+file+".none",
+		"MILLRACE_API_TLS_KEY="+file)
 	f(`telemetry.otlp_endpoint: "collector" is not a URL`, t.TempDir(), "MILLRACE_TELEMETRY_OTLP_ENDPOINT=collector")
 }
 
@@ -159,8 +168,10 @@ func awaitFlushes(t *testing.T, root string, n int) {
 
 // /metrics has what operators watch, outside of the API's prefix.
 func TestServeMetrics(t *testing.T) {
-	p := startHere(t, t.TempDir(), "", "MILLRACE_API_PREFIX=/gnocchi/", "MILLRACE_SERVICE_HOST=10.0.0.1", "MILLRACE_WORKER_FLUSH_INTERVAL=20ms")
-	if log := p.log.String(); !strings.Contains(log, "ignoring an environment variable that is no setting") || !strings.Contains(log, "MILLRACE_SERVICE_HOST") {
+	p := startHere(t, t.TempDir(), "", "MILLRACE_API_PREFIX=/gnocchi/", "MILLRACE_SERVICE_HOST=10.0.0.1",
+		"MILLRACE_WORKER_FLUSH_INTERVAL=20ms")
+	if log := p.log.String(); !strings.Contains(log, "ignoring an environment variable that is no setting") ||
+		!strings.Contains(log, "MILLRACE_SERVICE_HOST") {
 		t.Errorf("the log says nothing of a strange variable:\n%s", log)
 	}
 	root := *p.base
@@ -176,7 +187,8 @@ func TestServeMetrics(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	awaitFlushes(t, root.String(), 2)
-	if _, err := p.do(t.Context(), "POST", "/metric/"+id+"/measures", nil, []byte(`[{"timestamp": "soon"}]`), nil); !isStatus(err, 400) {
+	if _, err := p.do(t.Context(), "POST", "/metric/"+id+"/measures", nil, []byte(`[{"timestamp": "soon"}]`),
+		nil); !isStatus(err, 400) {
 		t.Errorf("%v", err)
 	}
 	status, body := get(t, http.DefaultClient, root.String()+"/metrics")
@@ -184,14 +196,19 @@ func TestServeMetrics(t *testing.T) {
 		t.Fatalf("%d %s", status, body)
 	}
 	for _, line := range []string{
-		`millrace_accepted_measures_total 3`, `millrace_accepted_batches_total 2`, `millrace_refused_batches_total{reason="invalid"} 1`,
+		`millrace_accepted_measures_total 3`, `millrace_accepted_batches_total 2`,
+		`millrace_refused_batches_total{reason="invalid"} 1`,
 		`millrace_applied_measures_total 3`, `millrace_applied_records_total 2`, `millrace_dead_letters 0`,
 		`millrace_lag_records{sack="0"} 0`, `millrace_lag_age_seconds{sack="2"} 0`,
-		`millrace_carbonara_changes_total{kind="flush"} 2`, `millrace_carbonara_changes_total{kind="merge"} `, `millrace_carbonara_changes_total{kind="seal"} `,
-		`millrace_carbonara_busy_seconds_total{kind="merge"}`, `millrace_carbonara_written_bytes_total{kind="seal"}`, `millrace_carbonara_rows `, `millrace_carbonara_late_measures_total 1`,
+		`millrace_carbonara_changes_total{kind="flush"} 2`, `millrace_carbonara_changes_total{kind="merge"} `,
+		`millrace_carbonara_changes_total{kind="seal"} `,
+		`millrace_carbonara_busy_seconds_total{kind="merge"}`, `millrace_carbonara_written_bytes_total{kind="seal"}`,
+		`millrace_carbonara_rows `, `millrace_carbonara_late_measures_total 1`,
 		`millrace_flush_duration_seconds_count 2`, `millrace_flush_bytes_total`,
-		`http_server_request_duration_seconds_count{http_request_method="POST",http_response_status_class="2xx",http_route="/v1/metric/{id}/measures"} 2`,
-		`millrace_store_duration_seconds_count{outcome="done",verb="swap"}`, `millrace_store_bytes_total{verb="put"}`, `millrace_log_size_bytes`,
+		`http_server_request_duration_seconds_count{http_request_method="POST",http_response_status_class="2xx",` +
+			`http_route="/v1/metric/{id}/measures"} 2`,
+		`millrace_store_duration_seconds_count{outcome="done",verb="swap"}`, `millrace_store_bytes_total{verb="put"}`,
+		`millrace_log_size_bytes`,
 		`process_cpu_seconds_total`, `process_resident_memory_bytes`, `go_goroutines`, `target_info{service_name="millrace"`,
 	} {
 		if !strings.Contains(body, "\n"+line) {

@@ -156,7 +156,8 @@ func launch(t *testing.T, dir string, settings ...string) *process {
 // launchAs starts a server with flags and settings as they are.
 func launchAs(t *testing.T, path, listen string, flags, settings []string) *process {
 	t.Helper()
-	p := &process{server: newServer(t, listen), cmd: exec.Command(path, append([]string{"serve"}, flags...)...), exited: make(chan error, 1)}
+	p := &process{server: newServer(t, listen), cmd: exec.Command(path, append([]string{"serve"}, flags...)...),
+		exited: make(chan error, 1)}
 	p.cmd.Env = append(os.Environ(), settings...)
 	p.cmd.Stderr = p.log
 	if err := p.cmd.Start(); err != nil {
@@ -170,7 +171,8 @@ func launchAs(t *testing.T, path, listen string, flags, settings []string) *proc
 // serverSettings are those of a server that tests start; the ones given win.
 func serverSettings(dir, listen string, settings []string) []string {
 	return append([]string{
-		"MILLRACE_DATA_DIR=" + dir, "MILLRACE_API_LISTEN=" + listen, "MILLRACE_SACKS=3", "MILLRACE_INDEX_CREATE_DEFAULTS=true", "MILLRACE_LOG_LEVEL=warn",
+		"MILLRACE_DATA_DIR=" + dir, "MILLRACE_API_LISTEN=" + listen, "MILLRACE_SACKS=3",
+		"MILLRACE_INDEX_CREATE_DEFAULTS=true", "MILLRACE_LOG_LEVEL=warn",
 	}, settings...)
 }
 

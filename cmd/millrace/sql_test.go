@@ -29,8 +29,10 @@ func TestSQL(t *testing.T) {
 		server := testservers.MinIO(t)
 		bucket := server.Bucket(t)
 		testSQL(t, python, t.TempDir(), "s3://"+bucket+"/millrace",
-			[]string{"AWS_ACCESS_KEY_ID=" + server.AccessKey, "AWS_SECRET_ACCESS_KEY=" + server.SecretKey, "AWS_ENDPOINT_URL=" + server.Endpoint()},
-			"MILLRACE_STORAGE_DRIVER=s3", "MILLRACE_STORAGE_S3_ENDPOINT="+server.Endpoint(), "MILLRACE_STORAGE_S3_BUCKET="+bucket,
+			[]string{"AWS_ACCESS_KEY_ID=" + server.AccessKey, "AWS_SECRET_ACCESS_KEY=" + server.SecretKey, "AWS_ENDPOINT_URL=" +
+				server.Endpoint()},
+			"MILLRACE_STORAGE_DRIVER=s3", "MILLRACE_STORAGE_S3_ENDPOINT="+server.Endpoint(), "MILLRACE_STORAGE_S3_BUCKET="+
+				bucket,
 			"MILLRACE_STORAGE_S3_PREFIX=millrace", "MILLRACE_STORAGE_S3_ACCESS_KEY="+server.AccessKey,
 			"MILLRACE_STORAGE_S3_SECRET_KEY="+server.SecretKey)
 	})
@@ -67,15 +69,18 @@ print(json.dumps({
 `
 
 func testSQL(t *testing.T, python, dir, storage string, environ []string, settings ...string) {
-	p := start(t, dir, append(settings, "MILLRACE_SACKS=1", "MILLRACE_WORKER_FLUSH_INTERVAL=200ms", "MILLRACE_STORAGE_VIEW_TTL=0s")...)
-	policy := map[string]any{"name": "sql", "definition": []any{map[string]any{"granularity": 60}, map[string]any{"granularity": 3600}}, "aggregation_methods": []string{"mean", "sum", "count"}}
+	p := start(t, dir, append(settings, "MILLRACE_SACKS=1", "MILLRACE_WORKER_FLUSH_INTERVAL=200ms",
+		"MILLRACE_STORAGE_VIEW_TTL=0s")...)
+	policy := map[string]any{"name": "sql", "definition": []any{map[string]any{"granularity": 60},
+		map[string]any{"granularity": 3600}}, "aggregation_methods": []string{"mean", "sum", "count"}}
 	if _, err := p.do(t.Context(), "POST", "/archive_policy", nil, policy, nil); err != nil {
 		t.Fatal(err)
 	}
 	var ids []string
 	for range 2 {
 		var made struct{ ID string }
-		if _, err := p.do(t.Context(), "POST", "/metric", nil, map[string]string{"archive_policy_name": "sql"}, &made); err != nil {
+		if _, err := p.do(t.Context(), "POST", "/metric", nil, map[string]string{"archive_policy_name": "sql"},
+			&made); err != nil {
 			t.Fatal(err)
 		}
 		ids = append(ids, made.ID)

@@ -122,7 +122,8 @@ func printStatus(cmd *cobra.Command, doc *statusDoc) error {
 		fmt.Fprintln(out, still)
 	}
 	for _, d := range doc.Damages {
-		fmt.Fprintf(out, "damaged since %s: %s: %s (\"millrace check --repair\" keeps what is whole)\n", d.First.Format(time.RFC3339), d.Object, d.Error)
+		fmt.Fprintf(out, "damaged since %s: %s: %s (\"millrace check --repair\" keeps what is whole)\n",
+			d.First.Format(time.RFC3339), d.Object, d.Error)
 	}
 	shared := doc.Log.Partitions > 0
 	if shared {
@@ -166,7 +167,8 @@ func printShared(out io.Writer, doc *statusDoc) error {
 		if !p.Alive {
 			heard += ", vanished"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s ago\t%s\t%d\n", p.ID, strings.Join(p.Roles, ","), p.Version, age(p.Since), heard, len(p.Sacks))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s ago\t%s\t%d\n", p.ID, strings.Join(p.Roles, ","), p.Version, age(p.Since), heard,
+			len(p.Sacks))
 	}
 	return w.Flush()
 }
@@ -210,7 +212,8 @@ func standingStill(sacks []sackDoc) []string {
 		if len(numbers) > 1 {
 			which, verb = "sacks ", "stand"
 		}
-		lines[i] = fmt.Sprintf("%s%s %s still, the oldest record waits for %s: %s", which, strings.Join(numbers, ", "), verb, age(oldest), reason)
+		lines[i] = fmt.Sprintf("%s%s %s still, the oldest record waits for %s: %s", which, strings.Join(numbers, ", "), verb,
+			age(oldest), reason)
 	}
 	return lines
 }

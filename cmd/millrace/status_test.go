@@ -58,13 +58,16 @@ $`)
 		t.Errorf("%s", out)
 	}
 	var doc statusDoc
-	if out := p.command(t, "status", "--json"); json.Unmarshal([]byte(out), &doc) != nil || doc.Index.Metrics != 2 || len(doc.Ingest.Sacks) != 3 {
+	if out := p.command(t, "status", "--json"); json.Unmarshal([]byte(out), &doc) != nil || doc.Index.Metrics != 2 ||
+		len(doc.Ingest.Sacks) != 3 {
 		t.Errorf("%s", out)
 	}
-	if _, errOut, code := command(t, nil, "status", "--url", p.base.String(), "--user", ""); code != 1 || !regexp.MustCompile(`the server answers 40[13]`).MatchString(errOut) {
+	if _, errOut, code := command(t, nil, "status", "--url", p.base.String(), "--user", ""); code != 1 ||
+		!regexp.MustCompile(`the server answers 40[13]`).MatchString(errOut) {
 		t.Errorf("as nobody: status %d, %s", code, errOut)
 	}
-	if _, errOut, code := command(t, nil, "status", "--url", "http://127.0.0.1:1"); code != 1 || !regexp.MustCompile(`^millrace: cannot reach the server: `).MatchString(errOut) {
+	if _, errOut, code := command(t, nil, "status", "--url", "http://127.0.0.1:1"); code != 1 ||
+		!regexp.MustCompile(`^millrace: cannot reach the server: `).MatchString(errOut) {
 		t.Errorf("nobody there: status %d, %s", code, errOut)
 	}
 }

@@ -66,7 +66,8 @@ func TestServeStopsGracefully(t *testing.T) {
 			want = acked[w]
 		}
 		var rows []row
-		if _, err := q.do(t.Context(), "GET", "/metric/"+id+"/measures?granularity=1", nil, nil, &rows); err != nil || len(rows) != want {
+		if _, err := q.do(t.Context(), "GET", "/metric/"+id+"/measures?granularity=1", nil, nil, &rows); err != nil ||
+			len(rows) != want {
 			t.Errorf("metric %d: %d rows, want %d (%v)\n%s", w, len(rows), want, err, p.log)
 		}
 	}
@@ -77,14 +78,16 @@ func TestServeStopsGracefully(t *testing.T) {
 func TestServeStopsDuringTheStart(t *testing.T) {
 	f := func(what string, ok bool, log string) {
 		t.Helper()
-		if !ok || strings.Contains(log, "millrace: ") || strings.Contains(log, "level=ERROR") || strings.Contains(log, "layout.json") {
+		if !ok || strings.Contains(log, "millrace: ") || strings.Contains(log, "level=ERROR") ||
+			strings.Contains(log, "layout.json") {
 			t.Errorf("%s: %v\n%s", what, ok, log)
 		}
 	}
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
 	var log output
-	code := run(stopped, []string{"serve"}, serverSettings(t.TempDir(), "127.0.0.1:0", []string{"MILLRACE_LOG_LEVEL=info"}), io.Discard, &log)
+	code := run(stopped, []string{"serve"}, serverSettings(t.TempDir(), "127.0.0.1:0",
+		[]string{"MILLRACE_LOG_LEVEL=info"}), io.Discard, &log)
 	f("before it has begun", code == 0, log.String())
 
 	began := time.Now()
@@ -114,7 +117,8 @@ func TestServeHangup(t *testing.T) {
 	for range 3 {
 		p.cmd.Process.Signal(syscall.SIGHUP)
 	}
-	for deadline := time.Now().Add(startTimeout); !strings.Contains(p.log.String(), "SIGHUP changes nothing"); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(startTimeout); !strings.Contains(p.log.String(),
+		"SIGHUP changes nothing"); time.Sleep(time.Millisecond) {
 		select {
 		case err := <-p.exited:
 			p.exited <- err
@@ -147,7 +151,8 @@ func begin(t *testing.T, host, path, body string) *begunRequest {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Basic YWRtaW46\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", path, host, len(body))
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Basic YWRtaW46\r\nContent-Type: "+
+		"application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", path, host, len(body))
 	r := &begunRequest{conn, bufio.NewReader(conn), body}
 	if line := r.line(t); !strings.HasPrefix(line, "HTTP/1.1 100 Continue") {
 		t.Fatalf("the server does not want the body: %s", line)

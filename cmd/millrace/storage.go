@@ -60,7 +60,8 @@ func (v *validator) storage(c *storageConfig) {
 	switch c.Driver {
 	case "s3":
 		v.check(c.S3.Bucket != "", "storage.s3.bucket must not be empty")
-		v.check((c.S3.AccessKey == "") == (c.S3.SecretKey == ""), "storage.s3.access_key and storage.s3.secret_key belong together")
+		v.check((c.S3.AccessKey == "") == (c.S3.SecretKey == ""),
+			"storage.s3.access_key and storage.s3.secret_key belong together")
 		v.check(c.S3.MaxRequests >= 1, "storage.s3.max_requests must be at least 1, not %d", c.S3.MaxRequests)
 		v.positive("storage.s3.timeout", c.S3.Timeout)
 	case "redis":
@@ -75,7 +76,8 @@ func (v *validator) storage(c *storageConfig) {
 // openStore opens what the settings choose to keep objects in. One that is on another machine
 // answers nothing before it has been probed, and is probed before it answers. One that isn't
 // is on fsys.
-func openStore(ctx context.Context, c *config, fsys disk.FS, log *slog.Logger, meter metric.Meter) (carbonara.Store, error) {
+func openStore(ctx context.Context, c *config, fsys disk.FS, log *slog.Logger, meter metric.Meter) (carbonara.Store,
+	error) {
 	switch c.Storage.Driver {
 	case "file":
 		return filestore.Open(fsys, filepath.Join(c.DataDir, "storage"), filestore.Config{})
@@ -152,7 +154,8 @@ func isUnsafe(err error) bool {
 // await says whether the storage can be used now. Where it can't, a deployment that has
 // been in use starts without it: it accepts, and what it has waits in the log. A new one
 // waits until it can tell that the storage is new, too.
-func (p *parts) await(ctx context.Context, ensure func(context.Context) error, log *slog.Logger) (there bool, err error) {
+func (p *parts) await(ctx context.Context, ensure func(context.Context) error, log *slog.Logger) (there bool,
+	err error) {
 	_, err = p.index.Deployment(ctx)
 	founding := errors.Is(err, index.ErrNoDeployment)
 	if err != nil && !founding {
@@ -185,14 +188,16 @@ func (s *probedStore) Put(ctx context.Context, name string, data []byte) error {
 	return s.Store.Put(ctx, name, data)
 }
 
-func (s *probedStore) Read(ctx context.Context, name string, unless carbonara.Version, ranges []carbonara.Range) (carbonara.Contents, error) {
+func (s *probedStore) Read(ctx context.Context, name string, unless carbonara.Version,
+	ranges []carbonara.Range) (carbonara.Contents, error) {
 	if err := s.ensure(ctx); err != nil {
 		return carbonara.Contents{}, err
 	}
 	return s.Store.Read(ctx, name, unless, ranges)
 }
 
-func (s *probedStore) Swap(ctx context.Context, name string, old carbonara.Version, data []byte, adds []carbonara.Addition) (carbonara.Version, error) {
+func (s *probedStore) Swap(ctx context.Context, name string, old carbonara.Version, data []byte,
+	adds []carbonara.Addition) (carbonara.Version, error) {
 	if err := s.ensure(ctx); err != nil {
 		return "", err
 	}

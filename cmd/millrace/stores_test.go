@@ -66,14 +66,15 @@ func onS3(t *testing.T) backend {
 	}
 	writes := func(r *http.Request) bool { return r.Method == http.MethodPut }
 	for name, faults := range map[string][]faultproxy.Fault{
-		"503":             {{Kind: faultproxy.Refuse, Every: 2}},
-		"429":             {{Kind: faultproxy.Refuse, Status: 429, Every: 2}},
-		"answers lost":    {{Kind: faultproxy.Lose, Match: writes, Every: 3}},
-		"500 after all":   {{Kind: faultproxy.RefuseDone, Status: 500, Match: writes, Every: 3}},
-		"repeated":        {{Kind: faultproxy.Repeat, Match: writes}},
-		"slow":            {{Kind: faultproxy.Slow, Delay: 300 * time.Millisecond, Every: 2}},
-		"cut and damaged": {{Kind: faultproxy.Truncate, Every: 5}, {Kind: faultproxy.Flip, Every: 4}, {Kind: faultproxy.FlipRequest, Every: 3}},
-		"hanging":         {{Kind: faultproxy.Hang, Every: 6}},
+		"503":           {{Kind: faultproxy.Refuse, Every: 2}},
+		"429":           {{Kind: faultproxy.Refuse, Status: 429, Every: 2}},
+		"answers lost":  {{Kind: faultproxy.Lose, Match: writes, Every: 3}},
+		"500 after all": {{Kind: faultproxy.RefuseDone, Status: 500, Match: writes, Every: 3}},
+		"repeated":      {{Kind: faultproxy.Repeat, Match: writes}},
+		"slow":          {{Kind: faultproxy.Slow, Delay: 300 * time.Millisecond, Every: 2}},
+		"cut and damaged": {{Kind: faultproxy.Truncate, Every: 5}, {Kind: faultproxy.Flip, Every: 4},
+			{Kind: faultproxy.FlipRequest, Every: 3}},
+		"hanging": {{Kind: faultproxy.Hang, Every: 6}},
 	} {
 		b.harms[name] = func(t *testing.T, while func()) {
 			for _, f := range faults {
@@ -96,13 +97,15 @@ func onRedis(t *testing.T) backend {
 	}
 	t.Cleanup(func() { _ = proxy.Close() })
 	b := backend{
-		settings: []string{"MILLRACE_STORAGE_DRIVER=redis", "MILLRACE_STORAGE_REDIS_URL=redis://" + proxy.Addr + "?read_timeout=2s"},
-		harms:    map[string]func(*testing.T, func()){"killed": gone(server.Process)},
-		down:     func(*testing.T) { proxy.Set(faultproxy.Mode{Down: true}); proxy.ResetAll() },
-		up:       func(*testing.T) { proxy.Set(faultproxy.Mode{}) },
+		settings: []string{"MILLRACE_STORAGE_DRIVER=redis", "MILLRACE_STORAGE_REDIS_URL=redis://" + proxy.Addr +
+			"?read_timeout=2s"},
+		harms: map[string]func(*testing.T, func()){"killed": gone(server.Process)},
+		down:  func(*testing.T) { proxy.Set(faultproxy.Mode{Down: true}); proxy.ResetAll() },
+		up:    func(*testing.T) { proxy.Set(faultproxy.Mode{}) },
 	}
 	for name, mode := range map[string]faultproxy.Mode{
-		"out of reach": {Down: true}, "answers lost": {LoseAnswers: true}, "reset": {ResetAfter: 20_000}, "far away": {Latency: 50 * time.Millisecond},
+		"out of reach": {Down: true}, "answers lost": {LoseAnswers: true}, "reset": {ResetAfter: 20_000},
+		"far away": {Latency: 50 * time.Millisecond},
 	} {
 		b.harms[name] = func(_ *testing.T, while func()) {
 			proxy.Set(mode)
@@ -144,7 +147,8 @@ func onInflux(t *testing.T, version testservers.InfluxVersion) backend {
 	t.Cleanup(func() { _ = proxy.Close() })
 	b := backend{
 		settings: []string{
-			"MILLRACE_STORAGE_DRIVER=influxdb", "MILLRACE_STORAGE_INFLUXDB_URL=" + proxy.URL(), "MILLRACE_STORAGE_INFLUXDB_ORG=" + server.Org,
+			"MILLRACE_STORAGE_DRIVER=influxdb", "MILLRACE_STORAGE_INFLUXDB_URL=" + proxy.URL(),
+			"MILLRACE_STORAGE_INFLUXDB_ORG=" + server.Org,
 			"MILLRACE_STORAGE_INFLUXDB_TOKEN=" + server.Token, "MILLRACE_STORAGE_INFLUXDB_BUCKET=measures",
 			"MILLRACE_STORAGE_INFLUXDB_CREATE_BUCKET=true", "MILLRACE_STORAGE_INFLUXDB_TIMEOUT=2s",
 		},
@@ -227,7 +231,8 @@ func onSentinel(t *testing.T) backend {
 			t.Fatal(err)
 		}
 		for deadline := time.Now().Add(startTimeout); ; time.Sleep(50 * time.Millisecond) {
-			if info, err := master.Do(t.Context(), "info", "replication"); err == nil && strings.Contains(info, "master_link_status:up") {
+			if info, err := master.Do(t.Context(), "info", "replication"); err == nil &&
+				strings.Contains(info, "master_link_status:up") {
 				return
 			}
 			if time.Now().After(deadline) {
@@ -343,10 +348,12 @@ func (s *storeTrial) finish(t *testing.T, name string, harms []string, cycles in
 	if err := s.process.terminate(); err != nil {
 		t.Fatal(err)
 	}
-	if out, errOut, code := command(t, append([]string{"MILLRACE_DATA_DIR=" + s.dir, "MILLRACE_SACKS=3"}, s.backend.settings...), "check"); code != 0 {
+	if out, errOut, code := command(t, append([]string{"MILLRACE_DATA_DIR=" + s.dir, "MILLRACE_SACKS=3"},
+		s.backend.settings...), "check"); code != 0 {
 		t.Errorf("check: %s%s", out, errOut)
 	}
-	t.Logf("suite: ack oracle on %s: %d measures acknowledged while it was %q, %d times each with a kill -9 of the server, all as promised",
+	t.Logf("suite: ack oracle on %s: %d measures acknowledged while it was %q, %d times each with a kill -9 of the "+
+		"server, all as promised",
 		name, total, harms, cycles)
 }
 
@@ -382,7 +389,8 @@ func TestStartWithoutStorage(t *testing.T) {
 			if err := o.verify(t.Context(), p.client, true); err != nil {
 				t.Fatalf("%v\n%s", err, p.log)
 			}
-			t.Logf("suite: start without storage (%s): %d measures accepted meanwhile, applied when it was there", name, o.total)
+			t.Logf("suite: start without storage (%s): %d measures accepted meanwhile, applied when it was there", name,
+				o.total)
 		})
 	}
 }

@@ -38,7 +38,8 @@ type telemetry struct {
 // the log: the SDK has one handler of errors per process.
 func newTelemetry(ctx context.Context, c telemetryConfig, log *slog.Logger) (*telemetry, error) {
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("trouble with telemetry", "err", err) }))
-	about := resource.NewSchemaless(attribute.String("service.name", "millrace"), attribute.String("service.version", versionString()))
+	about := resource.NewSchemaless(attribute.String("service.name", "millrace"),
+		attribute.String("service.version", versionString()))
 	t := &telemetry{tracer: noop.NewTracerProvider().Tracer("millrace")}
 	var stops []func(context.Context) error
 	options := []sdkmetric.Option{sdkmetric.WithResource(about)}
@@ -74,7 +75,8 @@ func newTelemetry(ctx context.Context, c telemetryConfig, log *slog.Logger) (*te
 	return t, nil
 }
 
-func newOTLP(ctx context.Context, c telemetryConfig, about *resource.Resource) (sdkmetric.Reader, *sdktrace.TracerProvider, error) {
+func newOTLP(ctx context.Context, c telemetryConfig, about *resource.Resource) (sdkmetric.Reader,
+	*sdktrace.TracerProvider, error) {
 	at, err := url.Parse(c.OTLP)
 	if err != nil || at.Host == "" {
 		return nil, nil, fmt.Errorf("%q is not a URL such as http://127.0.0.1:4318", c.OTLP)
@@ -83,11 +85,13 @@ func newOTLP(ctx context.Context, c telemetryConfig, about *resource.Resource) (
 	for name, value := range c.Headers {
 		headers[name] = string(value)
 	}
-	metrics, err := otlpmetrichttp.New(ctx, otlpmetrichttp.WithEndpointURL(at.JoinPath("v1/metrics").String()), otlpmetrichttp.WithHeaders(headers))
+	metrics, err := otlpmetrichttp.New(ctx, otlpmetrichttp.WithEndpointURL(at.JoinPath("v1/metrics").String()),
+		otlpmetrichttp.WithHeaders(headers))
 	if err != nil {
 		return nil, nil, err
 	}
-	spans, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(at.JoinPath("v1/traces").String()), otlptracehttp.WithHeaders(headers))
+	spans, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(at.JoinPath("v1/traces").String()),
+		otlptracehttp.WithHeaders(headers))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -38,7 +38,9 @@ func newCollector(t *testing.T) *collector {
 // settings name, and at the latest when the server stops.
 func TestTelemetryOTLP(t *testing.T) {
 	c := newCollector(t)
-	p := startHere(t, t.TempDir(), "", "MILLRACE_TELEMETRY_OTLP_ENDPOINT="+c.URL+"/otlp", "MILLRACE_TELEMETRY_OTLP_HEADERS=authorization=Bearer hunter2", "MILLRACE_TELEMETRY_TRACE_RATIO=1", "MILLRACE_LOG_LEVEL=debug")
+	p := startHere(t, t.TempDir(), "", "MILLRACE_TELEMETRY_OTLP_ENDPOINT="+c.URL+"/otlp",
+		"MILLRACE_TELEMETRY_OTLP_HEADERS=authorization=Bearer hunter2", "MILLRACE_TELEMETRY_TRACE_RATIO=1",
+		"MILLRACE_LOG_LEVEL=debug")
 	id := p.newMetric(t, "m", "high")
 	p.post(t, id, `[{"timestamp": "2024-05-05T05:05:05", "value": 5}]`)
 	p.series(t, id, "")

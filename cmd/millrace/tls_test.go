@@ -24,7 +24,8 @@ import (
 // find it and trust it.
 func TestServeTLS(t *testing.T) {
 	cert, key := certificate(t)
-	settings := []string{"MILLRACE_API_TLS_CERT=" + cert, "MILLRACE_API_TLS_KEY=" + key, fmt.Sprintf("MILLRACE_API_LISTEN=127.0.0.1:%d", freePort(t)), "MILLRACE_DATA_DIR=" + t.TempDir()}
+	settings := []string{"MILLRACE_API_TLS_CERT=" + cert, "MILLRACE_API_TLS_KEY=" + key,
+		fmt.Sprintf("MILLRACE_API_LISTEN=127.0.0.1:%d", freePort(t)), "MILLRACE_DATA_DIR=" + t.TempDir()}
 	ctx, stop := context.WithCancel(t.Context())
 	log := new(output)
 	exited := make(chan int, 1)
@@ -41,7 +42,8 @@ func TestServeTLS(t *testing.T) {
 			t.Fatalf("%s\n%s", errOut, log)
 		}
 	}
-	if _, errOut, code := command(t, settings[2:], "status"); code != 1 || !strings.Contains(errOut, "Client sent an HTTP request to an HTTPS server") {
+	if _, errOut, code := command(t, settings[2:], "status"); code != 1 ||
+		!strings.Contains(errOut, "Client sent an HTTP request to an HTTPS server") {
 		t.Errorf("without TLS: status %d, %s", code, errOut)
 	}
 	stop()

@@ -47,7 +47,8 @@ func (c *config) validate() error {
 		strings.HasPrefix(c.Index.URL, "postgresql://"), "index.url must start with sqlite: or postgres://")
 	v.check(c.Index.Believe >= time.Second, "index.believe must be at least 1s, not %s", c.Index.Believe)
 	v.check(c.Index.MaxDefinitions >= 1, "index.max_definitions must be at least 1, not %d", c.Index.MaxDefinitions)
-	v.check(c.Index.MaxLetters >= 1 && c.Index.MaxLetterBytes >= 1, "index.max_letters and index.max_letter_bytes must be positive")
+	v.check(c.Index.MaxLetters >= 1 && c.Index.MaxLetterBytes >= 1,
+		"index.max_letters and index.max_letter_bytes must be positive")
 	v.check(c.Index.CacheMetrics >= 1, "index.cache_metrics must be at least 1, not %d", c.Index.CacheMetrics)
 
 	v.checkListener("telemetry.metrics_listen", c.Telemetry.Listen)

@@ -89,7 +89,8 @@ func build(ctx context.Context, c *config, r roles, log *slog.Logger, t *telemet
 		MaxFuture: maxFuture, MaxInFlight: int64(c.Ingest.MaxInFlight), MinRoom: int64(c.Ingest.MinRoom),
 		MaxAge: c.Ingest.MaxAge, ProjectQuota: c.Ingest.ProjectQuota,
 	})
-	p.worker, err = ingest.NewWorker(p.log, p.driver, p.letters, p.assigner, p.progress, p.workerConfig(c, maxFuture), log, t.meter, t.tracer)
+	p.worker, err = ingest.NewWorker(p.log, p.driver, p.letters, p.assigner, p.progress, p.workerConfig(c, maxFuture),
+		log, t.meter, t.tracer)
 	if err != nil {
 		return nil, err
 	}
@@ -127,9 +128,11 @@ const (
 
 func (p *parts) workerConfig(c *config, maxFuture time.Duration) ingest.WorkerConfig {
 	w := ingest.WorkerConfig{
-		FlushInterval: cmp.Or(c.Worker.FlushInterval, p.traits.flushInterval), NudgeInterval: cmp.Or(c.Worker.NudgeInterval, p.traits.nudgeInterval),
-		FlushBytes: int64(c.Worker.FlushBytes), TableBytes: int64(c.Worker.TableBytes), FetchAhead: int64(c.Worker.FetchAhead),
-		MaxFuture: maxFuture, Maintainers: int64(c.Worker.Maintainers), Retain: c.Queue.Retain,
+		FlushInterval: cmp.Or(c.Worker.FlushInterval, p.traits.flushInterval),
+		NudgeInterval: cmp.Or(c.Worker.NudgeInterval, p.traits.nudgeInterval),
+		FlushBytes:    int64(c.Worker.FlushBytes), TableBytes: int64(c.Worker.TableBytes),
+		FetchAhead: int64(c.Worker.FetchAhead),
+		MaxFuture:  maxFuture, Maintainers: int64(c.Worker.Maintainers), Retain: c.Queue.Retain,
 	}
 	if p.traits.mayGoBack {
 		w.Retain, w.ConfirmEvery = cmp.Or(c.Queue.Retain, volatileRetain), confirmEvery

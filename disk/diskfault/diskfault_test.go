@@ -123,7 +123,8 @@ func TestWhatIsDurable(t *testing.T) {
 			f.Rename("a/x", "b/y")
 			f.SyncDir("b")
 		},
-		nothing: "a/ a/x=abc b/ b/y=abc", everything: "a/ b/ b/y=abc", onlyNames: "a/ b/ b/y=abc", onlyBytes: "a/ a/x=abc b/ b/y=abc",
+		nothing: "a/ a/x=abc b/ b/y=abc", everything: "a/ b/ b/y=abc", onlyNames: "a/ b/ b/y=abc",
+		onlyBytes: "a/ a/x=abc b/ b/y=abc",
 	}, {
 		name: "a file moved out of a folder that is synced, to one that is not",
 		script: func(f *FS) {
@@ -257,8 +258,10 @@ func TestCrashAt(t *testing.T) {
 		t.Errorf("the third operation: %v; after it: %v", err, err2)
 	}
 	for what, err := range map[string]error{
-		"sync": h.Sync(), "syncdir": f.SyncDir(""), "rename": f.Rename("x", "y"), "remove": f.Remove("x"), "mkdir": f.MkdirAll("d", 0o700),
-		"truncate": h.Truncate(0), "read": second(h.ReadAt(make([]byte, 1), 0)), "list": second(f.ReadDir("")), "open": second(f.Open("x")),
+		"sync": h.Sync(), "syncdir": f.SyncDir(""), "rename": f.Rename("x", "y"), "remove": f.Remove("x"),
+		"mkdir":    f.MkdirAll("d", 0o700),
+		"truncate": h.Truncate(0), "read": second(h.ReadAt(make([]byte, 1), 0)), "list": second(f.ReadDir("")),
+		"open": second(f.Open("x")),
 		"lock": second(f.Lock("l")), "size": second(h.Size()), "free": second(f.Free("")),
 	} {
 		if !errors.Is(err, ErrCrashed) {
@@ -355,7 +358,8 @@ func TestInject(t *testing.T) {
 
 	must(t, f.MkdirAll("a", 0o700))
 	called := 0
-	f.Inject(Fault{On: Remove, Path: "a/*", When: func(op Op) bool { return op.N > 0 }, Err: syscall.EROFS, Call: func(Op) { called++; f.Ops() }})
+	f.Inject(Fault{On: Remove, Path: "a/*", When: func(op Op) bool { return op.N > 0 }, Err: syscall.EROFS,
+		Call: func(Op) { called++; f.Ops() }})
 	create(t, f, "a/x", "").Close()
 	if err := f.Remove("a/x"); !errors.Is(err, syscall.EROFS) || called != 1 {
 		t.Errorf("remove: %v, and %d calls", err, called)

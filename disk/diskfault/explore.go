@@ -25,12 +25,14 @@ func Explore[Acked any](t *testing.T, script func(fs *FS) Acked, check func(t *t
 
 // ExploreSome is Explore for long scripts: it crashes at every so manieth operation, from a
 // random one on, so that many runs see them all.
-func ExploreSome[Acked any](t *testing.T, every int, script func(fs *FS) Acked, check func(t *testing.T, fs *FS, acked Acked)) {
+func ExploreSome[Acked any](t *testing.T, every int, script func(fs *FS) Acked,
+	check func(t *testing.T, fs *FS, acked Acked)) {
 	t.Helper()
 	explore(t, 1+rand.IntN(every), every, script, check)
 }
 
-func explore[Acked any](t *testing.T, from, every int, script func(fs *FS) Acked, check func(t *testing.T, fs *FS, acked Acked)) {
+func explore[Acked any](t *testing.T, from, every int, script func(fs *FS) Acked,
+	check func(t *testing.T, fs *FS, acked Acked)) {
 	t.Helper()
 	for n := from; n <= maxExplored; n += every {
 		fs := New()

@@ -31,7 +31,8 @@ const (
 
 // String names the operations of the set.
 func (k Kind) String() string {
-	names := [...]string{"write", "sync", "truncate", "create", "rename", "remove", "mkdir", "syncdir", "open", "read", "list"}
+	names := [...]string{"write", "sync", "truncate", "create", "rename", "remove", "mkdir", "syncdir", "open", "read",
+		"list"}
 	var s []string
 	for ; k != 0; k &= k - 1 {
 		s = append(s, names[bits.TrailingZeros16(uint16(k))])

@@ -18,7 +18,8 @@ func TestLikeTheOS(t *testing.T) {
 	saw := func(fs disk.FS, dir string) (lines []string) {
 		at := func(name string) string { return filepath.Join(dir, name) }
 		did := func(what string, err error) {
-			for _, e := range []error{syscall.ENOENT, syscall.EEXIST, syscall.ENOTEMPTY, syscall.EISDIR, syscall.ENOTDIR, syscall.EBADF, syscall.EINVAL, os.ErrClosed, disk.ErrLocked, io.EOF} {
+			for _, e := range []error{syscall.ENOENT, syscall.EEXIST, syscall.ENOTEMPTY, syscall.EISDIR, syscall.ENOTDIR,
+				syscall.EBADF, syscall.EINVAL, os.ErrClosed, disk.ErrLocked, io.EOF} {
 				if errors.Is(err, e) {
 					lines = append(lines, what+": "+e.Error())
 					return

@@ -37,7 +37,8 @@ func binary(t testing.TB, name string, left, right Operation) Operation {
 
 // three is a table of a, b and c with a row per second from 0 on.
 func three(t testing.TB) (*Table, []Reference) {
-	return tableOf(t, pairs(0, 1, 1e9, 2, 2e9, 3, 3e9, 4), pairs(0, 10, 1e9, 20, 2e9, 30, 3e9, 40), pairs(1e9, -5, 3e9, 5)),
+	return tableOf(t, pairs(0, 1, 1e9, 2, 2e9, 3, 3e9, 4), pairs(0, 10, 1e9, 20, 2e9, 30, 3e9, 40),
+			pairs(1e9, -5, 3e9, 5)),
 		[]Reference{a[0], b[0], c[0]}
 }
 
@@ -114,15 +115,19 @@ func TestEvaluateProblems(t *testing.T) {
 		}
 	}
 	f(Rolling{OfMean, 5, a}, WindowTooLong, "Rolling window '5' is greater than serie length '4'")
-	f(binary(t, "+", Resampled{Method: ingest.Mean, Every: time.Minute, Of: a}, b), NotAligned, "Can't compute timeseries with different granularity 60.0 <> 1.0")
-	f(binary(t, "+", a, Rolling{OfMean, 2, a}), NotAligned, "Can't compute timeseries with different timestamps: 4 <> 3 of granularity 1.0")
-	f(Across{OfSum, []Operation{a, Change{false, a}}}, NotAligned, "Can't compute timeseries with different timestamps: 4 <> 3 of granularity 1.0")
+	f(binary(t, "+", Resampled{Method: ingest.Mean, Every: time.Minute, Of: a}, b), NotAligned,
+		"Can't compute timeseries with different granularity 60.0 <> 1.0")
+	f(binary(t, "+", a, Rolling{OfMean, 2, a}), NotAligned,
+		"Can't compute timeseries with different timestamps: 4 <> 3 of granularity 1.0")
+	f(Across{OfSum, []Operation{a, Change{false, a}}}, NotAligned,
+		"Can't compute timeseries with different timestamps: 4 <> 3 of granularity 1.0")
 	f(binary(t, "+", ab, Metrics{a[0], b[0], c[0]}), DifferentSize, "Can't compute timeseries of 2 series with one of 3")
 	f(Across{OfSum, []Operation{Number(1)}}, NotASeries, notASeries().Error())
 	f(Change{false, Number(1)}, NotASeries, notASeries().Error())
 	f(Number(1), NotASeries, notASeries().Error())
 	f(Metrics{{"d", "mean"}}, NoSeries, "There is no series for a metric operation")
-	f(binary(t, "+", ab, ab), SeveralLeft, "The operations leave 2 series that can't be told apart: an aggregate around them makes one of them")
+	f(binary(t, "+", ab, ab), SeveralLeft,
+		"The operations leave 2 series that can't be told apart: an aggregate around them makes one of them")
 }
 
 func TestEvaluateLimits(t *testing.T) {
@@ -256,7 +261,8 @@ func TestAggregated(t *testing.T) {
 	f(binary(t, "+", Number(1), Number(1)), false)
 	f(binary(t, "+", b, unary(t, "neg", a)), true, b[0], a[0])
 	f(Across{OfSum, []Operation{a}}, true, a[0])
-	f(Change{false, Rolling{OfSum, 1, Resampled{Method: ingest.Mean, Every: 1, Of: Across{OfSum, []Operation{a}}}}}, true, a[0])
+	f(Change{false, Rolling{OfSum, 1, Resampled{Method: ingest.Mean, Every: 1, Of: Across{OfSum, []Operation{a}}}}}, true,
+		a[0])
 }
 
 // A dashboard's usual question: 100 metrics, a day of minutes.

@@ -99,7 +99,8 @@ func TestMethodsOverMinutes(t *testing.T) {
 func TestOddValues(t *testing.T) {
 	f := func(values []float64, want map[string]float64) {
 		t.Helper()
-		for _, name := range []string{"mean", "sum", "last", "max", "min", "std", "median", "first", "count", "10pct", "25pct", "50pct", "90pct"} {
+		for _, name := range []string{"mean", "sum", "last", "max", "min", "std", "median", "first", "count", "10pct",
+			"25pct", "50pct", "90pct"} {
 			raw := seconds(values...)
 			var got [1]float64
 			var present [1]bool
@@ -122,25 +123,30 @@ func TestOddValues(t *testing.T) {
 		"median": nan, "first": nan, "count": 2, "10pct": nan, "25pct": nan, "50pct": nan, "90pct": nan})
 	f([]float64{nan}, map[string]float64{"mean": nan, "sum": nan, "last": nan, "max": nan, "min": nan, "median": nan,
 		"first": nan, "count": 1, "10pct": nan, "25pct": nan, "50pct": nan, "90pct": nan})
-	f([]float64{1, inf, -inf}, map[string]float64{"mean": nan, "sum": nan, "last": -inf, "max": inf, "min": -inf, "std": nan,
+	f([]float64{1, inf, -inf}, map[string]float64{"mean": nan, "sum": nan, "last": -inf, "max": inf, "min": -inf,
+		"std":    nan,
 		"median": 1, "first": 1, "count": 3, "10pct": -inf, "25pct": -inf, "50pct": 1, "90pct": inf})
 	f([]float64{-inf, inf}, map[string]float64{"mean": nan, "sum": nan, "last": inf, "max": inf, "min": -inf, "std": nan,
 		"median": nan, "first": -inf, "count": 2, "10pct": nan, "25pct": nan, "50pct": nan, "90pct": nan})
 	f([]float64{inf, 1, 2, 3, 4}, map[string]float64{"mean": inf, "sum": inf, "last": 4, "max": inf, "min": 1, "std": nan,
 		"median": 3, "first": inf, "count": 5, "10pct": 1.4, "25pct": 2, "50pct": 3, "90pct": inf})
 	f([]float64{negZero}, map[string]float64{"mean": 0, "sum": 0, "last": negZero, "max": negZero, "min": negZero,
-		"median": negZero, "first": negZero, "count": 1, "10pct": negZero, "25pct": negZero, "50pct": negZero, "90pct": negZero})
-	f([]float64{0, negZero, 1}, map[string]float64{"mean": 1. / 3, "sum": 1, "last": 1, "max": 1, "min": 0, "std": 0.5773502691896258,
+		"median": negZero, "first": negZero, "count": 1, "10pct": negZero, "25pct": negZero, "50pct": negZero,
+		"90pct": negZero})
+	f([]float64{0, negZero, 1}, map[string]float64{"mean": 1. / 3, "sum": 1, "last": 1, "max": 1, "min": 0,
+		"std":    0.5773502691896258,
 		"median": negZero, "first": 0, "count": 3, "10pct": 0, "25pct": 0, "50pct": negZero, "90pct": 0.8})
 	f([]float64{negZero, 0}, map[string]float64{"mean": 0, "sum": 0, "last": 0, "max": 0, "min": negZero, "std": 0,
 		"median": 0, "first": negZero, "count": 2, "10pct": 0, "25pct": 0, "50pct": 0, "90pct": 0})
 	f([]float64{1.5e308, 1.5e308, 1.5e308}, map[string]float64{"mean": inf, "sum": inf, "last": 1.5e308, "max": 1.5e308,
 		"min": 1.5e308, "std": inf, "median": 1.5e308, "first": 1.5e308, "count": 3, "10pct": 1.5e308, "25pct": 1.5e308,
 		"50pct": 1.5e308, "90pct": 1.5e308})
-	f([]float64{0.1, 0.2, 0.3}, map[string]float64{"mean": 0.20000000000000004, "sum": 0.6000000000000001, "last": 0.3, "max": 0.3,
+	f([]float64{0.1, 0.2, 0.3}, map[string]float64{"mean": 0.20000000000000004, "sum": 0.6000000000000001, "last": 0.3,
+		"max": 0.3,
 		"min": 0.1, "std": 0.09999999999999999, "median": 0.2, "first": 0.1, "count": 3, "10pct": 0.12000000000000001,
 		"25pct": 0.15000000000000002, "50pct": 0.2, "90pct": 0.28})
-	f([]float64{1e16, 1, -1e16}, map[string]float64{"mean": 0, "sum": 0, "last": -1e16, "max": 1e16, "min": -1e16, "std": 1e16,
+	f([]float64{1e16, 1, -1e16}, map[string]float64{"mean": 0, "sum": 0, "last": -1e16, "max": 1e16, "min": -1e16,
+		"std":    1e16,
 		"median": 1, "first": 1e16, "count": 3, "10pct": -8e15, "25pct": -5e15, "50pct": 1, "90pct": 8e15})
 }
 
@@ -189,7 +195,8 @@ func TestPlanEqualsPlansOfOne(t *testing.T) {
 			var ok [1]bool
 			NewPlan([]ingest.Method{m}).Bucket(raw, i, j, v[:], ok[:])
 			if ok[0] != present[k] || !sameBits(v[0], values[k]) {
-				t.Fatalf("%v of raw[%d:%d], raw = %v: alone %v (%v), together %v (%v)", m, i, j, raw, v[0], ok[0], values[k], present[k])
+				t.Fatalf("%v of raw[%d:%d], raw = %v: alone %v (%v), together %v (%v)", m, i, j, raw, v[0], ok[0], values[k],
+					present[k])
 			}
 		}
 	}

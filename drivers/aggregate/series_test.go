@@ -58,7 +58,8 @@ func TestSeriesAtTheEndsOfTime(t *testing.T) {
 	f(time.Hour, ingest.Measure{Time: ingest.MinTime, Value: 3}, ingest.Measure{Time: 0, Value: 3},
 		ingest.Measure{Time: ingest.Floor(ingest.MaxTime, time.Hour), Value: 9})
 	f(1, raw...)
-	f(time.Duration(ingest.MaxTime), ingest.Measure{Time: ingest.MinTime, Value: 1}, ingest.Measure{Time: -ingest.MaxTime, Value: 2},
+	f(time.Duration(ingest.MaxTime), ingest.Measure{Time: ingest.MinTime, Value: 1},
+		ingest.Measure{Time: -ingest.MaxTime, Value: 2},
 		ingest.Measure{Time: 0, Value: 7}, ingest.Measure{Time: ingest.MaxTime, Value: 5})
 }
 
@@ -149,8 +150,10 @@ func TestResampleCalendar(t *testing.T) {
 	f(Year, ingest.Mean, at("2015-01-01", 7), at("2016-01-01", 8))
 	f(Half, ingest.Mean, at("2015-01-01", 7), at("2015-07-01", 7), at("2016-01-01", 8))
 	f(Quarter, ingest.Mean, at("2015-01-01", 11), at("2015-04-01", 3), at("2015-10-01", 7), at("2016-01-01", 8))
-	f(Month, ingest.Mean, at("2015-03-01", 11), at("2015-04-01", 3), at("2015-10-01", 7), at("2016-01-01", 12), at("2016-02-01", 4))
-	f(Week, ingest.Mean, at("2015-03-01", 11), at("2015-03-29", 2), at("2015-04-05", 4), at("2015-10-04", 7), at("2016-01-03", 12), at("2016-01-31", 4))
+	f(Month, ingest.Mean, at("2015-03-01", 11), at("2015-04-01", 3), at("2015-10-01", 7), at("2016-01-01", 12),
+		at("2016-02-01", 4))
+	f(Week, ingest.Mean, at("2015-03-01", 11), at("2015-03-29", 2), at("2015-04-05", 4), at("2015-10-04", 7),
+		at("2016-01-03", 12), at("2016-01-31", 4))
 	f(Quarter, ingest.Mean.OfRate(), at("2015-01-01", 11), at("2015-04-01", 3), at("2015-10-01", 7), at("2016-01-01", 8))
 	f(Year, ingest.Count, at("2015-01-01", 5), at("2016-01-01", 2))
 }

@@ -124,7 +124,8 @@ func TestTableEqualsMap(t *testing.T) {
 			}
 		}
 		table := tableOf(t, series...)
-		if diff := cmp.Diff(slices.Sorted(maps.Keys(all)), table.Times, cmp.Transformer("nil", func(x []int64) []int64 { return append([]int64{}, x...) })); diff != "" {
+		if diff := cmp.Diff(slices.Sorted(maps.Keys(all)), table.Times,
+			cmp.Transformer("nil", func(x []int64) []int64 { return append([]int64{}, x...) })); diff != "" {
 			t.Fatal(diff)
 		}
 		for i, rows := range series {
@@ -195,7 +196,8 @@ func TestOverlap(t *testing.T) {
 	f(early, late, 51, true, false, OverlapTooLow, "Less than 51.000000% of datapoints overlap in this timespan (50.00%)")
 	f(early, late, 50, false, true, 0, "", 3, 4, 5, 6)
 	f(early, late, 0, true, true, 0, "", 1, 2, 3, 4, 5, 6)
-	f(early, late, 100, true, true, OverlapTooLow, "Less than 100.000000% of datapoints overlap in this timespan (33.33%)")
+	f(early, late, 100, true, true, OverlapTooLow,
+		"Less than 100.000000% of datapoints overlap in this timespan (33.33%)")
 	f(early, nil, 100, false, false, NoOverlap, "No overlap")
 	f(early, nil, 0, false, false, 0, "", 1, 2, 3, 4)
 	f(nil, nil, 1, false, false, NoOverlap, "No overlap")

@@ -28,7 +28,8 @@ func (w *writer) openAll(ctx context.Context, segments []entry) (*scanSet, error
 	group.SetLimit(w.driver.config.Readers)
 	for i, seg := range segments {
 		name := sackPrefix(w.sack) + seg.Name
-		source := &readAhead{ctx: ctx, store: w.driver.store, name: name, size: seg.Bytes, eager: !w.driver.config.serial, next: make(chan chunk, 1)}
+		source := &readAhead{ctx: ctx, store: w.driver.store, name: name, size: seg.Bytes, eager: !w.driver.config.serial,
+			next: make(chan chunk, 1)}
 		if whole := w.driver.files.whole(name); whole != nil {
 			source.window = whole
 		}

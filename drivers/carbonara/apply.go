@@ -72,12 +72,14 @@ func (w *writer) judge(d *ingest.Delivery, rejects []ingest.Reject) []ingest.Rej
 		rules := w.table.policies[policy]
 		switch {
 		case rules.policy == nil:
-			rejects = append(rejects, ingest.Reject{Offset: d.Offset, Entry: i, Reason: fmt.Sprintf("archive policy %q does not exist", name)})
+			rejects = append(rejects, ingest.Reject{Offset: d.Offset, Entry: i,
+				Reason: fmt.Sprintf("archive policy %q does not exist", name)})
 			continue
 		case len(e.Measures) == 0:
 			continue
 		case w.deleted[e.Metric]:
-			rejects = append(rejects, ingest.Reject{Offset: d.Offset, Entry: i, Deleted: true, Reason: "metric was deleted before"})
+			rejects = append(rejects, ingest.Reject{Offset: d.Offset, Entry: i, Deleted: true,
+				Reason: "metric was deleted before"})
 			continue
 		}
 		at := w.table.place(e.Metric)
@@ -169,7 +171,8 @@ func (w *writer) encodeBuffer(ctx context.Context, out *sink) error {
 	for _, touched := range t.ordered() {
 		w.scratch = t.run(touched.metric, w.scratch)
 		s := &t.metrics[touched.metric]
-		if err := out.addRaw(ctx, segment.RawRun{Metric: s.id, Policy: t.policies[s.policy].name, Measures: w.scratch}); err != nil {
+		if err := out.addRaw(ctx, segment.RawRun{Metric: s.id, Policy: t.policies[s.policy].name,
+			Measures: w.scratch}); err != nil {
 			return err
 		}
 	}

@@ -236,7 +236,8 @@ func TestComesBackEmpty(t *testing.T) {
 	g.write()
 	err := g.tryFlush()
 	g.wantOver("Flush", err, ingest.ErrWentBack)
-	if _, _, err := g.driver.Open(t.Context(), 0); err == nil || !strings.Contains(err.Error(), "manifest.json is missing") {
+	if _, _, err := g.driver.Open(t.Context(), 0); err == nil ||
+		!strings.Contains(err.Error(), "manifest.json is missing") {
 		t.Errorf("Open: %v", err)
 	}
 	q := ingest.Query{Metric: g.id, Policy: somePolicies()["two"], Granularity: time.Minute, Method: ingest.Count}
@@ -259,7 +260,8 @@ func TestForeignManifest(t *testing.T) {
 	g.write()
 	err := g.tryFlush()
 	g.wantOver("Flush", err, ingest.ErrWentBack)
-	if _, _, err := g.driver.Open(t.Context(), 0); err == nil || !strings.Contains(err.Error(), "is of deployment "+other.driver.layout.Load().Deployment) {
+	if _, _, err := g.driver.Open(t.Context(), 0); err == nil || !strings.Contains(err.Error(), "is of deployment "+
+		other.driver.layout.Load().Deployment) {
 		t.Errorf("Open: %v", err)
 	}
 }
@@ -270,7 +272,8 @@ type losingStore struct {
 	lose int
 }
 
-func (s *losingStore) Swap(ctx context.Context, name string, old Version, data []byte, adds []Addition) (Version, error) {
+func (s *losingStore) Swap(ctx context.Context, name string, old Version, data []byte, adds []Addition) (Version,
+	error) {
 	if s.lose > 0 && len(adds) > 0 {
 		s.lose--
 		s.memoryStore.Delete(ctx, []string{adds[0].Name})
@@ -281,7 +284,8 @@ func (s *losingStore) Swap(ctx context.Context, name string, old Version, data [
 // What was lost between the put and the swap is put again.
 func TestPutAgain(t *testing.T) {
 	var losing *losingStore
-	s := newSackTest(t, func(m *memoryStore) Store { losing = &losingStore{memoryStore: m}; return losing }, Config{MergeWidth: 2})
+	s := newSackTest(t, func(m *memoryStore) Store { losing = &losingStore{memoryStore: m}; return losing },
+		Config{MergeWidth: 2})
 	g := &goBackTest{sackTest: s, id: ingest.NewMetricID()}
 	g.write()
 	losing.lose = putTries - 1

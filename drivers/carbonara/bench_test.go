@@ -11,7 +11,8 @@ import (
 
 func benchPolicies() policyMap {
 	medium := &ingest.ArchivePolicy{Name: "medium", Methods: ingest.DefaultMethods(), Definitions: []ingest.Definition{
-		{Granularity: time.Minute, Points: 10080, Timespan: 7 * 24 * time.Hour}, {Granularity: time.Hour, Points: 8760, Timespan: 365 * 24 * time.Hour}}}
+		{Granularity: time.Minute, Points: 10080, Timespan: 7 * 24 * time.Hour},
+		{Granularity: time.Hour, Points: 8760, Timespan: 365 * 24 * time.Hour}}}
 	return policyMap{"medium": medium}
 }
 

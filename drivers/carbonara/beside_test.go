@@ -32,7 +32,8 @@ func (s *holdingStore) Put(ctx context.Context, name string, data []byte) error 
 // Small merges don't wait for a seal that takes long, and neither loses anything.
 func TestSmallMergesBesideASeal(t *testing.T) {
 	store := &holdingStore{held: make(chan struct{}), on: make(chan struct{})}
-	s := newSackTest(t, func(m *memoryStore) Store { store.memoryStore = m; return store }, Config{SealRows: 10, MergeWidth: 2})
+	s := newSackTest(t, func(m *memoryStore) Store { store.memoryStore = m; return store },
+		Config{SealRows: 10, MergeWidth: 2})
 	id := ingest.NewMetricID()
 	measures := 0
 	write := func(n int) {

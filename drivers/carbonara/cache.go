@@ -143,7 +143,8 @@ func (c *cache) ReadRanges(ctx context.Context, name string, ranges []segment.Ra
 
 // find fills data with the ranges that are in memory, and returns the others, with
 // where they belong; or all of the object, if that is here.
-func (c *cache) find(name string, ranges []segment.Range, data [][]byte) (missing []segment.Range, at []int, whole []byte) {
+func (c *cache) find(name string, ranges []segment.Range, data [][]byte) (missing []segment.Range, at []int,
+	whole []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if item := c.get(cacheKey{name, allOfIt}); item != nil {

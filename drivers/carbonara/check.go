@@ -51,7 +51,8 @@ func checkSack(ctx context.Context, store Store, sack ingest.Sack, deployment st
 	r.Applied = m.Applied
 	r.Problems = m.problems(sack)
 	if m.Deployment != deployment {
-		r.Problems = append(r.Problems, fmt.Errorf("%s is of deployment %s, and %s says %s", manifestName(sack), m.Deployment, layoutName, deployment))
+		r.Problems = append(r.Problems, fmt.Errorf("%s is of deployment %s, and %s says %s", manifestName(sack),
+			m.Deployment, layoutName, deployment))
 	}
 	if m.unknown != nil {
 		r.Problems = append(r.Problems, fmt.Errorf("%s: %w", manifestName(sack), m.unknown))
@@ -115,14 +116,16 @@ func (m *manifest) problems(sack ingest.Sack) (list []error) {
 		}
 		seen[s.Name] = true
 		if s.From > s.To || s.To > m.Applied.Offset {
-			problem("%s covers the offsets %d to %d, and the sack has been applied up to %d", name, s.From, s.To, m.Applied.Offset)
+			problem("%s covers the offsets %d to %d, and the sack has been applied up to %d", name, s.From, s.To,
+				m.Applied.Offset)
 		}
 	}
 	covered := ingest.Offset(0)
 	for _, run := range runsOf(m.of(segment.Raw)) {
 		for _, s := range run {
 			if s.From < covered || s.From != run[0].From || s.To != run[0].To {
-				problem("%s%s covers the offsets %d to %d, of which the segment before it holds a part", sackPrefix(sack), s.Name, s.From, s.To)
+				problem("%s%s covers the offsets %d to %d, of which the segment before it holds a part", sackPrefix(sack), s.Name,
+					s.From, s.To)
 			}
 		}
 		covered = run[0].To

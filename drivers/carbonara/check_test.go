@@ -42,7 +42,8 @@ func TestCheckOffsets(t *testing.T) {
 		for i, p := range pieces {
 			m.Segments[i].From, m.Segments[i].To, m.Segments[i].Run = p.from, p.to, p.run
 		}
-		if _, err := s.store.Swap(t.Context(), manifestName(0), s.store.objects[manifestName(0)].version, m.encode(), nil); err != nil {
+		if _, err := s.store.Swap(t.Context(), manifestName(0), s.store.objects[manifestName(0)].version, m.encode(),
+			nil); err != nil {
 			t.Fatal(err)
 		}
 		got := problems(t, s.store)
@@ -100,7 +101,8 @@ func TestManifestMissing(t *testing.T) {
 	s.measure(ingest.NewMetricID(), 1000, 1)
 	s.flush()
 	delete(s.store.objects, manifestName(0))
-	if _, _, err := s.driver.Open(t.Context(), 0); err == nil || !strings.Contains(err.Error(), "manifest.json is missing") {
+	if _, _, err := s.driver.Open(t.Context(), 0); err == nil ||
+		!strings.Contains(err.Error(), "manifest.json is missing") {
 		t.Errorf("open: %v", err)
 	}
 	err := Check(t.Context(), s.store, func(r Report) {

@@ -115,7 +115,8 @@ func (w *writer) collectOrphans(ctx context.Context) error {
 	var orphans []string
 	for _, o := range objects {
 		name := strings.TrimPrefix(o.Name, sackPrefix(w.sack))
-		if strings.HasSuffix(name, segmentSuffix) && !named[name] && !unnamed[o.Name] && now.Sub(o.Modified) >= w.driver.config.Grace {
+		if strings.HasSuffix(name, segmentSuffix) && !named[name] && !unnamed[o.Name] &&
+			now.Sub(o.Modified) >= w.driver.config.Grace {
 			orphans = append(orphans, name)
 		}
 	}

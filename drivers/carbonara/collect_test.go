@@ -30,7 +30,8 @@ func (s *meetingStore) Put(ctx context.Context, name string, data []byte) error 
 // no orphan. What an earlier owner left behind is.
 func TestCollectSparesTheFlush(t *testing.T) {
 	var store *meetingStore
-	s := newSackTest(t, func(m *memoryStore) Store { store = &meetingStore{memoryStore: m}; return store }, Config{Grace: time.Minute})
+	s := newSackTest(t, func(m *memoryStore) Store { store = &meetingStore{memoryStore: m}; return store },
+		Config{Grace: time.Minute})
 	id := ingest.NewMetricID()
 	s.maintain()
 	s.now = s.now.Add(24 * time.Hour) // and the store's clock stays behind
@@ -118,7 +119,8 @@ func TestCollectAge(t *testing.T) {
 // manifest is looked at.
 func TestCollectInBatches(t *testing.T) {
 	var store *countingStore
-	s := newSackTest(t, func(m *memoryStore) Store { store = &countingStore{memoryStore: m}; return store }, Config{Grace: time.Minute, MergeWidth: 250})
+	s := newSackTest(t, func(m *memoryStore) Store { store = &countingStore{memoryStore: m}; return store },
+		Config{Grace: time.Minute, MergeWidth: 250})
 	id := ingest.NewMetricID()
 	for i := range int64(250) {
 		s.measure(id, 1000+i, 1)
@@ -161,7 +163,8 @@ func (s *countingStore) Put(ctx context.Context, name string, data []byte) error
 	return s.memoryStore.Put(ctx, name, data)
 }
 
-func (s *countingStore) Swap(ctx context.Context, name string, old Version, data []byte, adds []Addition) (Version, error) {
+func (s *countingStore) Swap(ctx context.Context, name string, old Version, data []byte, adds []Addition) (Version,
+	error) {
 	s.calls++
 	return s.memoryStore.Swap(ctx, name, old, data, adds)
 }

@@ -146,7 +146,8 @@ func (w *writer) lost(stored *manifest) error {
 	name, mine := manifestName(w.sack), w.manifest
 	switch {
 	case stored.Deployment != mine.Deployment:
-		return w.end(ingest.ErrWentBack, "%s is of another deployment, %s, ours is %s", name, stored.Deployment, mine.Deployment)
+		return w.end(ingest.ErrWentBack, "%s is of another deployment, %s, ours is %s", name, stored.Deployment,
+			mine.Deployment)
 	case stored.Tenure == mine.Tenure || stored.Epoch < mine.Epoch:
 		return w.end(ingest.ErrWentBack, "%s is at epoch %d and version %d, and we have seen epoch %d and version %d",
 			name, stored.Epoch, stored.Version, mine.Epoch, mine.Version)

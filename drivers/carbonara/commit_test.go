@@ -62,7 +62,8 @@ func TestFencedWhileApplying(t *testing.T) {
 		for {
 			r := ingest.Record{Kind: ingest.RecordMeasures}
 			for _, id := range ids {
-				r.Entries = append(r.Entries, ingest.Entry{Metric: id, Policy: "two", Measures: []ingest.Measure{{Time: 2000e9, Value: 1}}})
+				r.Entries = append(r.Entries, ingest.Entry{Metric: id, Policy: "two",
+					Measures: []ingest.Measure{{Time: 2000e9, Value: 1}}})
 			}
 			_, err := old.Apply(context.Background(), []ingest.Delivery{{Offset: offset, Record: r}})
 			offset++

@@ -30,7 +30,8 @@ func damagedTest(t *testing.T) (s *sackTest, ids [2]ingest.MetricID, reader *Dri
 func readCount(t *testing.T, d *Driver, id ingest.MetricID) (int, error) {
 	t.Helper()
 	rows := make([][]ingest.Measure, 1)
-	q := ingest.Query{Metric: id, Policy: somePolicies()["two"], Granularity: time.Minute, Method: ingest.Count, From: ingest.MinTime, To: ingest.MaxTime}
+	q := ingest.Query{Metric: id, Policy: somePolicies()["two"], Granularity: time.Minute, Method: ingest.Count,
+		From: ingest.MinTime, To: ingest.MaxTime}
 	_, err := d.Read(t.Context(), []ingest.Query{q}, rows, nil)
 	return len(rows[0]), err
 }
@@ -58,7 +59,8 @@ func TestDamageFoundByReading(t *testing.T) {
 			if n, err := readCount(t, reader, ids[1]); n != 1 || err != nil {
 				t.Errorf("its neighbour: %d rows, %v", n, err)
 			}
-			if list := reader.Damages(); len(list) != 1 || !strings.HasPrefix(name, list[0].Name) || reader.Stats().Damaged != 1 {
+			if list := reader.Damages(); len(list) != 1 || !strings.HasPrefix(name, list[0].Name) ||
+				reader.Stats().Damaged != 1 {
 				t.Errorf("damages: %+v", list)
 			}
 		})
@@ -69,7 +71,8 @@ func TestDamageFoundByReading(t *testing.T) {
 func TestDamagedManifest(t *testing.T) {
 	s, ids, reader := damagedTest(t)
 	s.store.objects[manifestName(0)].data[30] ^= 1
-	if _, err := readCount(t, reader, ids[0]); !errors.Is(err, ingest.ErrCorrupted) || !strings.Contains(err.Error(), manifestName(0)) {
+	if _, err := readCount(t, reader, ids[0]); !errors.Is(err, ingest.ErrCorrupted) ||
+		!strings.Contains(err.Error(), manifestName(0)) {
 		t.Errorf("read: %v", err)
 	}
 	if list := reader.Damages(); len(list) != 1 || list[0].Name != manifestName(0) {

@@ -16,12 +16,14 @@ import (
 
 // Config tunes a Driver. The zero value of a field means its default.
 type Config struct {
-	CacheBytes  int64         // memory for what is read of segments, and for those just written; 64 MiB
-	ViewTTL     time.Duration // how old a reader's knowledge of a manifest may be; 0: it looks each time
-	SealEvery   time.Duration // at least so often is sealed what can be; 1 h
-	SealRows    int64         // and as soon as so many raw rows have gathered since, if most of it can be; 64 k
-	MergeWidth  int           // so many neighbours of one tier are merged; 8
-	Grace       time.Duration // how long what is no longer used stays for the readers of older manifests; 5 min, and 10 s where no other process can be one
+	CacheBytes int64         // memory for what is read of segments, and for those just written; 64 MiB
+	ViewTTL    time.Duration // how old a reader's knowledge of a manifest may be; 0: it looks each time
+	SealEvery  time.Duration // at least so often is sealed what can be; 1 h
+	SealRows   int64         // and as soon as so many raw rows have gathered since, if most of it can be; 64 k
+	MergeWidth int           // so many neighbours of one tier are merged; 8
+	// how long what is no longer used stays for the readers of older manifests; 5 min, and 10 s where no other process
+	// can be one
+	Grace       time.Duration
 	CollectEach time.Duration // how often to look for orphans; 1 h
 	Tombstone   time.Duration // how long a deleted metric's id is remembered, unless there are very many; 24 h
 	Readers     int           // requests to the store that reads have under way at the same time; 32

@@ -11,7 +11,8 @@ import (
 
 // busy makes housekeeping happen at the suite's scale.
 func busy() Config {
-	return Config{SealRows: 100, MergeWidth: 3, Grace: 100 * time.Millisecond, SealEvery: time.Hour, CollectEach: time.Millisecond}
+	return Config{SealRows: 100, MergeWidth: 3, Grace: 100 * time.Millisecond, SealEvery: time.Hour,
+		CollectEach: time.Millisecond}
 }
 
 func open(t *testing.T, store Store, policies ingest.Policies, c Config) *Driver {
@@ -83,7 +84,8 @@ func (s *faultyStore) Read(ctx context.Context, name string, unless Version, ran
 	return c, err
 }
 
-func (s *faultyStore) Swap(ctx context.Context, name string, old Version, data []byte, adds []Addition) (v Version, err error) {
+func (s *faultyStore) Swap(ctx context.Context, name string, old Version, data []byte, adds []Addition) (v Version,
+	err error) {
 	err = s.meddle(func() error { v, err = s.Store.Swap(ctx, name, old, data, adds); return err })
 	return v, err
 }

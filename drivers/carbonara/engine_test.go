@@ -27,8 +27,10 @@ func somePolicies() policyMap {
 	methods.Add(ingest.Percentile(95))
 	methods.Add(ingest.Mean.OfRate())
 	return policyMap{
-		"two":   {Name: "two", Methods: methods, Definitions: []ingest.Definition{{Granularity: 10 * time.Second, Points: 100, Timespan: 1000 * time.Second}, {Granularity: time.Minute}}},
-		"plain": {Name: "plain", BackWindow: 1, Methods: ingest.DefaultMethods(), Definitions: []ingest.Definition{{Granularity: 7 * time.Second}, {Granularity: 10 * time.Second}}},
+		"two": {Name: "two", Methods: methods, Definitions: []ingest.Definition{{Granularity: 10 * time.Second,
+			Points: 100, Timespan: 1000 * time.Second}, {Granularity: time.Minute}}},
+		"plain": {Name: "plain", BackWindow: 1, Methods: ingest.DefaultMethods(),
+			Definitions: []ingest.Definition{{Granularity: 7 * time.Second}, {Granularity: 10 * time.Second}}},
 	}
 }
 
@@ -64,7 +66,8 @@ func TestEngineLikeNaive(t *testing.T) {
 			}
 			e := ingest.Entry{Metric: id, Policy: []string{"two", "plain"}[i%2]}
 			for range 1 + random.IntN(5) {
-				e.Measures = append(e.Measures, ingest.Measure{Time: clock - random.Int64N(40e9), Value: float64(random.IntN(1000)) / 10})
+				e.Measures = append(e.Measures, ingest.Measure{Time: clock - random.Int64N(40e9),
+					Value: float64(random.IntN(1000)) / 10})
 			}
 			record.Entries = append(record.Entries, e)
 		}
@@ -110,7 +113,8 @@ func compare(t *testing.T, ctx context.Context, policies policyMap, got, want in
 		p := policies[[]string{"two", "plain"}[i%2]]
 		for _, def := range p.Definitions {
 			for _, m := range p.Methods.List() {
-				queries = append(queries, ingest.Query{Metric: id, Policy: p, Granularity: def.Granularity, Method: m, From: ingest.MinTime, To: ingest.MaxTime})
+				queries = append(queries, ingest.Query{Metric: id, Policy: p, Granularity: def.Granularity, Method: m,
+					From: ingest.MinTime, To: ingest.MaxTime})
 			}
 		}
 	}

@@ -18,7 +18,8 @@ type entry struct {
 	From     ingest.Offset `json:"from_offset"`        // raw: the log offsets that it covers, [From, To)
 	To       ingest.Offset `json:"to_offset"`          // state: it covers everything before To
 	Level    int           `json:"level,omitempty"`    // tier of merging
-	Run      string        `json:"run,omitempty"`      // the same in neighbours that were written as one and cut for their size
+	// the same in neighbours that were written as one and cut for their size
+	Run string `json:"run,omitempty"`
 	// Slot, of a sealed segment: how wide the slots of time are by which its kind is cut; 0: it isn't.
 	Slot time.Duration `json:"slot,omitempty"`
 	// Stale, of a sealed segment: all rows of a slot, and of others half of the rows, have

@@ -33,9 +33,11 @@ func ReadLayout(ctx context.Context, store Store) (Layout, error) {
 	}
 	switch {
 	case l.Format > layoutVersion:
-		return Layout{}, fmt.Errorf("the storage has format %d, this program knows %d: %w", l.Format, layoutVersion, ingest.ErrNewer)
+		return Layout{}, fmt.Errorf("the storage has format %d, this program knows %d: %w", l.Format, layoutVersion,
+			ingest.ErrNewer)
 	case l.Format < layoutVersion || l.Sacks < 1 || l.Deployment == "":
-		return Layout{}, fmt.Errorf("%s is damaged, or of a version before the first release: format %d, %d sacks, deployment %q",
+		return Layout{}, fmt.Errorf("%s is damaged, or of a version before the first release: format %d, %d sacks, "+
+			"deployment %q",
 			layoutName, l.Format, l.Sacks, l.Deployment)
 	}
 	return l, nil
@@ -47,7 +49,8 @@ func openLayout(ctx context.Context, store Store, sacks int, c Config) (Layout, 
 	l, err := ReadLayout(ctx, store)
 	if errors.Is(err, ErrNotFound) {
 		if c.MustExist {
-			return Layout{}, fmt.Errorf("the storage is empty, or another than before: it has no %s, and this deployment has been in use", layoutName)
+			return Layout{}, fmt.Errorf("the storage is empty, or another than before: it has no %s, and this deployment "+
+				"has been in use", layoutName)
 		}
 		if err := create(ctx, store, sacks, c.Deployment); err != nil {
 			return Layout{}, fmt.Errorf("cannot create a deployment: %w", err)
@@ -58,9 +61,11 @@ func openLayout(ctx context.Context, store Store, sacks int, c Config) (Layout, 
 	case err != nil:
 		return Layout{}, err
 	case l.Sacks != sacks:
-		return Layout{}, fmt.Errorf("the storage was created with %d sacks and the configuration says %d: the number of sacks never changes", l.Sacks, sacks)
+		return Layout{}, fmt.Errorf("the storage was created with %d sacks and the configuration says %d: the number of "+
+			"sacks never changes", l.Sacks, sacks)
 	case c.Deployment != "" && l.Deployment != c.Deployment:
-		return Layout{}, fmt.Errorf("the storage belongs to deployment %s, and this is deployment %s", l.Deployment, c.Deployment)
+		return Layout{}, fmt.Errorf("the storage belongs to deployment %s, and this is deployment %s", l.Deployment,
+			c.Deployment)
 	}
 	return l, nil
 }
@@ -116,7 +121,8 @@ func createSack(ctx context.Context, store Store, sack ingest.Sack, deployment s
 		return "", err
 	}
 	if there.Epoch > 0 {
-		return "", fmt.Errorf("there is %s, which has been in use, and no %s: put it back, or let check --repair make a new one", name, layoutName)
+		return "", fmt.Errorf("there is %s, which has been in use, and no %s: put it back, or let check --repair make a "+
+			"new one", name, layoutName)
 	}
 	return there.Deployment, nil
 }

@@ -41,7 +41,8 @@ func TestLayout(t *testing.T) {
 func TestLayoutMissing(t *testing.T) {
 	s := newSackTest(t, nil, Config{})
 	delete(s.store.objects, layoutName)
-	if _, err := New(t.Context(), s.store, somePolicies(), 1, Config{}); err == nil || !strings.Contains(err.Error(), "no layout.json: put it back") {
+	if _, err := New(t.Context(), s.store, somePolicies(), 1, Config{}); err == nil ||
+		!strings.Contains(err.Error(), "no layout.json: put it back") {
 		t.Errorf("New: %v", err)
 	}
 	if _, ok := s.store.objects[layoutName]; ok {
@@ -92,7 +93,8 @@ type dyingStore struct {
 
 var errDied = errors.New("died")
 
-func (s *dyingStore) Swap(ctx context.Context, name string, old Version, data []byte, adds []Addition) (Version, error) {
+func (s *dyingStore) Swap(ctx context.Context, name string, old Version, data []byte, adds []Addition) (Version,
+	error) {
 	s.mu.Lock()
 	s.left--
 	dead := s.left < 0

@@ -95,7 +95,8 @@ func (s *sackTest) manifest() *manifest {
 
 func (s *sackTest) counts(id ingest.MetricID, g time.Duration) []ingest.Measure {
 	s.t.Helper()
-	return s.read(ingest.Query{Metric: id, Policy: somePolicies()["two"], Granularity: g, Method: ingest.Count, From: ingest.MinTime, To: ingest.MaxTime})
+	return s.read(ingest.Query{Metric: id, Policy: somePolicies()["two"], Granularity: g, Method: ingest.Count,
+		From: ingest.MinTime, To: ingest.MaxTime})
 }
 
 func (s *sackTest) read(q ingest.Query) []ingest.Measure {
@@ -115,7 +116,8 @@ type slowStore struct {
 	late func() error
 }
 
-func (s *slowStore) Swap(ctx context.Context, name string, old Version, data []byte, adds []Addition) (Version, error) {
+func (s *slowStore) Swap(ctx context.Context, name string, old Version, data []byte, adds []Addition) (Version,
+	error) {
 	if s.lose {
 		s.lose = false
 		s.late = func() error { _, err := s.memoryStore.Swap(ctx, name, old, data, adds); return err }

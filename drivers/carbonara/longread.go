@@ -156,7 +156,8 @@ func (l *longRead) locate(ctx context.Context, from, to int64) error {
 }
 
 // each opens the segments that may hold measures of the metric in a range of time.
-func (l *longRead) each(ctx context.Context, from, to int64, do func(ctx context.Context, k int, file *segment.Reader) error) error {
+func (l *longRead) each(ctx context.Context, from, to int64,
+	do func(ctx context.Context, k int, file *segment.Reader) error) error {
 	fan := l.driver.newFan(ctx)
 	for k := range l.raw {
 		seg := &l.raw[k]
@@ -205,10 +206,11 @@ func (l *longRead) window(ctx context.Context, past []ingest.Measure, begin, end
 	parts := make([][]ingest.Measure, len(l.raw)+2)
 	parts[0] = past
 	err := l.each(ctx, begin, end, func(ctx context.Context, k int, file *segment.Reader) error {
-		return file.FindRaw(ctx, []ingest.MetricID{l.metric}, begin, end, func(_ int, measures []ingest.Measure, _ string) error {
-			parts[k+1] = append(parts[k+1], measures...)
-			return nil
-		})
+		return file.FindRaw(ctx, []ingest.MetricID{l.metric}, begin, end,
+			func(_ int, measures []ingest.Measure, _ string) error {
+				parts[k+1] = append(parts[k+1], measures...)
+				return nil
+			})
 	})
 	if err != nil {
 		return nil, err

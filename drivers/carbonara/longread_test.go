@@ -33,7 +33,8 @@ func longPolicy() policyMap {
 	methods := ingest.DefaultMethods()
 	methods.Add(ingest.Mean.OfRate())
 	return policyMap{"long": {Name: "long", Methods: methods, BackWindow: 1000, Definitions: []ingest.Definition{
-		{Granularity: time.Second}, {Granularity: time.Minute}, {Granularity: time.Hour}, {Granularity: 10 * time.Second, Points: 5000, Timespan: 50_000 * time.Second}}}}
+		{Granularity: time.Second}, {Granularity: time.Minute}, {Granularity: time.Hour},
+		{Granularity: 10 * time.Second, Points: 5000, Timespan: 50_000 * time.Second}}}}
 }
 
 // unsealed makes a sack with a long series of seconds, some gaps and double timestamps in
@@ -147,7 +148,8 @@ func TestLongReadsAreLinear(t *testing.T) {
 	store, d, ids := unsealed(t, 400_000, Config{CacheBytes: 4 << 20})
 	p := longPolicy()["long"]
 	for _, m := range []ingest.Method{ingest.Mean, ingest.Mean.OfRate()} {
-		q := ingest.Query{Metric: ids[1], Policy: p, Granularity: time.Second, Method: m, From: ingest.MinTime, To: ingest.MaxTime}
+		q := ingest.Query{Metric: ids[1], Policy: p, Granularity: time.Second, Method: m, From: ingest.MinTime,
+			To: ingest.MaxTime}
 		read := func(limit int) (bytes int64, pieces int) {
 			d.files.mu.Lock()
 			d.files.most = 400 << 10 // footers, and little else

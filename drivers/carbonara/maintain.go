@@ -70,7 +70,8 @@ func (w *writer) Maintain(ctx context.Context) error {
 // beside it as long as that takes, and after it.
 func (w *writer) doTurns(ctx context.Context) (failures []error, err error) {
 	small := []turn{w.dropExpired, w.mergeTier(segment.Raw, true), w.mergeTier(segment.Sealed, true)}
-	large := []turn{w.sealIfDue, w.mergeTier(segment.Raw, false), w.mergeTier(segment.Sealed, false), w.rewriteStale, w.purge}
+	large := []turn{w.sealIfDue, w.mergeTier(segment.Raw, false), w.mergeTier(segment.Sealed, false), w.rewriteStale,
+		w.purge}
 	for busy := true; busy; {
 		l := &lane{turns: large}
 		if w.driver.config.serial {
@@ -146,7 +147,8 @@ func (l *lane) run(ctx context.Context, w *writer) {
 			case err == nil:
 				busy = busy || did
 				l.did = l.did || did
-			case ctx.Err() != nil || errors.Is(err, ingest.ErrFenced) || errors.Is(err, ingest.ErrWentBack) || errors.Is(err, ErrClosed):
+			case ctx.Err() != nil || errors.Is(err, ingest.ErrFenced) || errors.Is(err, ingest.ErrWentBack) ||
+				errors.Is(err, ErrClosed):
 				l.over = err
 				return
 			default:
@@ -200,7 +202,8 @@ func (w *writer) revalidate(ctx context.Context) error {
 		return nil
 	}
 	seen := w.seen.Load()
-	if age := w.driver.config.Now().Sub(seen.at); age >= 0 && age < revalidateEvery && seen.troubles == w.driver.troubles.Load() {
+	if age := w.driver.config.Now().Sub(seen.at); age >= 0 && age < revalidateEvery &&
+		seen.troubles == w.driver.troubles.Load() {
 		return nil
 	}
 	return w.confirm(ctx)
@@ -445,7 +448,8 @@ func (w *writer) fullTier(segments []entry, neighbours, small bool) (merge []ent
 			continue
 		}
 		j := i + 1
-		for j < len(runs) && runs[j][0].Level == runs[i][0].Level && runs[j][0].slot() == runs[i][0].slot() && !w.isAside(runs[j]) {
+		for j < len(runs) && runs[j][0].Level == runs[i][0].Level && runs[j][0].slot() == runs[i][0].slot() &&
+			!w.isAside(runs[j]) {
 			j++
 		}
 		if j-i >= w.driver.config.MergeWidth && runs[i][0].Level < remainderLevel &&

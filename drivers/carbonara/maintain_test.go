@@ -80,7 +80,8 @@ func TestStoppedMetricsRest(t *testing.T) {
 			s.flush()
 			s.maintain()
 		}
-		if n := s.driver.Stats().Merges; n > 150 { // by tiers there are about 400/7 of raw segments and as many of sealed ones
+		// by tiers there are about 400/7 of raw segments and as many of sealed ones
+		if n := s.driver.Stats().Merges; n > 150 {
 			t.Errorf("%d merges", n)
 		}
 		if rows := s.counts(stopped, 10*time.Second); len(rows) != 100 {
@@ -105,7 +106,8 @@ func TestSealEndsOfTime(t *testing.T) {
 		}
 		s.apply(r)
 		s.flush()
-		q := ingest.Query{Metric: id, Policy: somePolicies()["plain"], Granularity: 10 * time.Second, Method: ingest.Count, From: ingest.MinTime, To: ingest.MaxTime}
+		q := ingest.Query{Metric: id, Policy: somePolicies()["plain"], Granularity: 10 * time.Second, Method: ingest.Count,
+			From: ingest.MinTime, To: ingest.MaxTime}
 		before, after := s.read(q), []ingest.Measure(nil)
 		s.maintain()
 		if len(s.manifest().of(segment.Sealed)) == 0 {

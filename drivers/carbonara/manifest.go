@@ -21,14 +21,15 @@ const layoutVersion = 2
 // A manifest is everything that a sack consists of; see FORMAT.md. One that has
 // been committed is never changed: the next one is a clone.
 type manifest struct {
-	Format     int              `json:"format"`
-	Deployment string           `json:"deployment"` // the layout's
-	Version    uint64           `json:"version"`    // grows with every swap
-	Epoch      uint64           `json:"epoch"`      // one more with every owner
-	Tenure     string           `json:"tenure"`     // random: of the owner. Epochs order owners, and repeat when a store went back
-	Swap       string           `json:"swap"`       // random: of this swap, so that no two manifests are equal
-	Applied    ingest.Watermark `json:"applied"`    // every record before it is in the segments
-	Segments   []entry          `json:"segments"`   // raw ones in the order of the log
+	Format     int    `json:"format"`
+	Deployment string `json:"deployment"` // the layout's
+	Version    uint64 `json:"version"`    // grows with every swap
+	Epoch      uint64 `json:"epoch"`      // one more with every owner
+	// random: of the owner. Epochs order owners, and repeat when a store went back
+	Tenure     string           `json:"tenure"`
+	Swap       string           `json:"swap"`     // random: of this swap, so that no two manifests are equal
+	Applied    ingest.Watermark `json:"applied"`  // every record before it is in the segments
+	Segments   []entry          `json:"segments"` // raw ones in the order of the log
 	Tombstones []tombstone      `json:"tombstones,omitempty"`
 	Garbage    []garbage        `json:"garbage,omitempty"`
 	LastSeal   lastSeal         `json:"last_seal"`
@@ -225,7 +226,8 @@ func readManifest(ctx context.Context, store Store, sack ingest.Sack, unless Ver
 	case errors.Is(err, ErrUnchanged):
 		return nil, unless, err
 	case errors.Is(err, ErrNotFound):
-		err = fmt.Errorf("%s is missing: put it back, or let check --repair make a new one of what the sack's folder holds: %w", name, err)
+		err = fmt.Errorf("%s is missing: put it back, or let check --repair make a new one of what the sack's folder "+
+			"holds: %w", name, err)
 		return nil, "", &damagedError{name, err}
 	case err != nil:
 		return nil, "", fmt.Errorf("cannot read %s: %w", name, err)

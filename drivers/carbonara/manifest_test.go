@@ -71,7 +71,8 @@ func FuzzManifest(f *testing.F) {
 	f.Add(golden)
 	f.Add(append(golden[:len(golden)-checksumLength-1:len(golden)-checksumLength-1], '}'))
 	f.Add([]byte(`{"format":2}`))
-	f.Add([]byte(`{"format":2,"segments":[{"kind":"raw","run":"a"},{"kind":"raw","run":"a","from_offset":-1}],"tombstones":[{}]}`))
+	f.Add([]byte(`{"format":2,"segments":[{"kind":"raw","run":"a"},{"kind":"raw","run":"a","from_offset":-1}],` +
+		`"tombstones":[{}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		m, err := decodeManifest(text)
 		if err != nil && bytes.HasSuffix(text, []byte("}")) {

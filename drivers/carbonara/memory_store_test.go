@@ -74,7 +74,8 @@ func (s *memoryStore) Read(ctx context.Context, name string, unless Version, ran
 	return c, ctx.Err()
 }
 
-func (s *memoryStore) Swap(ctx context.Context, name string, old Version, data []byte, adds []Addition) (Version, error) {
+func (s *memoryStore) Swap(ctx context.Context, name string, old Version, data []byte, adds []Addition) (Version,
+	error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.objects[name].version != old {

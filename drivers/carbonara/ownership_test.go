@@ -163,7 +163,8 @@ func (w *world) write() {
 		id := w.metrics[w.rand.IntN(len(w.metrics))]
 		e := ingest.Entry{Metric: id, Policy: w.policy(id)}
 		for range 1 + w.rand.IntN(3) {
-			e.Measures = append(e.Measures, ingest.Measure{Time: w.newest - w.rand.Int64N(150e9), Value: float64(w.rand.IntN(100))})
+			e.Measures = append(e.Measures, ingest.Measure{Time: w.newest - w.rand.Int64N(150e9),
+				Value: float64(w.rand.IntN(100))})
 		}
 		d.Record.Entries = append(d.Record.Entries, e)
 	}
@@ -261,7 +262,10 @@ func (p *process) open(ctx context.Context) {
 	if watermark < confirmed && backs == p.backs {
 		p.fail("the sack opens at %d, and %d was confirmed", watermark, confirmed)
 	}
-	p.next, _ = slices.BinarySearchFunc(p.log, watermark, func(d ingest.Delivery, at ingest.Offset) int { return int(d.Offset - at) })
+	p.next, _ = slices.BinarySearchFunc(p.log, watermark, func(d ingest.Delivery,
+		at ingest.Offset) int {
+		return int(d.Offset - at)
+	})
 }
 
 func (p *process) close() {
@@ -325,7 +329,8 @@ func (w *world) check(d *Driver) {
 		for _, def := range p.Definitions {
 			for _, method := range p.Methods.List() {
 				if w.rand.IntN(4) == 0 {
-					queries = append(queries, ingest.Query{Metric: id, Policy: p, Granularity: def.Granularity, Method: method, From: ingest.MinTime, To: ingest.MaxTime})
+					queries = append(queries, ingest.Query{Metric: id, Policy: p, Granularity: def.Granularity, Method: method,
+						From: ingest.MinTime, To: ingest.MaxTime})
 				}
 			}
 		}
@@ -345,7 +350,8 @@ func (w *world) check(d *Driver) {
 	oracle.Read(ctx, queries, want, nil)
 	for i, q := range queries {
 		if !slices.Equal(want[i], got[i]) { // there are no NaNs
-			w.fail("metric %d, %s at %s (-naive +carbonara):\n%s", slices.Index(w.metrics, q.Metric), q.Method, q.Granularity, cmp.Diff(want[i], got[i]))
+			w.fail("metric %d, %s at %s (-naive +carbonara):\n%s", slices.Index(w.metrics, q.Metric), q.Method, q.Granularity,
+				cmp.Diff(want[i], got[i]))
 		}
 	}
 	if len(queries) == 0 {
@@ -366,7 +372,10 @@ func (w *world) oracleAt(position ingest.Offset) *naive.Driver {
 	ctx := context.Background()
 	oracle := naive.New(somePolicies())
 	judge, _, _ := oracle.Open(ctx, 0)
-	n, _ := slices.BinarySearchFunc(w.log, position, func(d ingest.Delivery, at ingest.Offset) int { return int(d.Offset - at) })
+	n, _ := slices.BinarySearchFunc(w.log, position, func(d ingest.Delivery,
+		at ingest.Offset) int {
+		return int(d.Offset - at)
+	})
 	judge.Apply(ctx, w.log[:n])
 	judge.Flush(ctx, upTo(position))
 	return oracle
@@ -482,7 +491,8 @@ func (s *unreliable) Read(ctx context.Context, name string, unless Version, rang
 	return c, err
 }
 
-func (s *unreliable) Swap(ctx context.Context, name string, old Version, data []byte, adds []Addition) (v Version, err error) {
+func (s *unreliable) Swap(ctx context.Context, name string, old Version, data []byte, adds []Addition) (v Version,
+	err error) {
 	data = slices.Clone(data)
 	if e := s.call("swap", name, func() { v, err = s.memoryStore.Swap(ctx, name, old, data, adds) }); e != nil {
 		return "", e

@@ -109,7 +109,8 @@ func (w *writer) rewriteWithout(ctx context.Context, m *manifest, metrics map[in
 const worthLooking = 256
 
 // holds says whether a sealed segment has rows of any of the metrics, or may have.
-func (w *writer) holds(ctx context.Context, seg *entry, ids []ingest.MetricID, policies map[ingest.MetricID]string) (bool, error) {
+func (w *writer) holds(ctx context.Context, seg *entry, ids []ingest.MetricID,
+	policies map[ingest.MetricID]string) (bool, error) {
 	if len(ids) == 0 || len(ids) > worthLooking {
 		return len(ids) > 0, nil
 	}

@@ -112,7 +112,8 @@ func (w *writer) mergeRaw(ctx context.Context, segments []entry, level int) erro
 	defer merge.close()
 	enc := w.driver.rawEncoder()
 	enc.Late(merge.lateTotals(buried))
-	out := w.newSink(enc, entry{Info: segment.Info{Kind: segment.Raw}, From: segments[0].From, To: segments[len(segments)-1].To, Level: level})
+	out := w.newSink(enc, entry{Info: segment.Info{Kind: segment.Raw}, From: segments[0].From,
+		To: segments[len(segments)-1].To, Level: level})
 	defer out.drop()
 	for merge.next() {
 		if buried[merge.metric] {

@@ -11,14 +11,16 @@ import (
 )
 
 // Read answers queries; see ingest.Driver.
-func (d *Driver) Read(ctx context.Context, queries []ingest.Query, dst [][]ingest.Measure, at ingest.Position) (ingest.Position, error) {
+func (d *Driver) Read(ctx context.Context, queries []ingest.Query, dst [][]ingest.Measure,
+	at ingest.Position) (ingest.Position, error) {
 	if err := d.usable(ctx); err != nil {
 		return nil, err
 	}
 	for i := range queries {
 		q := &queries[i]
 		if _, ok := q.Policy.Find(q.Granularity); !ok || !q.Policy.Methods.Has(q.Method) {
-			return nil, ingest.Permanent(fmt.Errorf("archive policy %q has no %s at granularity %s", q.Policy.Name, q.Method, q.Granularity))
+			return nil, ingest.Permanent(fmt.Errorf("archive policy %q has no %s at granularity %s", q.Policy.Name, q.Method,
+				q.Granularity))
 		}
 	}
 	groups := d.bySack(len(queries), func(i int) ingest.MetricID { return queries[i].Metric })
@@ -64,7 +66,8 @@ const stateTries = 3
 // withState calls read with the sack as it is now, and again with a newer state when
 // a segment has been collected meanwhile, or seems to be damaged. It returns the
 // position shown.
-func (d *Driver) withState(ctx context.Context, sack ingest.Sack, need ingest.Offset, metrics []ingest.MetricID, read func(s *state) error) (ingest.Offset, error) {
+func (d *Driver) withState(ctx context.Context, sack ingest.Sack, need ingest.Offset, metrics []ingest.MetricID,
+	read func(s *state) error) (ingest.Offset, error) {
 	for try := 1; ; try++ {
 		s, err := d.state(ctx, sack, need, metrics)
 		if err == nil && s.position < need {
@@ -82,7 +85,8 @@ func (d *Driver) withState(ctx context.Context, sack ingest.Sack, need ingest.Of
 }
 
 // state returns what a read of metrics, which ascend, may see of a sack now.
-func (d *Driver) state(ctx context.Context, sack ingest.Sack, need ingest.Offset, metrics []ingest.MetricID) (*state, error) {
+func (d *Driver) state(ctx context.Context, sack ingest.Sack, need ingest.Offset, metrics []ingest.MetricID) (*state,
+	error) {
 	slot := &d.views[sack]
 	if w := slot.writer.Load(); w != nil {
 		if s := w.snapshot(ctx, metrics); s != nil {

@@ -57,8 +57,9 @@ func BenchmarkRead(b *testing.B) {
 					i := 0
 					for b.Loop() {
 						i++
-						q := []ingest.Query{{Metric: ids[i*7%len(ids)], Policy: benchPolicies()["medium"], Granularity: time.Minute, Method: method,
-							From: end - int64(points)*int64(time.Minute), To: end}}
+						q := []ingest.Query{{Metric: ids[i*7%len(ids)], Policy: benchPolicies()["medium"], Granularity: time.Minute,
+							Method: method,
+							From:   end - int64(points)*int64(time.Minute), To: end}}
 						rows = make([][]ingest.Measure, 1)
 						if _, err := d.Read(b.Context(), q, rows, nil); err != nil {
 							b.Fatal(err)

@@ -73,7 +73,8 @@ func repairLayout(ctx context.Context, store Store, sacks int, report func(Repai
 		}
 	}
 	if l.Deployment == "" {
-		return l, fmt.Errorf("%s is lost, and so is every manifest: which deployment this was can't be told: %w", layoutName, err)
+		return l, fmt.Errorf("%s is lost, and so is every manifest: which deployment this was can't be told: %w", layoutName,
+			err)
 	}
 	data, err := json.Marshal(l)
 	if err != nil {
@@ -86,7 +87,8 @@ func repairLayout(ctx context.Context, store Store, sacks int, report func(Repai
 	if err != nil {
 		return l, fmt.Errorf("cannot write %s: %w", layoutName, err)
 	}
-	report(Repaired{Sack: -1, Did: []string{fmt.Sprintf("wrote %s anew: %d sacks, deployment %s", layoutName, sacks, l.Deployment)}})
+	report(Repaired{Sack: -1, Did: []string{fmt.Sprintf("wrote %s anew: %d sacks, deployment %s", layoutName, sacks,
+		l.Deployment)}})
 	return l, nil
 }
 
@@ -160,7 +162,8 @@ func (r *repair) run(ctx context.Context) error {
 	if m != nil {
 		before = m
 	}
-	if _, err := r.driver.store.Swap(ctx, manifestName(r.sack), version, next.encode(), next.additions(r.sack, before)); err != nil {
+	if _, err := r.driver.store.Swap(ctx, manifestName(r.sack), version, next.encode(),
+		next.additions(r.sack, before)); err != nil {
 		return fmt.Errorf("cannot swap %s: %w", manifestName(r.sack), err)
 	}
 	r.did("wrote %s: %d segments, applied up to %d", manifestName(r.sack), len(next.Segments), next.Applied.Offset)
@@ -221,8 +224,10 @@ func (r *repair) putAside(ctx context.Context, s entry) error {
 	name := sackPrefix(r.sack) + s.Name
 	what := fmt.Sprintf("of records %d to %d", s.From, s.To)
 	if r.manifest != nil && s.Rows > 0 {
-		what = fmt.Sprintf("%d %s rows of metrics %s to %s, times %s to %s, of records %d to %d", s.Rows, s.Kind, s.MinMetric, s.MaxMetric,
-			time.Unix(0, s.MinTime).UTC().Format(time.RFC3339Nano), time.Unix(0, s.MaxTime).UTC().Format(time.RFC3339Nano), s.From, s.To)
+		what = fmt.Sprintf("%d %s rows of metrics %s to %s, times %s to %s, of records %d to %d", s.Rows, s.Kind,
+			s.MinMetric, s.MaxMetric,
+			time.Unix(0, s.MinTime).UTC().Format(time.RFC3339Nano), time.Unix(0, s.MaxTime).UTC().Format(time.RFC3339Nano),
+			s.From, s.To)
 	}
 	if s.Kind != segment.State {
 		r.lost("%s: %s", name, what)
@@ -247,7 +252,10 @@ func (r *repair) of(k segment.Kind) []entry {
 	if r.manifest == nil && k == segment.Raw {
 		// Where a merged segment and what it was made of are both there, what was written last
 		// to a timestamp is in the one that reaches furthest.
-		slices.SortStableFunc(list, func(a, b entry) int { return cmp.Or(cmp.Compare(a.To, b.To), cmp.Compare(b.From, a.From)) })
+		slices.SortStableFunc(list, func(a, b entry) int {
+			return cmp.Or(cmp.Compare(a.To, b.To),
+				cmp.Compare(b.From, a.From))
+		})
 	}
 	return list
 }
@@ -294,7 +302,8 @@ func (r *repair) rebuild(ctx context.Context) (*manifest, error) {
 	for _, s := range slices.Concat(r.good, r.bad) {
 		next.Garbage = append(next.Garbage, garbage{s.Name, now})
 	}
-	r.lost("of sack %d: which metrics had been deleted lately, and measures that were dropped as late since the last seal may count twice", r.sack)
+	r.lost("of sack %d: which metrics had been deleted lately, and measures that were dropped as late since the last "+
+		"seal may count twice", r.sack)
 	r.stamp(next, epoch, 0)
 	return next, nil
 }
@@ -335,7 +344,8 @@ func (r *repair) rebuildRaw(ctx context.Context, applied ingest.Offset) ([]entry
 	from, to := bounds(raw, applied)
 	out := r.w.newSink(enc, entry{Info: segment.Info{Kind: segment.Raw}, From: from, To: to, Level: remainderLevel})
 	for merge.next() {
-		if err := out.addRaw(ctx, segment.RawRun{Metric: merge.metric, Policy: merge.policy, Measures: merge.measures}); err != nil {
+		if err := out.addRaw(ctx, segment.RawRun{Metric: merge.metric, Policy: merge.policy,
+			Measures: merge.measures}); err != nil {
 			return nil, err
 		}
 	}
@@ -450,7 +460,8 @@ func (r *repair) rebuildSealed(ctx context.Context) ([]entry, error) {
 	}
 	defer merge.close()
 	from, to := bounds(sealed, 0)
-	out := r.w.newSink(segment.NewSealedWriter(methods), entry{Info: segment.Info{Kind: segment.Sealed}, From: from, To: to})
+	out := r.w.newSink(segment.NewSealedWriter(methods), entry{Info: segment.Info{Kind: segment.Sealed}, From: from,
+		To: to})
 	series := newSealedSeries(len(methods))
 	for i := merge.least(); i >= 0; i = merge.least() {
 		head := &merge.runs[i].head

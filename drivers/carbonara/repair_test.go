@@ -57,7 +57,8 @@ func (r *repairTest) answers(s *sackTest) (all [][]ingest.Measure) {
 	for _, id := range r.ids {
 		for _, def := range p.Definitions {
 			for _, m := range p.Methods.List() {
-				all = append(all, s.read(ingest.Query{Metric: id, Policy: p, Granularity: def.Granularity, Method: m, From: ingest.MinTime, To: ingest.MaxTime}))
+				all = append(all, s.read(ingest.Query{Metric: id, Policy: p, Granularity: def.Granularity, Method: m,
+					From: ingest.MinTime, To: ingest.MaxTime}))
 			}
 		}
 	}
@@ -76,7 +77,8 @@ func (r *repairTest) repair() (did []Repaired) {
 		r.t.Errorf("after the repair: %s", got)
 	}
 	var again []Repaired
-	if err := Repair(r.t.Context(), s.store, 1, func(d Repaired) { again = append(again, d) }); err != nil || len(again) > 0 {
+	if err := Repair(r.t.Context(), s.store, 1, func(d Repaired) { again = append(again, d) }); err != nil ||
+		len(again) > 0 {
 		r.t.Errorf("a second repair: %+v, %v", again, err)
 	}
 	var err error
@@ -104,10 +106,16 @@ func TestRepairLosesNothing(t *testing.T) {
 	for what, harm := range map[string]func(s *memoryStore, m *manifest){
 		"the manifest is lost":    func(s *memoryStore, m *manifest) { delete(s.objects, manifestName(0)) },
 		"the manifest is damaged": func(s *memoryStore, m *manifest) { s.objects[manifestName(0)].data[100] ^= 1 },
-		"the state is lost":       func(s *memoryStore, m *manifest) { delete(s.objects, sackPrefix(0)+m.of(segment.State)[0].Name) },
-		"the state is damaged":    func(s *memoryStore, m *manifest) { s.objects[sackPrefix(0)+m.of(segment.State)[0].Name].data[30] ^= 1 },
-		"the layout is lost":      func(s *memoryStore, m *manifest) { delete(s.objects, layoutName) },
-		"the layout is damaged":   func(s *memoryStore, m *manifest) { s.objects[layoutName].data[3] ^= 1 },
+		"the state is lost": func(s *memoryStore, m *manifest) {
+			delete(s.objects,
+				sackPrefix(0)+m.of(segment.State)[0].Name)
+		},
+		"the state is damaged": func(s *memoryStore,
+			m *manifest) {
+			s.objects[sackPrefix(0)+m.of(segment.State)[0].Name].data[30] ^= 1
+		},
+		"the layout is lost":    func(s *memoryStore, m *manifest) { delete(s.objects, layoutName) },
+		"the layout is damaged": func(s *memoryStore, m *manifest) { s.objects[layoutName].data[3] ^= 1 },
 		"the manifest and state are lost": func(s *memoryStore, m *manifest) {
 			delete(s.objects, manifestName(0))
 			delete(s.objects, sackPrefix(0)+m.of(segment.State)[0].Name)
@@ -116,7 +124,8 @@ func TestRepairLosesNothing(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			r := newRepairTest(t)
 			m := r.twins[1].manifest()
-			if len(m.of(segment.Sealed)) == 0 || len(m.of(segment.Raw)) == 0 || len(m.of(segment.State)) != 1 || len(m.Garbage) == 0 {
+			if len(m.of(segment.Sealed)) == 0 || len(m.of(segment.Raw)) == 0 || len(m.of(segment.State)) != 1 ||
+				len(m.Garbage) == 0 {
 				t.Fatalf("%+v", m)
 			}
 			harm(r.twins[1].store, m)
@@ -156,7 +165,8 @@ func TestRepairSaysWhatIsLost(t *testing.T) {
 				s.store.objects[name].data[20] ^= 1
 			}
 			did := r.repair()
-			if len(did) != 1 || len(did[0].Lost) != 1 || !strings.Contains(did[0].Lost[0], name) || !strings.Contains(did[0].Lost[0], string(kind)+" rows") {
+			if len(did) != 1 || len(did[0].Lost) != 1 || !strings.Contains(did[0].Lost[0], name) ||
+				!strings.Contains(did[0].Lost[0], string(kind)+" rows") {
 				t.Errorf("%s: %+v", kind, did)
 			}
 			if _, ok := s.store.objects[quarantine+name]; ok == lost {
@@ -185,7 +195,8 @@ func TestRepairLeavesAlone(t *testing.T) {
 	s.measure(ingest.NewMetricID(), 1000, 1)
 	s.flush()
 	o := s.store.objects[manifestName(0)]
-	newer := checksummed([]byte(strings.Replace(string(o.data[:len(o.data)-checksumLength-1]), `{"format":2`, `{"format":3`, 1) + "}"))
+	newer := checksummed([]byte(strings.Replace(string(o.data[:len(o.data)-checksumLength-1]), `{"format":2`,
+		`{"format":3`, 1) + "}"))
 	s.store.objects[manifestName(0)] = memoryObject{data: newer, version: "newer"}
 	if err := Repair(t.Context(), s.store, 1, func(d Repaired) { t.Errorf("%+v", d) }); err == nil {
 		t.Error("a newer manifest is repaired")

@@ -33,7 +33,8 @@ func (s *distantStore) Read(ctx context.Context, name string, unless Version, ra
 	return s.memoryStore.Read(ctx, name, unless, ranges)
 }
 
-func (s *distantStore) Swap(ctx context.Context, name string, old Version, data []byte, adds []Addition) (Version, error) {
+func (s *distantStore) Swap(ctx context.Context, name string, old Version, data []byte, adds []Addition) (Version,
+	error) {
 	time.Sleep(distance)
 	return s.memoryStore.Swap(ctx, name, old, data, adds)
 }
@@ -65,7 +66,8 @@ func onFakeClock(t *testing.T, test func(t *testing.T)) {
 }
 
 // sackFar makes a sack with large raw segments on a distant store.
-func sackFar(t *testing.T, segments int) (store *distantStore, owner *Driver, writer ingest.SackWriter, ids []ingest.MetricID) {
+func sackFar(t *testing.T, segments int) (store *distantStore, owner *Driver, writer ingest.SackWriter,
+	ids []ingest.MetricID) {
 	t.Helper()
 	store = &distantStore{memoryStore: newMemoryStore()}
 	store.largest = 64 << 20
@@ -106,7 +108,8 @@ func TestReadRoundTrips(t *testing.T) {
 				t.Fatalf("segment %s has only %d bytes: it is read whole", s.Name, s.Bytes)
 			}
 		}
-		q := []ingest.Query{{Metric: ids[1000], Policy: benchPolicies()["medium"], Granularity: time.Minute, Method: ingest.Sum, From: ingest.MinTime, To: ingest.MaxTime}}
+		q := []ingest.Query{{Metric: ids[1000], Policy: benchPolicies()["medium"], Granularity: time.Minute,
+			Method: ingest.Sum, From: ingest.MinTime, To: ingest.MaxTime}}
 		read := func(what string, d *Driver, trips int) {
 			t.Helper()
 			began := time.Now()
@@ -181,6 +184,7 @@ func TestTakeOverRoundTrips(t *testing.T) {
 		if took := time.Since(began); took > 6*distance {
 			t.Errorf("the first housekeeping takes %s", took)
 		}
-		t.Logf("the first housekeeping takes %s: %d seals, %d merges", time.Since(began), other.Stats().Seals, other.Stats().Merges)
+		t.Logf("the first housekeeping takes %s: %d seals, %d merges", time.Since(began), other.Stats().Seals,
+			other.Stats().Merges)
 	})
 }

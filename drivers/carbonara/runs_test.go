@@ -25,7 +25,8 @@ func (s strictStore) Put(ctx context.Context, name string, data []byte) error {
 // Whatever the number of methods, no segment exceeds what the store takes, and its
 // pieces are one run for the merges.
 func TestSegmentsFitTheStore(t *testing.T) {
-	policy := &ingest.ArchivePolicy{Name: "all", Methods: ingest.AllMethods(), Definitions: []ingest.Definition{{Granularity: time.Second}, {Granularity: time.Minute}}}
+	policy := &ingest.ArchivePolicy{Name: "all", Methods: ingest.AllMethods(),
+		Definitions: []ingest.Definition{{Granularity: time.Second}, {Granularity: time.Minute}}}
 	store := newMemoryStore()
 	store.largest = 512 << 10
 	d, err := New(t.Context(), strictStore{store}, policyMap{"all": policy}, 1, Config{SealRows: 1, MergeWidth: 2})
@@ -42,7 +43,8 @@ func TestSegmentsFitTheStore(t *testing.T) {
 	for round := range rounds {
 		r := ingest.Record{Kind: ingest.RecordMeasures, Entries: []ingest.Entry{{Metric: id, Policy: "all"}}}
 		for i := range rows {
-			r.Entries[0].Measures = append(r.Entries[0].Measures, ingest.Measure{Time: int64(round*rows+i) * 1e9, Value: 1 / float64(i+1)})
+			r.Entries[0].Measures = append(r.Entries[0].Measures, ingest.Measure{Time: int64(round*rows+i) * 1e9,
+				Value: 1 / float64(i+1)})
 		}
 		if _, err := w.Apply(t.Context(), []ingest.Delivery{{Offset: ingest.Offset(round), Record: r}}); err != nil {
 			t.Fatal(err)
@@ -65,7 +67,8 @@ func TestSegmentsFitTheStore(t *testing.T) {
 		t.Errorf("the longest run has %d segments: the test shows nothing", most)
 	}
 	got := make([][]ingest.Measure, 1)
-	q := ingest.Query{Metric: id, Policy: policy, Granularity: time.Second, Method: ingest.Count, From: ingest.MinTime, To: ingest.MaxTime}
+	q := ingest.Query{Metric: id, Policy: policy, Granularity: time.Second, Method: ingest.Count, From: ingest.MinTime,
+		To: ingest.MaxTime}
 	if _, err := d.Read(t.Context(), []ingest.Query{q}, got, nil); err != nil {
 		t.Fatal(err)
 	}

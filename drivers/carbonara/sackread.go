@@ -256,7 +256,8 @@ func newSealedRead(s *state) *sealedRead {
 
 // want asks for the rows of a query from a time on.
 func (r *sealedRead) want(q *ingest.Query, place int, from int64) {
-	r.wants = append(r.wants, segment.Want{Metric: q.Metric, Granularity: q.Granularity, Method: q.Method, From: from, To: q.To})
+	r.wants = append(r.wants, segment.Want{Metric: q.Metric, Granularity: q.Granularity, Method: q.Method, From: from,
+		To: q.To})
 	r.whose, r.limit = append(r.whose, place), append(r.limit, q.Limit)
 }
 
@@ -385,7 +386,8 @@ func (b byWant) Swap(i, j int) {
 }
 func (b byWant) Less(i, j int) bool {
 	x, y := &b.wants[i], &b.wants[j]
-	return cmp.Or(segment.CompareMetrics(x.Metric, y.Metric), cmp.Compare(x.Granularity, y.Granularity), cmp.Compare(x.Method, y.Method)) < 0
+	return cmp.Or(segment.CompareMetrics(x.Metric, y.Metric), cmp.Compare(x.Granularity, y.Granularity),
+		cmp.Compare(x.Method, y.Method)) < 0
 }
 
 // sortedMetrics returns the keys of a map in the order of segments.

@@ -68,7 +68,8 @@ func (w *writer) sealWith(ctx context.Context, m *manifest, policies []string) e
 		return err
 	}
 	from, to := bounds(raw, m.Applied.Offset)
-	s.raw = w.newSink(w.driver.rawEncoder(), entry{Info: segment.Info{Kind: segment.Raw}, From: from, To: to, Level: remainderLevel})
+	s.raw = w.newSink(w.driver.rawEncoder(), entry{Info: segment.Info{Kind: segment.Raw}, From: from, To: to,
+		Level: remainderLevel})
 	s.state = w.newSink(segment.NewStateWriter(), entry{Info: segment.Info{Kind: segment.State}, From: from, To: to})
 	oldest, newest := timesOf(raw)
 	s.sealed = w.newSlotSink(s.methods, entry{Info: segment.Info{Kind: segment.Sealed}, From: from, To: to},
@@ -272,7 +273,10 @@ func stillNeeded(p *sealPolicy, sealed int64, measures []ingest.Measure) []inges
 	for _, g := range p.granularities {
 		cut = min(cut, ingest.Floor(sealed, g))
 	}
-	i, _ := slices.BinarySearchFunc(measures, cut, func(m ingest.Measure, t int64) int { return byTime(m, ingest.Measure{Time: t}) })
+	i, _ := slices.BinarySearchFunc(measures, cut, func(m ingest.Measure,
+		t int64) int {
+		return byTime(m, ingest.Measure{Time: t})
+	})
 	if i > 0 && p.policy.Methods.AnyRate() {
 		i--
 	}
@@ -281,12 +285,16 @@ func stillNeeded(p *sealPolicy, sealed int64, measures []ingest.Measure) []inges
 
 // granularity seals the buckets of one granularity that end after the old mark and
 // not after the new one.
-func (s *seal) granularity(ctx context.Context, p *sealPolicy, g time.Duration, row *segment.StateRow, horizon int64, measures []ingest.Measure) error {
+func (s *seal) granularity(ctx context.Context, p *sealPolicy, g time.Duration, row *segment.StateRow, horizon int64,
+	measures []ingest.Measure) error {
 	from, to := ingest.Floor(row.Sealed, g), ingest.Floor(horizon, g)
 	from = max(from, oldestKept(p.policy, g, row.Newest))
 	def, _ := p.policy.Find(g)
 	s.begin()
-	i, _ := slices.BinarySearchFunc(measures, from, func(m ingest.Measure, t int64) int { return byTime(m, ingest.Measure{Time: t}) })
+	i, _ := slices.BinarySearchFunc(measures, from, func(m ingest.Measure,
+		t int64) int {
+		return byTime(m, ingest.Measure{Time: t})
+	})
 	for i < len(measures) {
 		start := ingest.Floor(measures[i].Time, g)
 		if start >= to {

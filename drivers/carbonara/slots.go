@@ -146,7 +146,8 @@ func (s *slotSink) cut(width, timespan time.Duration) time.Duration {
 	}
 	span := min(uint64(s.to)-uint64(s.from), uint64(timespan)) // no overflow, however far apart
 	cut := width
-	for n := span/uint64(cut) + 1; n > 2 && s.rows/int64(n) < s.w.driver.config.slotRows && cut <= math.MaxInt64/2; n = span/uint64(cut) + 1 {
+	for n := span/uint64(cut) + 1; n > 2 && s.rows/int64(n) < s.w.driver.config.slotRows &&
+		cut <= math.MaxInt64/2; n = span/uint64(cut) + 1 {
 		cut *= 2
 	}
 	s.cuts[width] = cut
@@ -246,7 +247,8 @@ func (w *writer) dropExpired(ctx context.Context) (did bool, err error) {
 	newest := newestOf(w.current())
 	looked := newest / int64(time.Second)
 	due := func(s *entry) bool { return s.Slot != 0 && s.Stale != 0 && newest >= s.Stale }
-	if w.collectors.expiredAt == looked || !slices.ContainsFunc(w.current().of(segment.Sealed), func(s entry) bool { return due(&s) }) {
+	if w.collectors.expiredAt == looked || !slices.ContainsFunc(w.current().of(segment.Sealed),
+		func(s entry) bool { return due(&s) }) {
 		return false, nil
 	}
 	w.collectors.expiredAt = looked

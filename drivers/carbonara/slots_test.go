@@ -52,7 +52,8 @@ func (s *slotTest) round(seconds int64, ids []ingest.MetricID) {
 	s.time += seconds
 	r := ingest.Record{Kind: ingest.RecordMeasures}
 	for _, id := range ids {
-		r.Entries = append(r.Entries, ingest.Entry{Metric: id, Policy: "two", Measures: []ingest.Measure{{Time: s.time * 1e9, Value: 1}}})
+		r.Entries = append(r.Entries, ingest.Entry{Metric: id, Policy: "two",
+			Measures: []ingest.Measure{{Time: s.time * 1e9, Value: 1}}})
 	}
 	s.apply(r)
 	s.flush()
@@ -175,7 +176,8 @@ func TestStoppedMetricsKeepTheirRows(t *testing.T) {
 func TestMergeOfInterleavedRows(t *testing.T) {
 	id := ingest.NewMetricID()
 	rows := func(times ...int64) *runScan[segment.SealedRun] {
-		run := segment.SealedRun{Metric: id, Granularity: 1, Times: times, Values: [][]float64{make([]float64, len(times))}, Present: [][]bool{make([]bool, len(times))}}
+		run := segment.SealedRun{Metric: id, Granularity: 1, Times: times, Values: [][]float64{make([]float64, len(times))},
+			Present: [][]bool{make([]bool, len(times))}}
 		return &runScan[segment.SealedRun]{head: run, live: true}
 	}
 	m := &sealedMerge{runs: []*runScan[segment.SealedRun]{rows(1, 4, 5, 9), rows(2, 3, 7), rows(6, 8)}}

@@ -118,7 +118,8 @@ func (t *table) place(id ingest.MetricID) uint32 {
 		i = uint32(len(t.metrics))
 		t.metrics = append(t.metrics, metricState{})
 	}
-	t.metrics[i] = metricState{id: id, newest: ingest.MinTime, shown: ingest.MinTime, sealed: ingest.MinTime, head: -1, tail: -1}
+	t.metrics[i] = metricState{id: id, newest: ingest.MinTime, shown: ingest.MinTime, sealed: ingest.MinTime, head: -1,
+		tail: -1}
 	t.index[id] = i
 	return i
 }

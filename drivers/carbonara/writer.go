@@ -76,7 +76,8 @@ func (d *Driver) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWriter,
 	}
 	w := &writer{
 		driver: d, sack: sack, next: m.Applied.Offset, version: version, tried: m.Version, manifest: m,
-		shown: d.newView(sack, version, m), table: newTable(), deleted: m.deleted(), unnamed: make(map[string]bool), reserved: make(map[string]bool),
+		shown: d.newView(sack, version, m), table: newTable(), deleted: m.deleted(), unnamed: make(map[string]bool),
+		reserved: make(map[string]bool),
 		resolved: make(map[string]*ingest.ArchivePolicy),
 	}
 	w.seen.Store(&sighting{d.config.Now(), d.troubles.Load()})
@@ -92,7 +93,8 @@ func (d *Driver) raiseEpoch(ctx context.Context, sack ingest.Sack) (*manifest, V
 	for range openTries {
 		m, version, err := readManifest(ctx, d.store, sack, "")
 		if err == nil && m.Deployment != d.layout.Load().Deployment {
-			err = fmt.Errorf("%s is of deployment %s, and the storage is of deployment %s", manifestName(sack), m.Deployment, d.layout.Load().Deployment)
+			err = fmt.Errorf("%s is of deployment %s, and the storage is of deployment %s", manifestName(sack), m.Deployment,
+				d.layout.Load().Deployment)
 		}
 		if err == nil {
 			err = m.unknown

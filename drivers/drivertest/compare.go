@@ -32,7 +32,8 @@ func (h *history) checkSome(share float64) {
 				if share < 1 && h.rand.Float64() >= share {
 					continue
 				}
-				q := ingest.Query{Metric: m.id, Policy: p, Granularity: d.Granularity, Method: method, From: ingest.MinTime, To: ingest.MaxTime}
+				q := ingest.Query{Metric: m.id, Policy: p, Granularity: d.Granularity, Method: method, From: ingest.MinTime,
+					To: ingest.MaxTime}
 				if h.rand.IntN(2) == 0 {
 					q.From, q.To = h.bounds(m, d.Granularity)
 				}
@@ -115,7 +116,8 @@ func (h *history) position() ingest.Offset {
 
 var already = ingest.Measure{Time: 42, Value: 42}
 
-func ask(ctx context.Context, driver ingest.Driver, queries []ingest.Query) ([][]ingest.Measure, ingest.Position, error) {
+func ask(ctx context.Context, driver ingest.Driver, queries []ingest.Query) ([][]ingest.Measure, ingest.Position,
+	error) {
 	dst := make([][]ingest.Measure, len(queries))
 	for i := range dst {
 		if i%2 == 1 {
@@ -207,7 +209,8 @@ func sameRows(method ingest.Method, got, want []ingest.Measure) bool {
 
 func firstDifference(method ingest.Method, got, want []ingest.Measure) int {
 	for i := range max(len(got), len(want)) {
-		if i >= len(got) || i >= len(want) || got[i].Time != want[i].Time || !sameValue(method, got[i].Value, want[i].Value) {
+		if i >= len(got) || i >= len(want) || got[i].Time != want[i].Time ||
+			!sameValue(method, got[i].Value, want[i].Value) {
 			return i
 		}
 	}

@@ -85,7 +85,8 @@ func (s *suite) readers(t *testing.T) {
 		m := h.metric("p")
 		entries = append(entries, ingest.Entry{Metric: m.id, Policy: m.policy})
 		g := []time.Duration{time.Minute, 10 * time.Second}[i%2]
-		queries = append(queries, ingest.Query{Metric: m.id, Policy: tr.policies.of("p"), Granularity: g, Method: ingest.Count, From: ingest.MinTime, To: ingest.MaxTime})
+		queries = append(queries, ingest.Query{Metric: m.id, Policy: tr.policies.of("p"), Granularity: g,
+			Method: ingest.Count, From: ingest.MinTime, To: ingest.MaxTime})
 	}
 	var flushed flushCount
 	ctx, cancel := context.WithCancel(t.Context())
@@ -130,7 +131,8 @@ func (s *suite) readers(t *testing.T) {
 }
 
 // look reads all metrics once and returns the least of their counts.
-func (s *suite) look(ctx context.Context, driver ingest.Driver, queries []ingest.Query, flushed *flushCount) (int, error) {
+func (s *suite) look(ctx context.Context, driver ingest.Driver, queries []ingest.Query, flushed *flushCount) (int,
+	error) {
 	low, _ := flushed.get()
 	answers, _, err := ask(ctx, driver, queries)
 	if err != nil {
@@ -148,7 +150,8 @@ func (s *suite) look(ctx context.Context, driver ingest.Driver, queries []ingest
 	least, most := slices.Min(counts), slices.Max(counts)
 	switch {
 	case least < low || most > high:
-		return 0, fmt.Errorf("metrics have %d to %d measures; %d were flushed before the read, %d were begun after it", least, most, low, high)
+		return 0, fmt.Errorf("metrics have %d to %d measures; %d were flushed before the read, %d were begun after it",
+			least, most, low, high)
 	case least != most && !s.tornFlushes:
 		return 0, fmt.Errorf("in one read metrics have %d to %d measures", least, most)
 	}

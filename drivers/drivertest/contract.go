@@ -318,7 +318,8 @@ func (s *suite) cancelled(t *testing.T) {
 	h.check()
 	_, _, err = h.driver.Open(ctx, 0) // must not fence
 	want("Open", err)
-	q := ingest.Query{Metric: m.id, Policy: h.policies.of("simple"), Granularity: time.Minute, Method: ingest.Sum, From: ingest.MinTime, To: ingest.MaxTime}
+	q := ingest.Query{Metric: m.id, Policy: h.policies.of("simple"), Granularity: time.Minute, Method: ingest.Sum,
+		From: ingest.MinTime, To: ingest.MaxTime}
 	_, err = h.driver.Read(ctx, []ingest.Query{q}, make([][]ingest.Measure, 1), nil)
 	want("Read", err)
 	if late, ok := h.driver.(ingest.LateReader); ok {
@@ -413,7 +414,8 @@ func (s *suite) afterClose(t *testing.T) {
 	}
 	_, _, err = tr.driver.Open(t.Context(), 0)
 	want("Open", err)
-	q := ingest.Query{Metric: m.id, Policy: tr.policies.of("simple"), Granularity: time.Minute, Method: ingest.Sum, From: ingest.MinTime, To: ingest.MaxTime}
+	q := ingest.Query{Metric: m.id, Policy: tr.policies.of("simple"), Granularity: time.Minute, Method: ingest.Sum,
+		From: ingest.MinTime, To: ingest.MaxTime}
 	_, err = tr.driver.Read(t.Context(), []ingest.Query{q}, make([][]ingest.Measure, 1), nil)
 	want("Read", err)
 }

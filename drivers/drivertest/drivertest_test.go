@@ -54,7 +54,8 @@ func (d flakyDriver) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWri
 	return flakyWriter{w, d.faults}, watermark, nil
 }
 
-func (d flakyDriver) Read(ctx context.Context, queries []ingest.Query, dst [][]ingest.Measure, at ingest.Position) (shown ingest.Position, err error) {
+func (d flakyDriver) Read(ctx context.Context, queries []ingest.Query, dst [][]ingest.Measure,
+	at ingest.Position) (shown ingest.Position, err error) {
 	err = flaky(d.faults, func() (err error) {
 		shown, err = d.Driver.Read(ctx, queries, dst, at)
 		return err

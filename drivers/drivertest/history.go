@@ -116,7 +116,10 @@ func (h *history) end(n int) ingest.Offset {
 
 // place is the first index of the log at or after a watermark.
 func (h *history) place(watermark ingest.Offset) int {
-	i, _ := slices.BinarySearchFunc(h.log, watermark, func(d ingest.Delivery, at ingest.Offset) int { return int(d.Offset - at) })
+	i, _ := slices.BinarySearchFunc(h.log, watermark, func(d ingest.Delivery,
+		at ingest.Offset) int {
+		return int(d.Offset - at)
+	})
 	return i
 }
 
@@ -296,7 +299,8 @@ func (h *history) compareRejects(rejects []ingest.Reject, from, to int) {
 	for i := from; i < to; i++ {
 		for j, e := range h.log[i].Record.Entries {
 			by, deleted := h.buried[e.Metric]
-			if deleted = deleted && by < i && len(e.Measures) > 0 && h.policies.exists(e.Policy); deleted || !h.policies.exists(e.Policy) {
+			if deleted = deleted && by < i && len(e.Measures) > 0 && h.policies.exists(e.Policy); deleted ||
+				!h.policies.exists(e.Policy) {
 				want = append(want, place{h.log[i].Offset, j, deleted})
 			}
 		}
@@ -315,7 +319,8 @@ func (h *history) compareRejects(rejects []ingest.Reject, from, to int) {
 // fatalf ends the test with what was done last.
 func (h *history) fatalf(format string, args ...any) {
 	h.t.Helper()
-	h.t.Fatalf("sack %d: %s\nwhat was done last (MILLRACE_TEST_SEED=%d):\n%s", h.sack, fmt.Sprintf(format, args...), h.seed, &h.did)
+	h.t.Fatalf("sack %d: %s\nwhat was done last (MILLRACE_TEST_SEED=%d):\n%s", h.sack, fmt.Sprintf(format, args...),
+		h.seed, &h.did)
 }
 
 func outcome(err error) string {

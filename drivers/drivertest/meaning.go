@@ -53,7 +53,8 @@ func (h *history) tell() {
 // rows reads one whole series, for those stories that tell the answer.
 func (h *history) rows(m *subject, g time.Duration, method ingest.Method) []ingest.Measure {
 	h.t.Helper()
-	q := ingest.Query{Metric: m.id, Policy: h.policies.of(m.policy), Granularity: g, Method: method, From: ingest.MinTime, To: ingest.MaxTime}
+	q := ingest.Query{Metric: m.id, Policy: h.policies.of(m.policy), Granularity: g, Method: method, From: ingest.MinTime,
+		To: ingest.MaxTime}
 	answers, _ := h.ask([]ingest.Query{q})
 	return answers[0]
 }
@@ -76,7 +77,8 @@ func (s *suite) everyMethod(t *testing.T) {
 	}
 	h.tell()
 	h.wantRows(m, time.Minute, ingest.Percentile(56), at(0, 3.48), at(time.Minute, 10.8), at(2*time.Minute, 3.12))
-	h.wantRows(m, time.Minute, ingest.Std, at(0, 1.3416407864998738), at(time.Minute, 13.2664991614216), at(2*time.Minute, 1.4142135623730951))
+	h.wantRows(m, time.Minute, ingest.Std, at(0, 1.3416407864998738), at(time.Minute, 13.2664991614216),
+		at(2*time.Minute, 1.4142135623730951))
 	h.measure(m, at(time.Hour, 1)) // everything before is settled now
 	h.tell()
 	h.measure(m, at(2*time.Hour, 1))
@@ -87,8 +89,10 @@ func (s *suite) wildValues(t *testing.T) {
 	inf, nan, negative := math.Inf(1), math.NaN(), math.Copysign(0, -1)
 	h := s.start(t, policy("all", 0, ingest.AllMethods(), keep(time.Minute, 0))).history(0)
 	buckets := [][]float64{
-		{1, nan, 3, 2}, {nan}, {nan, nan}, {nan, 1}, {1, nan}, {inf}, {inf, -inf}, {1, inf, -inf}, {negative}, {negative, 0}, {0, negative},
-		{negative, negative, negative}, {0.1, 0.2, 0.3}, {1, 1e100, 1, -1e100}, {5e-324, 5e-324}, {1e300, -1e300, 1}, {7}, {inf, nan, -inf, negative},
+		{1, nan, 3, 2}, {nan}, {nan, nan}, {nan, 1}, {1, nan}, {inf}, {inf, -inf}, {1, inf, -inf}, {negative}, {negative, 0},
+		{0, negative},
+		{negative, negative, negative}, {0.1, 0.2, 0.3}, {1, 1e100, 1, -1e100}, {5e-324, 5e-324}, {1e300, -1e300, 1}, {7},
+		{inf, nan, -inf, negative},
 	}
 	m := h.metric("all")
 	for i, bucket := range buckets {
@@ -134,7 +138,8 @@ func (s *suite) entries(t *testing.T) {
 	h.write(record(entry(a, at(0, 1)), entry(b, at(0, 1)), entry(a, at(0, 2), at(time.Second, 3))))
 	h.tell()
 	// Together they are judged against the state before: the second is not late.
-	h.write(record(entry(a, at(time.Hour, 1)), entry(b, at(time.Hour, 1)), entry(a, at(2*time.Second, 5), at(-time.Minute, 5)), entry(b, at(2*time.Second, 6))))
+	h.write(record(entry(a, at(time.Hour, 1)), entry(b, at(time.Hour, 1)),
+		entry(a, at(2*time.Second, 5), at(-time.Minute, 5)), entry(b, at(2*time.Second, 6))))
 	h.tell()
 	h.wantRows(b, time.Minute, ingest.Sum, at(0, 7), at(time.Hour, 1))
 	h.write(record(entry(a, at(3*time.Second, 1)), entry(a, at(2*time.Hour, 1)), entry(a, at(time.Hour, 2))))
@@ -204,7 +209,8 @@ func (s *suite) rateOverHoles(t *testing.T) {
 		h.measure(m, at(after, float64(i*i)))
 		h.tell()
 	}
-	h.wantRows(m, time.Minute, ingest.Last.OfRate(), at(5*time.Minute, 1), at(10*time.Minute, 3), at(day, 5), at(400*day, 7), at(401*day, 9))
+	h.wantRows(m, time.Minute, ingest.Last.OfRate(), at(5*time.Minute, 1), at(10*time.Minute, 3), at(day, 5),
+		at(400*day, 7), at(401*day, 9))
 }
 
 func (s *suite) oddGranularities(t *testing.T) {
@@ -234,7 +240,8 @@ func (s *suite) ranges(t *testing.T) {
 	for _, from := range edges {
 		for _, to := range edges {
 			for _, d := range p.Definitions {
-				queries = append(queries, ingest.Query{Metric: m.id, Policy: p, Granularity: d.Granularity, Method: ingest.Count, From: from, To: to})
+				queries = append(queries, ingest.Query{Metric: m.id, Policy: p, Granularity: d.Granularity, Method: ingest.Count,
+					From: from, To: to})
 			}
 		}
 	}
@@ -242,7 +249,8 @@ func (s *suite) ranges(t *testing.T) {
 }
 
 func (s *suite) expiry(t *testing.T) {
-	h := s.start(t, policy("p", 0, rated(), keep(10*time.Second, 6), keep(time.Minute, 3), keep(5*time.Minute, 0))).history(0)
+	h := s.start(t, policy("p", 0, rated(), keep(10*time.Second, 6), keep(time.Minute, 3),
+		keep(5*time.Minute, 0))).history(0)
 	m, other := h.metric("p"), h.metric("p")
 	h.measure(other, at(0, 1), at(30*time.Second, 2)) // its own newest counts, and no clock
 	for i := range time.Duration(40) {

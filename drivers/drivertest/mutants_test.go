@@ -20,13 +20,15 @@ type mutant struct {
 }
 
 var mutants = []mutant{
-	{"shows before Flush", "Contract/^what_is_applied_is_visible_after_Flush,_or_at_once$", func(d *naive.Driver) ingest.Driver {
-		return mutantDriver{lateDriver: d, apply: func(w ingest.SackWriter, records []ingest.Delivery) ([]ingest.Reject, error) {
-			rejects, err := w.Apply(context.Background(), records)
-			w.Flush(context.Background(), ingest.Watermark{Offset: records[len(records)-1].Offset + 1})
-			return rejects, err
-		}}
-	}},
+	{"shows before Flush", "Contract/^what_is_applied_is_visible_after_Flush,_or_at_once$",
+		func(d *naive.Driver) ingest.Driver {
+			return mutantDriver{lateDriver: d, apply: func(w ingest.SackWriter, records []ingest.Delivery) ([]ingest.Reject,
+				error) {
+				rejects, err := w.Apply(context.Background(), records)
+				w.Flush(context.Background(), ingest.Watermark{Offset: records[len(records)-1].Offset + 1})
+				return rejects, err
+			}}
+		}},
 	{"keeps the caller's slices", "Meaning/^equal_timestamps$", func(d *naive.Driver) ingest.Driver {
 		var kept []ingest.Delivery
 		return mutantDriver{lateDriver: d,
@@ -65,7 +67,8 @@ var mutants = []mutant{
 			}}
 	}},
 	{"brings the dead back", "Meaning/^a_deleted_metric_stays_gone$", func(d *naive.Driver) ingest.Driver {
-		return mutantDriver{lateDriver: d, apply: func(w ingest.SackWriter, records []ingest.Delivery) ([]ingest.Reject, error) {
+		return mutantDriver{lateDriver: d, apply: func(w ingest.SackWriter, records []ingest.Delivery) ([]ingest.Reject,
+			error) {
 			for i := range records {
 				if records[i].Record.Kind == ingest.RecordDelete {
 					records[i].Record.Kind = ingest.RecordNudge
@@ -118,13 +121,14 @@ var mutants = []mutant{
 			return rows
 		}}
 	}},
-	{"takes To for inclusive", "Meaning/^ranges_on_and_beside_the_edges_of_buckets$", func(d *naive.Driver) ingest.Driver {
-		return mutantDriver{lateDriver: d, ask: func(q *ingest.Query) {
-			if q.To < ingest.MaxTime {
-				q.To++
-			}
-		}}
-	}},
+	{"takes To for inclusive", "Meaning/^ranges_on_and_beside_the_edges_of_buckets$",
+		func(d *naive.Driver) ingest.Driver {
+			return mutantDriver{lateDriver: d, ask: func(q *ingest.Query) {
+				if q.To < ingest.MaxTime {
+					q.To++
+				}
+			}}
+		}},
 	{"does not round From", "Meaning/^ranges_on_and_beside_the_edges_of_buckets$", func(d *naive.Driver) ingest.Driver {
 		return mutantDriver{lateDriver: d, read: func(q ingest.Query, rows []ingest.Measure) []ingest.Measure {
 			return slices.DeleteFunc(rows, func(m ingest.Measure) bool { return m.Time < q.From })
@@ -231,7 +235,8 @@ func (d mutantDriver) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWr
 	return mutantWriter{w, d}, watermark, nil
 }
 
-func (d mutantDriver) Read(ctx context.Context, queries []ingest.Query, dst [][]ingest.Measure, at ingest.Position) (ingest.Position, error) {
+func (d mutantDriver) Read(ctx context.Context, queries []ingest.Query, dst [][]ingest.Measure,
+	at ingest.Position) (ingest.Position, error) {
 	var shown ingest.Position
 	for i, q := range queries {
 		if d.ask != nil {

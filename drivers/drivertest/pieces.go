@@ -82,7 +82,8 @@ func (s *suite) positions(t *testing.T) {
 	h.measure(m, at(0, 1))
 	h.apply()
 	h.flush()
-	q := []ingest.Query{{Metric: m.id, Policy: h.policies.of("simple"), Granularity: simple().Definitions[0].Granularity, Method: ingest.Sum, From: ingest.MinTime, To: ingest.MaxTime}}
+	q := []ingest.Query{{Metric: m.id, Policy: h.policies.of("simple"), Granularity: simple().Definitions[0].Granularity,
+		Method: ingest.Sum, From: ingest.MinTime, To: ingest.MaxTime}}
 	read := func(at ingest.Offset) error {
 		position := make(ingest.Position, Sacks)
 		position[h.sack] = at

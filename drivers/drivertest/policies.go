@@ -79,6 +79,7 @@ func keep(g time.Duration, points int64) ingest.Definition {
 }
 
 // policy builds an archive policy.
-func policy(name string, backWindow int, methods ingest.MethodSet, definitions ...ingest.Definition) ingest.ArchivePolicy {
+func policy(name string, backWindow int, methods ingest.MethodSet,
+	definitions ...ingest.Definition) ingest.ArchivePolicy {
 	return ingest.ArchivePolicy{Name: name, BackWindow: backWindow, Methods: methods, Definitions: definitions}
 }

@@ -31,7 +31,8 @@ func (d *Driver) check(ctx context.Context) error {
 	if err := d.checkPermissions(ctx); err != nil {
 		return err
 	}
-	d.log.Info("InfluxDB will do", "url", redactedURL(d.config.URL), "version", name, "bucket", d.config.Bucket, "retention", retention)
+	d.log.Info("InfluxDB will do", "url", redactedURL(d.config.URL), "version", name, "bucket", d.config.Bucket,
+		"retention", retention)
 	return nil
 }
 
@@ -75,7 +76,8 @@ func (d *Driver) checkBucket(ctx context.Context, version int) (time.Duration, e
 		return retention, err
 	}
 	if !d.config.CreateBucket {
-		return 0, fmt.Errorf("InfluxDB has no bucket %q that the token may see: create it, or let it be created (create_bucket)", d.config.Bucket)
+		return 0, fmt.Errorf("InfluxDB has no bucket %q that the token may see: create it, or let it be created "+
+			"(create_bucket)", d.config.Bucket)
 	}
 	if err := create(ctx); err != nil {
 		return 0, failed(fmt.Sprintf("create bucket %q", d.config.Bucket), err)
@@ -116,7 +118,8 @@ func (d *Driver) findBucket(ctx context.Context) (time.Duration, error) {
 
 func (d *Driver) createBucket(ctx context.Context) error {
 	var found struct{ Orgs []struct{ ID string } }
-	if err := d.call(ctx, http.MethodGet, "/api/v2/orgs?"+url.Values{"org": {d.config.Org}}.Encode(), "", nil, &found); err != nil {
+	if err := d.call(ctx, http.MethodGet, "/api/v2/orgs?"+url.Values{"org": {d.config.Org}}.Encode(), "", nil,
+		&found); err != nil {
 		return err
 	}
 	if len(found.Orgs) != 1 {
@@ -126,7 +129,8 @@ func (d *Driver) createBucket(ctx context.Context) error {
 	if d.config.ShardDuration > 0 {
 		rule["shardGroupDurationSeconds"] = int64(d.config.ShardDuration / time.Second)
 	}
-	body, err := json.Marshal(map[string]any{"orgID": found.Orgs[0].ID, "name": d.config.Bucket, "retentionRules": []any{rule}})
+	body, err := json.Marshal(map[string]any{"orgID": found.Orgs[0].ID, "name": d.config.Bucket,
+		"retentionRules": []any{rule}})
 	if err != nil {
 		return err
 	}
@@ -195,14 +199,16 @@ func (d *Driver) checkRetention(keep time.Duration) error {
 		return nil
 	}
 	if keep < leastRetention {
-		return ingest.Permanent(fmt.Errorf("bucket %q keeps points for %v, and must keep them for %v at least: it would forget how far it has come",
+		return ingest.Permanent(fmt.Errorf("bucket %q keeps points for %v, and must keep them for %v at least: it would "+
+			"forget how far it has come",
 			d.config.Bucket, keep, leastRetention))
 	}
 	if d.config.LongestTimespan == nil {
 		return nil
 	}
 	if longest, any := d.config.LongestTimespan(); any && (longest == 0 || longest > keep) {
-		d.log.Warn("the bucket keeps points for less time than an archive policy does: what it drops can't be read, and what is older is refused",
+		d.log.Warn("the bucket keeps points for less time than an archive policy does: what it drops can't be read, and "+
+			"what is older is refused",
 			"bucket", d.config.Bucket, "retention", keep, "longest_timespan", longest)
 	}
 	return nil

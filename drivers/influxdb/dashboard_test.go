@@ -44,7 +44,8 @@ func TestDashboard(t *testing.T) {
 		}
 		Errors []any
 	}
-	body := map[string]any{"orgID": org.Orgs[0].ID, "templates": []any{map[string]any{"contentType": "json", "contents": objects}}}
+	body := map[string]any{"orgID": org.Orgs[0].ID, "templates": []any{map[string]any{"contentType": "json",
+		"contents": objects}}}
 	ask(t, server, "POST", "/api/v2/templates/apply", body, &made)
 	if len(made.Errors) > 0 || len(made.Summary.Dashboards) != 1 || len(made.Summary.Variables) != 2 {
 		t.Fatalf("InfluxDB makes of the dashboard: %+v", made)
@@ -53,7 +54,8 @@ func TestDashboard(t *testing.T) {
 	labels, _ := allKnown{}.Labels(t.Context(), []ingest.MetricID{id})
 	stored := strings.NewReplacer("\n", " ", "\\", "/", "\xff", "\uFFFD")
 	variables := strings.NewReplacer("v.timeRangeStart", "-1h", "v.timeRangeStop", "now()", "v.windowPeriod", "10s",
-		"v.millrace_name", quoted(stored.Replace(labels[0].Name)), "v.millrace_resource", quoted(stored.Replace(labels[0].Resource)))
+		"v.millrace_name", quoted(stored.Replace(labels[0].Name)), "v.millrace_resource",
+		quoted(stored.Replace(labels[0].Resource)))
 	queries := regexp.MustCompile(`"query": ("(?:[^"\\]|\\.)*")`).FindAllSubmatch(text, -1)
 	if len(queries) != 5 {
 		t.Fatalf("%d queries, want 5", len(queries))
@@ -63,7 +65,8 @@ func TestDashboard(t *testing.T) {
 		if err := json.Unmarshal(q[1], &flux); err != nil {
 			t.Fatal(err)
 		}
-		answer := ask(t, server, "POST", "/api/v2/query?org="+server.Org, map[string]any{"query": variables.Replace(flux)}, nil)
+		answer := ask(t, server, "POST", "/api/v2/query?org="+server.Org, map[string]any{"query": variables.Replace(flux)},
+			nil)
 		if lines := strings.Count(answer, "\r\n,"); lines < 1 { // a row after the header
 			t.Errorf("%s\nanswers %q", variables.Replace(flux), answer)
 		}
@@ -114,7 +117,8 @@ func write(t *testing.T, d ingest.Driver, id ingest.MetricID, list ...ingest.Mea
 	}
 	defer func() { _ = w.Close() }()
 	r := ingest.Record{Kind: ingest.RecordMeasures, Entries: []ingest.Entry{{Metric: id, Policy: "p", Measures: list}}}
-	if rejects, err := w.Apply(t.Context(), []ingest.Delivery{{Offset: at.Offset, Record: r}}); err != nil || len(rejects) > 0 {
+	if rejects, err := w.Apply(t.Context(), []ingest.Delivery{{Offset: at.Offset, Record: r}}); err != nil ||
+		len(rejects) > 0 {
 		t.Fatal(rejects, err)
 	}
 	if rejects, err := w.Flush(t.Context(), ingest.Watermark{Offset: at.Offset + 1}); err != nil || len(rejects) > 0 {

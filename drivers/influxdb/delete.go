@@ -29,7 +29,8 @@ type tombstone struct {
 func (d *Driver) writeTombstones(ctx context.Context, sack ingest.Sack, list []tombstone, at int64) error {
 	var lines []byte
 	for i, t := range list {
-		lines = fmt.Appendf(lines, "%s,sack=%d metric=%q,offset=%di %d\n", deletions, sack, t.metric.String(), t.offset, at+int64(i))
+		lines = fmt.Appendf(lines, "%s,sack=%d metric=%q,offset=%di %d\n", deletions, sack, t.metric.String(), t.offset,
+			at+int64(i))
 		if len(lines) >= d.config.BatchBytes || i == len(list)-1 {
 			if err := d.writeLines(ctx, lines); err != nil {
 				return failed("remember deleted metrics", err)
@@ -82,10 +83,12 @@ func (d *Driver) deleteMetric(ctx context.Context, id ingest.MetricID) error {
 // deleteRange deletes the points of a measurement that have a tag, of a range of time.
 func (d *Driver) deleteRange(ctx context.Context, measurement, tag, value string, from, to int64) error {
 	if d.version() == 1 {
-		return d.influxQL(ctx, fmt.Sprintf(`DELETE FROM %q WHERE %q = '%s' AND time >= %d AND time <= %d`, measurement, tag, value, from, to), nil)
+		return d.influxQL(ctx, fmt.Sprintf(`DELETE FROM %q WHERE %q = '%s' AND time >= %d AND time <= %d`, measurement, tag,
+			value, from, to), nil)
 	}
 	body, err := json.Marshal(map[string]string{
-		"start": stamp(from), "stop": stamp(to), "predicate": fmt.Sprintf(`_measurement=%q AND %s=%q`, measurement, tag, value),
+		"start": stamp(from), "stop": stamp(to), "predicate": fmt.Sprintf(`_measurement=%q AND %s=%q`, measurement, tag,
+			value),
 	})
 	if err != nil {
 		return err
@@ -105,7 +108,8 @@ func (d *Driver) influxQL(ctx context.Context, statement string, answer any) err
 		}
 		Error string
 	}
-	if err := d.call(ctx, http.MethodPost, "/query", "application/x-www-form-urlencoded", []byte(form.Encode()), &said); err != nil {
+	if err := d.call(ctx, http.MethodPost, "/query", "application/x-www-form-urlencoded", []byte(form.Encode()),
+		&said); err != nil {
 		return err
 	}
 	for _, r := range said.Results {
@@ -126,7 +130,8 @@ func (d *Driver) influxQL(ctx context.Context, statement string, answer any) err
 func (d *Driver) call(ctx context.Context, method, path, contentType string, body []byte, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, d.config.Timeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(d.config.URL, "/")+path, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(d.config.URL, "/")+path,
+		bytes.NewReader(body))
 	if err != nil {
 		return err
 	}

@@ -52,7 +52,8 @@ var errClosed = errors.New("the InfluxDB driver is closed")
 // New returns a Driver. It asks policies whether a policy exists, and labeler what begins
 // the lines of a metric. No server need be there yet: what is called first finds out
 // whether there is one that will do, and fails until there is.
-func New(config Config, policies ingest.Policies, labeler ingest.Labeler, log *slog.Logger, meter Meter) (*Driver, error) {
+func New(config Config, policies ingest.Policies, labeler ingest.Labeler, log *slog.Logger, meter Meter) (*Driver,
+	error) {
 	config = config.withDefaults()
 	if err := config.check(); err != nil {
 		return nil, err

@@ -69,7 +69,8 @@ func flushTen(t *testing.T, f *faultyInflux) (refused []int64, err error) {
 	f.stored = make(map[string]bool)
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
-	d := open(t, influxdb.Config{URL: server.URL, Org: "o", Bucket: "b", Token: "a-secret", Sacks: 1}, anyPolicy{}, allKnown{})
+	d := open(t, influxdb.Config{URL: server.URL, Org: "o", Bucket: "b", Token: "a-secret", Sacks: 1}, anyPolicy{},
+		allKnown{})
 	w, _, err := d.Open(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
@@ -124,7 +125,8 @@ func TestRefusedLines(t *testing.T) {
 		"422 in part": func(lines []string) ([]string, int, string) {
 			good, first := split(lines)
 			if first > 0 {
-				return good, 422, fmt.Sprintf(`{"message":"partial write: points beyond retention policy dropped=%d"}`, len(lines)-len(good))
+				return good, 422, fmt.Sprintf(`{"message":"partial write: points beyond retention policy dropped=%d"}`,
+					len(lines)-len(good))
 			}
 			return lines, 204, ""
 		},

@@ -242,9 +242,10 @@ func (w *writer) takeRejects() []ingest.Reject {
 	for i, at := range places {
 		e, reason := &w.entries[at.entry], w.progress.refused[at]
 		if i == 0 || places[i-1].entry != at.entry || rejects[len(rejects)-1].Reason != reason {
-			rejects = append(rejects, ingest.Reject{Offset: e.offset, Entry: e.index, Reason: reason, Part: &ingest.RejectedPart{
-				AcceptedAt: e.acceptedAt, Project: e.project, Metric: e.metric, Policy: e.policy,
-			}})
+			rejects = append(rejects, ingest.Reject{Offset: e.offset, Entry: e.index, Reason: reason,
+				Part: &ingest.RejectedPart{
+					AcceptedAt: e.acceptedAt, Project: e.project, Metric: e.metric, Policy: e.policy,
+				}})
 		}
 		part := rejects[len(rejects)-1].Part
 		part.Measures = append(part.Measures, e.measures[at.measure])

@@ -28,7 +28,8 @@ const longShard = 5000 * 24 * time.Hour
 // configOf is a bucket that doesn't exist yet.
 func configOf(server *testservers.InfluxServer) influxdb.Config {
 	return influxdb.Config{
-		URL: server.URL(), Org: server.Org, Token: server.Token, Bucket: fmt.Sprintf("test-%d", buckets.Add(1)), Sacks: drivertest.Sacks,
+		URL: server.URL(), Org: server.Org, Token: server.Token, Bucket: fmt.Sprintf("test-%d", buckets.Add(1)),
+		Sacks:        drivertest.Sacks,
 		CreateBucket: true, ShardDuration: longShard,
 	}
 }
@@ -51,7 +52,8 @@ func (allKnown) Labels(ctx context.Context, metrics []ingest.MetricID) ([]ingest
 	for i, id := range metrics {
 		labels[i] = ingest.Labels{Known: true}
 		if id[0]%2 == 0 {
-			labels[i] = ingest.Labels{Known: true, Name: "cpu, =\\\n\"é\xff", Resource: "host/" + id.String()[:4] + "\\", ResourceType: "instance"}
+			labels[i] = ingest.Labels{Known: true, Name: "cpu, =\\\n\"é\xff", Resource: "host/" + id.String()[:4] + "\\",
+				ResourceType: "instance"}
 		}
 	}
 	return labels, ctx.Err()
@@ -71,7 +73,8 @@ func TestDriver(t *testing.T) {
 				c := configOf(server)
 				return func() ingest.Driver { return openAgain(t, c, policies) }
 			}
-			drivertest.Run(t, open, drivertest.LateKept(), drivertest.ExpiredKept(), drivertest.TornFlushes(), drivertest.Unfenced(),
+			drivertest.Run(t, open, drivertest.LateKept(), drivertest.ExpiredKept(), drivertest.TornFlushes(),
+				drivertest.Unfenced(),
 				drivertest.Processes(processes), drivertest.Shorter(8))
 		})
 	}

@@ -28,12 +28,14 @@ func TestLine(t *testing.T) {
 		}
 	}
 	for want, v := range map[string]float64{
-		"0": 0, "-0": math.Copysign(0, -1), "1": 1, "-12": -12, "0.1": 0.1, "9.007199254740991e+15": 1<<53 - 1, "1e+300": 1e300,
+		"0": 0, "-0": math.Copysign(0, -1), "1": 1, "-12": -12, "0.1": 0.1, "9.007199254740991e+15": 1<<53 - 1,
+		"1e+300":            1e300,
 		"5e-324,special=1i": math.NaN(), "5e-324,special=2i": math.Inf(1), "5e-324,special=3i": math.Inf(-1),
 		"5e-324,special=0i": 5e-324, "-5e-324": -5e-324,
 	} {
 		want = strings.Replace(want, "9.007199254740991e+15", "9007199254740991", 1)
-		if got := string(appendMeasure(nil, "m value=", ingest.Measure{Time: -7, Value: v})); got != "m value="+want+" -7\n" {
+		if got := string(appendMeasure(nil, "m value=", ingest.Measure{Time: -7, Value: v})); got != "m value="+want+
+			" -7\n" {
 			t.Errorf("%v is %q, want %s", v, got, want)
 		}
 	}
@@ -123,7 +125,8 @@ func checkLine(t *testing.T, in *lineprotocol.Decoder, labels []string, value fl
 }
 
 func BenchmarkAppendMeasure(b *testing.B) {
-	series := string(appendSeries(nil, ingest.MetricID{1, 2, 3}, &ingest.Labels{Name: "cpu.util", Resource: "4f7b7f31-6b1c-4b5e-9e0a-000000000001", ResourceType: "instance"}))
+	series := string(appendSeries(nil, ingest.MetricID{1, 2, 3},
+		&ingest.Labels{Name: "cpu.util", Resource: "4f7b7f31-6b1c-4b5e-9e0a-000000000001", ResourceType: "instance"}))
 	for name, value := range map[string]float64{"whole": 42, "two decimals": 37.25, "full mantissa": math.Pi * 1e3} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -41,7 +41,8 @@ func readsOf(queries []ingest.Query, dst [][]ingest.Measure) []*metricRead {
 			of[q.Metric] = r
 			reads = append(reads, r)
 		}
-		r.queries = append(r.queries, &queryRead{Query: q, dst: &dst[i], have: len(dst[i]), from: ingest.Floor(q.From, q.Granularity)})
+		r.queries = append(r.queries, &queryRead{Query: q, dst: &dst[i], have: len(dst[i]),
+			from: ingest.Floor(q.From, q.Granularity)})
 	}
 	return reads
 }

@@ -30,7 +30,8 @@ func newMetrics(meter Meter) (*metrics, error) {
 	if err != nil {
 		return nil, err
 	}
-	refused, err := meter.Int64Counter("millrace.influxdb.refused", metric.WithDescription("points that InfluxDB refuses for good"))
+	refused, err := meter.Int64Counter("millrace.influxdb.refused",
+		metric.WithDescription("points that InfluxDB refuses for good"))
 	return &metrics{requests, written, refused}, err
 }
 

@@ -53,7 +53,8 @@ func (d *Driver) points(ctx context.Context, reads []*metricRead, function strin
 func (d *Driver) pointsFlux(reads []*metricRead, function string, fields []string, from, to int64) string {
 	var b strings.Builder
 	d.from(&b, from, to)
-	fmt.Fprintf(&b, ` |> filter(fn: (r) => r._measurement == %q and (r._field == "%s"`, measures, strings.Join(fields, `" or r._field == "`))
+	fmt.Fprintf(&b, ` |> filter(fn: (r) => r._measurement == %q and (r._field == "%s"`, measures,
+		strings.Join(fields, `" or r._field == "`))
 	b.WriteString(") and (")
 	for i, r := range reads {
 		if i > 0 {

@@ -40,7 +40,8 @@ var errEnough = errors.New("enough")
 // query runs a Flux query and calls visit with every row, of which nothing may be kept.
 func (d *Driver) query(ctx context.Context, flux string, visit func(*row) error) error {
 	body, err := json.Marshal(map[string]any{
-		"query": flux, "type": "flux", "dialect": map[string]any{"header": true, "delimiter": ",", "annotations": []string{}},
+		"query": flux, "type": "flux", "dialect": map[string]any{"header": true, "delimiter": ",",
+			"annotations": []string{}},
 	})
 	if err != nil {
 		return err
@@ -153,7 +154,8 @@ var errTime = errors.New("not a time")
 
 // parseTime reads a time of a row: 2006-01-02T15:04:05.999999999Z.
 func parseTime(text []byte) (int64, error) {
-	if len(text) < 20 || text[len(text)-1] != 'Z' || text[4] != '-' || text[7] != '-' || text[10] != 'T' || text[13] != ':' || text[16] != ':' {
+	if len(text) < 20 || text[len(text)-1] != 'Z' || text[4] != '-' || text[7] != '-' || text[10] != 'T' ||
+		text[13] != ':' || text[16] != ':' {
 		return 0, fmt.Errorf("%w: %q", errTime, text)
 	}
 	ok := true

@@ -35,7 +35,8 @@ func TestParseTimeEnds(t *testing.T) {
 			t.Errorf("%s is %d, %v; want %d", stamp(at), got, err, at)
 		}
 	}
-	for _, text := range []string{"", "2024", "2024-05-17 12:00:00Z", "2024-05-17T12:00:0xZ", "2024-05-17T12:00:00+01:00", "2024-05-17T12:00:00.1234567890Z"} {
+	for _, text := range []string{"", "2024", "2024-05-17 12:00:00Z", "2024-05-17T12:00:0xZ", "2024-05-17T12:00:00+01:00",
+		"2024-05-17T12:00:00.1234567890Z"} {
 		if _, err := parseTime([]byte(text)); err == nil {
 			t.Errorf("%q is a time", text)
 		}
@@ -56,7 +57,8 @@ func TestReadRows(t *testing.T) {
 	for text, want := range map[string][]string{
 		"\r\n":                                  nil,
 		",result,table,a\r\n,,0,1\r\n,,1,2\r\n": {"1|", "2|"},
-		"#datatype,string,long\r\n#group,false,false\r\n#default,_result,\r\n,result,b,a\r\n,,x,\r\n\r\n,result,a\r\n,,y\r\n": {"|x", "y|"},
+		"#datatype,string,long\r\n#group,false,false\r\n#default,_result,\r\n,result,b,a\r\n,,x,\r\n\r\n,result,a\r\n,," +
+			"y\r\n": {"|x", "y|"},
 		",a,b\n,\"{\"\"k\"\":1,\"\"l\"\":2}\",2\n": {`{"k":1,"l":2}|2`},
 	} {
 		if got, err := rowsOf(t, strings.NewReader(text)); err != nil || !slices.Equal(got, want) {
@@ -83,7 +85,8 @@ func FuzzReadRows(f *testing.F) {
 	f.Add(",a\n,\"x\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		n := 0
-		if err := readRows(strings.NewReader(text), func(r *row) error { n++; r.text("a"); return nil }); err == nil && n > strings.Count(text, "\n")+1 {
+		if err := readRows(strings.NewReader(text), func(r *row) error { n++; r.text("a"); return nil }); err == nil &&
+			n > strings.Count(text, "\n")+1 {
 			t.Errorf("%d rows of %q", n, text)
 		}
 	})

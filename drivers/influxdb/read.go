@@ -12,7 +12,8 @@ import (
 )
 
 // Read answers queries from raw measures; see ingest.Driver.
-func (d *Driver) Read(ctx context.Context, queries []ingest.Query, dst [][]ingest.Measure, at ingest.Position) (ingest.Position, error) {
+func (d *Driver) Read(ctx context.Context, queries []ingest.Query, dst [][]ingest.Measure,
+	at ingest.Position) (ingest.Position, error) {
 	if err := d.usable(ctx); err != nil {
 		return nil, err
 	}

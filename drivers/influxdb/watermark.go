@@ -67,7 +67,8 @@ func (d *Driver) Look(ctx context.Context) (State, error) {
 func (d *Driver) readWatermarks(ctx context.Context, sacks []ingest.Sack) (map[ingest.Sack]ingest.Watermark, error) {
 	s, err := d.look(ctx, sacks)
 	if err == nil && s.Deployment != "" && d.config.Deployment != "" && s.Deployment != d.config.Deployment {
-		err = ingest.Permanent(fmt.Errorf("bucket %q belongs to deployment %s, not to %s", d.config.Bucket, s.Deployment, d.config.Deployment))
+		err = ingest.Permanent(fmt.Errorf("bucket %q belongs to deployment %s, not to %s", d.config.Bucket, s.Deployment,
+			d.config.Deployment))
 	}
 	return s.Watermarks, err
 }
@@ -97,7 +98,8 @@ func (d *Driver) look(ctx context.Context, sacks []ingest.Sack) (State, error) {
 			return fmt.Errorf("a watermark is of sack %q, which is no number", r.text("sack"))
 		}
 		if n := r.text("sacks"); n != strconv.Itoa(d.config.Sacks) {
-			return ingest.Permanent(fmt.Errorf("bucket %q belongs to a deployment of %s sacks, not of %d", d.config.Bucket, n, d.config.Sacks))
+			return ingest.Permanent(fmt.Errorf("bucket %q belongs to a deployment of %s sacks, not of %d", d.config.Bucket, n,
+				d.config.Sacks))
 		}
 		if of := r.text("deployment"); of != "" {
 			state.Deployment = of

@@ -91,18 +91,22 @@ func (w *writer) Apply(ctx context.Context, records []ingest.Delivery) ([]ingest
 }
 
 // keep copies one record, without the entries that are refused.
-func (w *writer) keep(d *ingest.Delivery, series map[ingest.MetricID]string, unknown map[string]bool, rejects []ingest.Reject) []ingest.Reject {
+func (w *writer) keep(d *ingest.Delivery, series map[ingest.MetricID]string, unknown map[string]bool,
+	rejects []ingest.Reject) []ingest.Reject {
 	for i := range d.Record.Entries {
 		e := &d.Record.Entries[i]
 		by, gone := w.gone[e.Metric]
 		switch gone = gone && by < d.Offset; {
 		case unknown[e.Policy]:
-			rejects = append(rejects, ingest.Reject{Offset: d.Offset, Entry: i, Reason: fmt.Sprintf("archive policy %q does not exist", e.Policy)})
+			rejects = append(rejects, ingest.Reject{Offset: d.Offset, Entry: i,
+				Reason: fmt.Sprintf("archive policy %q does not exist", e.Policy)})
 		case len(e.Measures) == 0:
 		case gone || series[e.Metric] == "":
-			rejects = append(rejects, ingest.Reject{Offset: d.Offset, Entry: i, Deleted: true, Reason: "metric was deleted before"})
+			rejects = append(rejects, ingest.Reject{Offset: d.Offset, Entry: i, Deleted: true,
+				Reason: "metric was deleted before"})
 		default:
-			w.entries = append(w.entries, entry{d.Offset, i, d.Record.AcceptedAt, d.Record.Project, e.Policy, e.Metric, series[e.Metric], w.copied(e.Measures)})
+			w.entries = append(w.entries, entry{d.Offset, i, d.Record.AcceptedAt, d.Record.Project, e.Policy, e.Metric,
+				series[e.Metric], w.copied(e.Measures)})
 			w.buffered += 128 + 16*int64(len(e.Measures))
 		}
 	}
@@ -149,7 +153,8 @@ func (w *writer) Confirm(ctx context.Context) (ingest.Offset, error) {
 	if at < w.flushed.Offset {
 		w.driver.wentBack(w.sack, at)
 		w.forget()
-		return 0, fmt.Errorf("%w: sack %d was flushed up to %d, and InfluxDB has it up to %d", ingest.ErrWentBack, w.sack, w.flushed.Offset, at)
+		return 0, fmt.Errorf("%w: sack %d was flushed up to %d, and InfluxDB has it up to %d", ingest.ErrWentBack, w.sack,
+			w.flushed.Offset, at)
 	}
 	return at, nil
 }

@@ -70,7 +70,8 @@ func TestValues(t *testing.T) {
 	f := func(name string, want float64, values ...float64) {
 		t.Helper()
 		rows := aggregate(minutes(values), int64(time.Minute), method(t, name))
-		if len(rows) != 1 || math.Float64bits(rows[0].Value) != math.Float64bits(want) && !(math.IsNaN(want) && math.IsNaN(rows[0].Value)) {
+		if len(rows) != 1 || math.Float64bits(rows[0].Value) != math.Float64bits(want) &&
+			!(math.IsNaN(want) && math.IsNaN(rows[0].Value)) {
 			t.Errorf("%s of %v: %v, want %v", name, values, rows, want)
 		}
 	}

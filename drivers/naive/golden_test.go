@@ -265,12 +265,14 @@ func replay(t *testing.T, v vector) {
 				continue
 			}
 			for j := range got {
-				if got[j].Time != want[j].Time || got[j].granularity != want[j].granularity || !equal(got[j].Value, want[j].Value, v.Tolerance) {
+				if got[j].Time != want[j].Time || got[j].granularity != want[j].granularity ||
+					!equal(got[j].Value, want[j].Value, v.Tolerance) {
 					t.Errorf("step %d, row %d: %v, want %v", i, j, got[j], want[j])
 				}
 			}
 		case step.Other["measures"] != nil:
-			record := ingest.Record{Kind: ingest.RecordMeasures, Entries: []ingest.Entry{{Policy: "p", Measures: measuresOf(step.Measures)}}}
+			record := ingest.Record{Kind: ingest.RecordMeasures, Entries: []ingest.Entry{{Policy: "p",
+				Measures: measuresOf(step.Measures)}}}
 			if _, err := w.Apply(t.Context(), []ingest.Delivery{{Offset: ingest.Offset(i), Record: record}}); err != nil {
 				t.Fatal(err)
 			}
@@ -287,7 +289,8 @@ func policyOf(t *testing.T, p *goldenPolicy) *ingest.ArchivePolicy {
 	t.Helper()
 	policy := &ingest.ArchivePolicy{Name: "p", BackWindow: p.BackWindow}
 	for _, d := range p.Definition {
-		complete, err := ingest.Definition{Granularity: time.Duration(d.Granularity), Points: d.Points, Timespan: time.Duration(d.Timespan)}.Complete()
+		complete, err := ingest.Definition{Granularity: time.Duration(d.Granularity), Points: d.Points,
+			Timespan: time.Duration(d.Timespan)}.Complete()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -71,7 +71,8 @@ func (d *Driver) Open(ctx context.Context, number ingest.Sack) (ingest.SackWrite
 }
 
 // Read aggregates everything that has been flushed; see ingest.Driver.
-func (d *Driver) Read(ctx context.Context, queries []ingest.Query, dst [][]ingest.Measure, at ingest.Position) (ingest.Position, error) {
+func (d *Driver) Read(ctx context.Context, queries []ingest.Query, dst [][]ingest.Measure,
+	at ingest.Position) (ingest.Position, error) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	if err := d.usable(ctx); err != nil {

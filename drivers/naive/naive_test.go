@@ -40,7 +40,8 @@ type story struct {
 
 func begin(t *testing.T, backWindow int, definitions ...ingest.Definition) *story {
 	t.Helper()
-	s := &story{t: t, policy: &ingest.ArchivePolicy{Name: "p", BackWindow: backWindow, Definitions: definitions, Methods: ingest.DefaultMethods()}}
+	s := &story{t: t, policy: &ingest.ArchivePolicy{Name: "p", BackWindow: backWindow, Definitions: definitions,
+		Methods: ingest.DefaultMethods()}}
 	s.driver = New(onePolicy{s.policy})
 	var err error
 	if s.writer, _, err = s.driver.Open(t.Context(), 0); err != nil {
@@ -140,16 +141,20 @@ func TestNonDivisible(t *testing.T) {
 	for i := range int64(23) {
 		s.measure(m(at("12:00:00")+i*int64(time.Second), 1))
 	}
-	s.want(7*time.Second, ingest.Count, m(at("11:59:56"), 3), m(at("12:00:03"), 7), m(at("12:00:10"), 7), m(at("12:00:17"), 6))
+	s.want(7*time.Second, ingest.Count, m(at("11:59:56"), 3), m(at("12:00:03"), 7), m(at("12:00:10"), 7),
+		m(at("12:00:17"), 6))
 }
 
 func TestExpiry(t *testing.T) {
-	s := begin(t, 0, ingest.Definition{Granularity: time.Hour, Points: 3, Timespan: 3 * time.Hour}, ingest.Definition{Granularity: time.Minute})
+	s := begin(t, 0, ingest.Definition{Granularity: time.Hour, Points: 3, Timespan: 3 * time.Hour},
+		ingest.Definition{Granularity: time.Minute})
 	for _, hour := range []string{"01:00:00", "04:00:00", "05:00:00", "07:30:00"} {
 		s.measure(m(at(hour), 1))
 	}
-	s.want(time.Hour, ingest.Sum, m(at("05:00:00"), 1), m(at("07:00:00"), 1)) // a span, not a number of rows; 04:00 is just out
-	s.want(time.Minute, ingest.Sum, m(at("01:00:00"), 1), m(at("04:00:00"), 1), m(at("05:00:00"), 1), m(at("07:30:00"), 1))
+	// a span, not a number of rows; 04:00 is just out
+	s.want(time.Hour, ingest.Sum, m(at("05:00:00"), 1), m(at("07:00:00"), 1))
+	s.want(time.Minute, ingest.Sum, m(at("01:00:00"), 1), m(at("04:00:00"), 1), m(at("05:00:00"), 1),
+		m(at("07:30:00"), 1))
 	// By the newest bucket of any method, also one in which the method has no row.
 	s.want(time.Hour, ingest.Std)
 	// By the newest bucket of all, also when the reader does not ask for it.
@@ -190,10 +195,13 @@ func TestDelete(t *testing.T) {
 
 func TestUnknownPolicy(t *testing.T) {
 	s := begin(t, 0, ingest.Definition{Granularity: time.Hour})
-	rejects, err := s.writer.Apply(t.Context(), []ingest.Delivery{{Offset: 0, Record: ingest.Record{Kind: ingest.RecordMeasures, Entries: []ingest.Entry{
-		{Metric: ingest.MetricID{1}, Policy: "gone", Measures: []ingest.Measure{m(1, 1)}}, {Policy: "p", Measures: []ingest.Measure{m(1, 1)}},
-	}}}})
-	if diff := cmp.Diff([]ingest.Reject{{Offset: 0, Entry: 0, Reason: `archive policy "gone" does not exist`}}, rejects); diff != "" || err != nil {
+	rejects, err := s.writer.Apply(t.Context(), []ingest.Delivery{{Offset: 0,
+		Record: ingest.Record{Kind: ingest.RecordMeasures, Entries: []ingest.Entry{
+			{Metric: ingest.MetricID{1}, Policy: "gone", Measures: []ingest.Measure{m(1, 1)}},
+			{Policy: "p", Measures: []ingest.Measure{m(1, 1)}},
+		}}}})
+	if diff := cmp.Diff([]ingest.Reject{{Offset: 0, Entry: 0, Reason: `archive policy "gone" does not exist`}},
+		rejects); diff != "" || err != nil {
 		t.Error(diff, err)
 	}
 	if _, err := s.writer.Flush(t.Context(), ingest.Watermark{Offset: 1}); err != nil {
@@ -206,7 +214,8 @@ func TestFencing(t *testing.T) {
 	s := begin(t, 0, ingest.Definition{Granularity: time.Hour})
 	first := s.writer
 	s.measure(m(at("10:00:00"), 1))
-	lost := []ingest.Delivery{{Offset: 1, Record: ingest.Record{Kind: ingest.RecordMeasures, Entries: []ingest.Entry{{Policy: "p", Measures: []ingest.Measure{m(at("11:00:00"), 1)}}}}}}
+	lost := []ingest.Delivery{{Offset: 1, Record: ingest.Record{Kind: ingest.RecordMeasures,
+		Entries: []ingest.Entry{{Policy: "p", Measures: []ingest.Measure{m(at("11:00:00"), 1)}}}}}}
 	if _, err := first.Apply(t.Context(), lost); err != nil {
 		t.Fatal(err)
 	}

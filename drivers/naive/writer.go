@@ -67,11 +67,13 @@ func (w *writer) keep(ctx context.Context, d *ingest.Delivery) ([]ingest.Reject,
 		policy, err := w.driver.policies.Policy(ctx, e.Policy)
 		switch {
 		case errors.Is(err, ingest.ErrNoPolicy):
-			rejects = append(rejects, ingest.Reject{Offset: d.Offset, Entry: i, Reason: fmt.Sprintf("archive policy %q does not exist", e.Policy)})
+			rejects = append(rejects, ingest.Reject{Offset: d.Offset, Entry: i,
+				Reason: fmt.Sprintf("archive policy %q does not exist", e.Policy)})
 		case err != nil:
 			return nil, fmt.Errorf("cannot look up archive policy %q: %w", e.Policy, err)
 		case len(e.Measures) > 0 && w.isDeleted(e.Metric):
-			rejects = append(rejects, ingest.Reject{Offset: d.Offset, Entry: i, Deleted: true, Reason: "metric was deleted before"})
+			rejects = append(rejects, ingest.Reject{Offset: d.Offset, Entry: i, Deleted: true,
+				Reason: "metric was deleted before"})
 		default:
 			r.entries = append(r.entries, entry{e.Metric, policy, slices.Clone(e.Measures)})
 		}

@@ -24,8 +24,10 @@ const crashSacks = 2
 var crashConfig = Config{SegmentBytes: 1200, RetryMin: time.Millisecond, RetryMax: time.Millisecond}
 
 func numbered(n int) *ingest.Record {
-	return &ingest.Record{Kind: ingest.RecordMeasures, AcceptedAt: time.Unix(0, int64(n)).UTC(), Project: "p", Entries: []ingest.Entry{
-		{Metric: ingest.MetricID{15: byte(n)}, Policy: "low", Measures: []ingest.Measure{{Time: int64(n), Value: float64(n)}}}}}
+	return &ingest.Record{Kind: ingest.RecordMeasures, AcceptedAt: time.Unix(0, int64(n)).UTC(), Project: "p",
+		Entries: []ingest.Entry{
+			{Metric: ingest.MetricID{15: byte(n)}, Policy: "low", Measures: []ingest.Measure{{Time: int64(n),
+				Value: float64(n)}}}}}
 }
 
 func numberOf(d ingest.Delivery) int {

@@ -135,7 +135,8 @@ func (l *Log) mourn(sack ingest.Sack, from ingest.Offset) {
 		return
 	}
 	l.mourned[sack] = true
-	l.log.Error("the log has lost its end, which had been acknowledged; all that this sack had in it before the offset has been applied, "+
+	l.log.Error("the log has lost its end, which had been acknowledged; all that this sack had in it before the "+
+		"offset has been applied, "+
 		"and the sack goes on with what comes next; whether the lost end held more can't be told",
 		"sack", sack, "applied", from, "log_has_until", l.last[sack])
 }
@@ -164,7 +165,8 @@ func (l *Log) decode(dst *ingest.Deliveries, scratch *fetchScratch) {
 
 // fetchFromFile reads the sack's next frames from the segment that holds them, and
 // says from where to go on when there were none.
-func (l *Log) fetchFromFile(sack ingest.Sack, from ingest.Offset, dst *ingest.Deliveries, scratch *fetchScratch) (next ingest.Offset, err error) {
+func (l *Log) fetchFromFile(sack ingest.Sack, from ingest.Offset, dst *ingest.Deliveries,
+	scratch *fetchScratch) (next ingest.Offset, err error) {
 	seg, frames, last, err := l.framesFrom(sack, from, scratch.limit)
 	if err == nil && len(frames) > 0 {
 		last = seg.base() + ingest.Offset(frames[len(frames)-1].at)
@@ -189,7 +191,8 @@ func (l *Log) isForgotten(seg *segment) bool {
 
 // framesFrom returns where the sack's next frames are, as many as one Fetch takes.
 // When there are none, everything up to last can be left out.
-func (l *Log) framesFrom(sack ingest.Sack, from ingest.Offset, limit int) (seg *segment, frames []frameAt, last ingest.Offset, err error) {
+func (l *Log) framesFrom(sack ingest.Sack, from ingest.Offset, limit int) (seg *segment, frames []frameAt,
+	last ingest.Offset, err error) {
 	l.indexing.Lock() // one segment at a time is read for its index
 	defer l.indexing.Unlock()
 	l.mu.Lock()
@@ -275,7 +278,8 @@ func (l *Log) buildIndex(seg *segment, size int64) (*segmentIndex, error) {
 }
 
 // readFrames reads and decodes frames of one sack, neighbours in one read.
-func (l *Log) readFrames(seg *segment, sack ingest.Sack, frames []frameAt, dst *ingest.Deliveries, scratch *fetchScratch) error {
+func (l *Log) readFrames(seg *segment, sack ingest.Sack, frames []frameAt, dst *ingest.Deliveries,
+	scratch *fetchScratch) error {
 	file, err := l.fs.Open(filepath.Join(l.dir, seg.name))
 	if err != nil {
 		return err
@@ -295,7 +299,8 @@ func (l *Log) readFrames(seg *segment, sack ingest.Sack, frames []frameAt, dst *
 	return nil
 }
 
-func (l *Log) readSpan(file disk.File, seg *segment, sack ingest.Sack, frames []frameAt, begin, end int64, dst *ingest.Deliveries, scratch *fetchScratch) error {
+func (l *Log) readSpan(file disk.File, seg *segment, sack ingest.Sack, frames []frameAt, begin, end int64,
+	dst *ingest.Deliveries, scratch *fetchScratch) error {
 	if int64(cap(scratch.span)) < end-begin {
 		scratch.span = make([]byte, max(end-begin, readSpan))
 	}

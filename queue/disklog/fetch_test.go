@@ -19,7 +19,8 @@ func appendRaw(t *testing.T, l *Log, sack ingest.Sack, payload []byte) {
 	r := &appendRequest{done: make(chan error, 1)}
 	r.buf = append(make([]byte, frameHeaderLen), payload...)
 	r.buf = append(r.buf, make([]byte, paddedLen(len(payload))-len(payload))...)
-	r.frames = []pendingFrame{{0, frameHeader{sum: payloadSum(r.buf[frameHeaderLen:]), length: uint32(len(payload)), sack: uint32(sack)}}}
+	r.frames = []pendingFrame{{0, frameHeader{sum: payloadSum(r.buf[frameHeaderLen:]), length: uint32(len(payload)),
+		sack: uint32(sack)}}}
 	if err := l.intake.put(r); err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +53,8 @@ func TestUnreadable(t *testing.T) {
 			t.Fatal(err)
 		}
 		report, err := Verify(t.Context(), fs, "log")
-		if err != nil || report.Records != 3 || report.Unreadable != 1 || report.Torn != 0 || report.Segments != 1 || report.Sacks != 1 {
+		if err != nil || report.Records != 3 || report.Unreadable != 1 || report.Torn != 0 || report.Segments != 1 ||
+			report.Sacks != 1 {
 			t.Errorf("Verify found %+v, %v", report, err)
 		}
 		l = openLog(t, fs, "log", 1, Config{})
@@ -64,7 +66,8 @@ func TestUnreadable(t *testing.T) {
 // whose index was dropped: what comes is the same, and the backlog agrees.
 func TestEveryPath(t *testing.T) {
 	const sacks = 3
-	for _, config := range []Config{{}, {TailBytes: 1}, {TailBytes: chunkLen + 2000}, {SegmentBytes: 300 << 10, TailBytes: 1}} {
+	for _, config := range []Config{{}, {TailBytes: 1}, {TailBytes: chunkLen + 2000},
+		{SegmentBytes: 300 << 10, TailBytes: 1}} {
 		fs := diskfault.New()
 		l := openLog(t, fs, "log", sacks, config)
 		rng := rand.New(rand.NewPCG(3, 4))
@@ -86,7 +89,8 @@ func TestEveryPath(t *testing.T) {
 				}
 				for i := 0; i < len(want); i += 7 {
 					if b, _ := l.Backlog(t.Context(), ingest.Sack(s), want[i].offset); b.Records != int64(len(want)-i) {
-						t.Fatalf("%+v, round %d: backlog of sack %d from record %d is %d, want %d", config, round, s, i, b.Records, len(want)-i)
+						t.Fatalf("%+v, round %d: backlog of sack %d from record %d is %d, want %d", config, round, s, i, b.Records,
+							len(want)-i)
 					}
 				}
 			}
@@ -98,7 +102,8 @@ func TestEveryPath(t *testing.T) {
 				}
 			}
 			l.mu.Unlock()
-			if b, _ := l.Backlog(t.Context(), 0, all[0][len(all[0])/2].offset); b.Records < 1 || b.Records > int64(len(all[0])) || b.Bytes < 1 {
+			if b, _ := l.Backlog(t.Context(), 0, all[0][len(all[0])/2].offset); b.Records < 1 ||
+				b.Records > int64(len(all[0])) || b.Bytes < 1 {
 				t.Errorf("%+v: the estimate is %d records of %d bytes", config, b.Records, b.Bytes)
 			}
 			if round == 0 {

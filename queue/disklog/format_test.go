@@ -94,7 +94,8 @@ func FuzzSegment(f *testing.F) {
 			binary.LittleEndian.PutUint64(data[16:], goldenBase)
 			binary.LittleEndian.PutUint32(data[36:], crc32.Checksum(data[:36], castagnoli))
 		}
-		m := manifest{Format: 1, Sacks: 4, Origin: 1, Forgotten: make([]ingest.Offset, 4), Segments: []listedSegment{{File: segmentName(goldenBase)}}}
+		m := manifest{Format: 1, Sacks: 4, Origin: 1, Forgotten: make([]ingest.Offset, 4),
+			Segments: []listedSegment{{File: segmentName(goldenBase)}}}
 		fs := image{manifestName: m.append(nil), segmentName(goldenBase): data}.with(t, "", nil)
 		l, err := tryOpen(t, fs, "log", 4, Config{})
 		report, verifyErr := Verify(t.Context(), fs, "log")

@@ -187,7 +187,8 @@ func (l *Log) Check(ctx context.Context, sack ingest.Sack, at ingest.Watermark) 
 		return err
 	}
 	if d := &found.List[0]; d.Offset == at.Last.Offset && ingest.FingerprintOf(d) != at.Last {
-		return fmt.Errorf("sack %d has another record at offset %d than the one that was applied: %w", sack, d.Offset, ingest.ErrForeign)
+		return fmt.Errorf("sack %d has another record at offset %d than the one that was applied: %w", sack, d.Offset,
+			ingest.ErrForeign)
 	}
 	return nil
 }

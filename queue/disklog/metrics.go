@@ -18,7 +18,8 @@ func newMetrics(meter metric.Meter, l *Log) (*metrics, error) {
 	m := &metrics{}
 	var errs [6]error
 	m.appends, errs[0] = meter.Int64Counter("millrace.log.appends", metric.WithUnit("{append}"),
-		metric.WithDescription("requests made durable in the log; with the count of the sync duration, how many share a sync"))
+		metric.WithDescription("requests made durable in the log; with the count of the sync duration, how many share a "+
+			"sync"))
 	m.bytes, errs[1] = meter.Int64Counter("millrace.log.append.bytes", metric.WithUnit("By"),
 		metric.WithDescription("bytes made durable in the log"))
 	m.failures, errs[2] = meter.Int64Counter("millrace.log.failures", metric.WithUnit("{failure}"),

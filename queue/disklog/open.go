@@ -72,7 +72,8 @@ func (l *Log) open(meter metric.Meter) error {
 	if want := l.config.Deployment; want != "" && m.Deployment != want && m.Deployment != "" {
 		return fmt.Errorf("it is of deployment %s, and this is deployment %s: %w", m.Deployment, want, ingest.ErrForeign)
 	}
-	l.id, l.deployment, l.origin, l.forgotten, l.lost = m.ID, cmp.Or(m.Deployment, l.config.Deployment), m.Origin, m.Forgotten, m.Lost
+	l.id, l.deployment, l.origin, l.forgotten, l.lost = m.ID, cmp.Or(m.Deployment, l.config.Deployment), m.Origin,
+		m.Forgotten, m.Lost
 	copy(l.last, m.Forgotten)
 	for _, s := range m.Lost {
 		l.lastBase = max(l.lastBase, int64(s.To)) // new segments begin above what was given up
@@ -132,7 +133,8 @@ func (l *Log) readManifest() (*manifest, error) {
 		return nil, err
 	}
 	if l.config.MustExist {
-		return nil, &DamageError{manifestName, -1, "it is missing, and so are all segments, but this deployment has had a log"}
+		return nil, &DamageError{manifestName, -1,
+			"it is missing, and so are all segments, but this deployment has had a log"}
 	}
 	fresh := newManifest(l.sacks, l.config.Deployment)
 	fresh.Origin = max(fresh.Origin, int64(l.config.Above))

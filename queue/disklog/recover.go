@@ -70,7 +70,8 @@ func (l *Log) scan(scan *scanner, seg *segment, open bool) (group int64, err err
 		case !torn:
 			return 0, damage
 		}
-		l.log.Warn("cutting off the end of the log, as a crash leaves it: an append that nobody was told of, unless the disk has lost what it said was durable",
+		l.log.Warn("cutting off the end of the log, as a crash leaves it: an append that nobody was told of, unless the "+
+			"disk has lost what it said was durable",
 			"file", scan.name, "at", scan.at, "bytes", scan.end-scan.at, "position", scan.header.base+scan.at)
 		seg.size = scan.at
 		return group, nil

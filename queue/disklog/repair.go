@@ -142,14 +142,17 @@ func (r *repair) meet() {
 			r.note("the storage has sack %d up to %d, and the log has removed its records up to %d as applied: "+
 				"those between are lost, and nobody can count them", s, at, forgotten)
 		}
-		if at < ingest.Offset(r.next.Origin) || slices.ContainsFunc(r.next.Lost, func(l span) bool { return at >= l.From && at < l.To }) {
+		if at < ingest.Offset(r.next.Origin) || slices.ContainsFunc(r.next.Lost,
+			func(l span) bool { return at >= l.From && at < l.To }) {
 			continue // the worker begins at the origin
 		}
-		if n := len(segments); n > 0 && r.next.Segments[n-1].Bytes == 0 && at > segments[n-1].end() && at < segments[n-1].base()+maxTail {
+		if n := len(segments); n > 0 && r.next.Segments[n-1].Bytes == 0 && at > segments[n-1].end() &&
+			at < segments[n-1].base()+maxTail {
 			continue // the next start finds where it was cut off
 		}
 		if _, err := checkPlace(at, 0, ingest.Offset(r.next.Origin), segments, nil); err != nil {
-			r.note("the storage has sack %d up to %d, and of the log it is said: %v; the sack goes on with what comes next", s, at, err)
+			r.note("the storage has sack %d up to %d, and of the log it is said: %v; the sack goes on with what comes next", s,
+				at, err)
 			r.next.Lost = append(r.next.Lost, span{at, at + 1})
 		}
 	}
@@ -164,7 +167,8 @@ func (r *repair) manifest() (*manifest, error) {
 	_, damaged := errors.AsType[*DamageError](err)
 	fresh := newManifest(r.config.Sacks, r.config.Deployment)
 	if isMissing(err) {
-		r.note("the log was missing, and a new one takes its place: what the old one held and had not applied is lost, and nobody can count it")
+		r.note("the log was missing, and a new one takes its place: what the old one held and had not applied is lost, " +
+			"and nobody can count it")
 		return fresh, nil
 	}
 	if !damaged {
@@ -203,7 +207,8 @@ func (r *repair) found(m *manifest) ([]listedSegment, error) {
 	}
 	for _, base := range bases {
 		if base > last && base >= listedEnd {
-			r.note("segment %s is newer than the manifest, which did not list it: it is part of the log again", segmentName(base))
+			r.note("segment %s is newer than the manifest, which did not list it: it is part of the log again",
+				segmentName(base))
 			listed = append(listed, listedSegment{File: segmentName(base)})
 		}
 	}

@@ -186,23 +186,27 @@ func TestRepairNothing(t *testing.T) {
 	if r, got := repaired(t, empty, RepairConfig{Deployment: "d"}); len(got) > 0 || !r.Changed() {
 		t.Errorf("of no log it said %+v", r)
 	}
-	if _, err := Repair(t.Context(), empty, "log", RepairConfig{Sacks: 2, Deployment: "other"}); !errors.Is(err, ingest.ErrForeign) {
+	if _, err := Repair(t.Context(), empty, "log", RepairConfig{Sacks: 2, Deployment: "other"}); !errors.Is(err,
+		ingest.ErrForeign) {
 		t.Errorf("a log of another deployment: %v", err)
 	}
-	if _, err := Repair(t.Context(), empty, "log", RepairConfig{Sacks: 3, Deployment: "d"}); err == nil || !strings.Contains(err.Error(), "2 sacks") {
+	if _, err := Repair(t.Context(), empty, "log", RepairConfig{Sacks: 3, Deployment: "d"}); err == nil ||
+		!strings.Contains(err.Error(), "2 sacks") {
 		t.Errorf("another number of sacks: %v", err)
 	}
 	m := goldenManifest
 	m.Format = formatVersion + 1
 	newer := files.with(t, manifestName, m.append(nil))
-	if _, err := Repair(t.Context(), newer, "log", RepairConfig{Sacks: 4, Quarantine: "aside"}); !errors.Is(err, ingest.ErrNewer) {
+	if _, err := Repair(t.Context(), newer, "log", RepairConfig{Sacks: 4, Quarantine: "aside"}); !errors.Is(err,
+		ingest.ErrNewer) {
 		t.Errorf("a manifest of a newer version: %v", err)
 	}
 	data := slices.Clone(files[files.segments()[0]])
 	binary.LittleEndian.PutUint32(data[8:], formatVersion+1)
 	binary.LittleEndian.PutUint32(data[36:], crc32.Checksum(data[:36], castagnoli))
 	newer = files.with(t, files.segments()[0], data)
-	if _, err := Repair(t.Context(), newer, "log", RepairConfig{Sacks: 2, Quarantine: "aside"}); !errors.Is(err, ingest.ErrNewer) {
+	if _, err := Repair(t.Context(), newer, "log", RepairConfig{Sacks: 2, Quarantine: "aside"}); !errors.Is(err,
+		ingest.ErrNewer) {
 		t.Errorf("a segment of a newer version: %v", err)
 	}
 }
@@ -257,7 +261,8 @@ func TestOpenChecksDeployment(t *testing.T) {
 	openLog(t, disk, "log", 2, Config{Deployment: "d"}).Close()
 	openLog(t, disk, "log", 2, Config{Deployment: "d", MustExist: true}).Close()
 	openLog(t, disk, "log", 2, Config{}).Close()
-	if _, err := tryOpen(t, disk, "log", 2, Config{Deployment: "e"}); !errors.Is(err, ingest.ErrForeign) || !strings.Contains(err.Error(), "deployment d") {
+	if _, err := tryOpen(t, disk, "log", 2, Config{Deployment: "e"}); !errors.Is(err, ingest.ErrForeign) ||
+		!strings.Contains(err.Error(), "deployment d") {
 		t.Errorf("another deployment's log: %v", err)
 	}
 }
@@ -272,7 +277,8 @@ func TestGoesOnBehindACutTail(t *testing.T) {
 		applied := acked[3].offset + 1
 		for restart := range 3 {
 			l := openLog(t, disk, "log", 2, Config{})
-			if err := l.Check(t.Context(), 0, ingest.Watermark{Offset: applied, Log: l.Log(), Last: ingest.Fingerprint{Offset: acked[3].offset, Checksum: 7}}); err != nil {
+			if err := l.Check(t.Context(), 0, ingest.Watermark{Offset: applied, Log: l.Log(),
+				Last: ingest.Fingerprint{Offset: acked[3].offset, Checksum: 7}}); err != nil {
 				t.Fatalf("%d bytes were cut, restart %d: Check says %v", cut, restart, err)
 			}
 			got := make(chan ingest.Offset)
@@ -333,8 +339,10 @@ func TestSegmentsFollowTheLog(t *testing.T) {
 	defer l.Close()
 	big := strings.Repeat("x", 100_000)
 	for n := range 400 {
-		if err := l.Append(t.Context(), []ingest.Outgoing{{Record: &ingest.Record{Kind: ingest.RecordMeasures, AcceptedAt: time.Now(), Project: big,
-			Entries: []ingest.Entry{{Metric: ingest.NewMetricID(), Measures: []ingest.Measure{{Time: int64(n)}}}}}}}); err != nil {
+		if err := l.Append(t.Context(), []ingest.Outgoing{{Record: &ingest.Record{Kind: ingest.RecordMeasures,
+			AcceptedAt: time.Now(), Project: big,
+			Entries: []ingest.Entry{{Metric: ingest.NewMetricID(),
+				Measures: []ingest.Measure{{Time: int64(n)}}}}}}}); err != nil {
 			t.Fatal(err)
 		}
 		if n%3 > 0 {

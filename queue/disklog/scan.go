@@ -26,7 +26,8 @@ func (e *DamageError) Error() string {
 	if e.At >= 0 {
 		where = fmt.Sprintf(" at byte %d", e.At)
 	}
-	return fmt.Sprintf("log file %s is damaged%s: %s (restore it from a copy, or have \"millrace check --repair\" keep what is whole)", e.File, where, e.Reason)
+	return fmt.Sprintf("log file %s is damaged%s: %s (restore it from a copy, or have \"millrace check --repair\" "+
+		"keep what is whole)", e.File, where, e.Reason)
 }
 
 // A frame is one record in a segment.
@@ -96,7 +97,8 @@ func newScanner(file disk.File, name string, sacks int, end int64) (*scanner, er
 		return nil, &DamageError{name, 0, wrong}
 	}
 	if base, _ := segmentBase(name); header.base != base || header.sacks != sacks {
-		return nil, &DamageError{name, 0, fmt.Sprintf("it says that it begins at %d and has %d sacks", header.base, header.sacks)}
+		return nil, &DamageError{name, 0, fmt.Sprintf("it says that it begins at %d and has %d sacks", header.base,
+			header.sacks)}
 	}
 	s.header, s.seed = header, header.seed()
 	return s, nil

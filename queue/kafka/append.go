@@ -281,9 +281,11 @@ func (p *partition) advance(base int64, n int) error {
 		p.log.places.saw(p.number, 0, base+int64(n))
 		return nil
 	}
-	err := fmt.Errorf("%w: %s gave out offset %d after %d: it was made anew, or has lost its end; nothing more is accepted",
+	err := fmt.Errorf("%w: %s gave out offset %d after %d: it was made anew, or has lost its end; nothing more is "+
+		"accepted",
 		ingest.ErrUnavailable, p.log.where(p.number), base, last)
-	p.log.log.Error("ALARM: the log has gone back", "topic", p.log.config.Topic, "partition", p.number, "offset", base, "last", last)
+	p.log.log.Error("ALARM: the log has gone back", "topic", p.log.config.Topic, "partition", p.number, "offset", base,
+		"last", last)
 	p.log.metrics.alarm("went_back")
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -310,7 +312,8 @@ func isTransient(err error) bool {
 	if e, ok := errors.AsType[kafka.Error](err); ok {
 		switch e {
 		case kafka.MessageSizeTooLarge, kafka.InvalidMessage, kafka.InvalidRequiredAcks, kafka.TopicAuthorizationFailed,
-			kafka.ClusterAuthorizationFailed, kafka.SASLAuthenticationFailed, kafka.UnsupportedCompressionType, kafka.InvalidRecord:
+			kafka.ClusterAuthorizationFailed, kafka.SASLAuthenticationFailed, kafka.UnsupportedCompressionType,
+			kafka.InvalidRecord:
 			return false
 		}
 		return true

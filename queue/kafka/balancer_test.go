@@ -52,13 +52,18 @@ func TestAssign(t *testing.T) {
 		want    map[string][]int
 	}{
 		{"nobody holds any", 5, "ba", nil, map[string][]int{"a": {0, 1, 2}, "b": {3, 4}}},
-		{"one holds all, another comes", 4, "ab", map[string][]ingest.Claim{"a": claim(1, 0, 1, 2, 3)}, map[string][]int{"a": {0, 1}, "b": {2, 3}}},
-		{"one has gone", 4, "bc", map[string][]ingest.Claim{"b": claim(1, 1), "c": claim(1, 3)}, map[string][]int{"b": {0, 1}, "c": {2, 3}}},
-		{"those who hold most keep what is left over", 5, "ab", map[string][]ingest.Claim{"a": claim(1, 0), "b": claim(1, 1, 2, 3, 4)},
+		{"one holds all, another comes", 4, "ab", map[string][]ingest.Claim{"a": claim(1, 0, 1, 2, 3)},
+			map[string][]int{"a": {0, 1}, "b": {2, 3}}},
+		{"one has gone", 4, "bc", map[string][]ingest.Claim{"b": claim(1, 1), "c": claim(1, 3)},
+			map[string][]int{"b": {0, 1}, "c": {2, 3}}},
+		{"those who hold most keep what is left over", 5, "ab", map[string][]ingest.Claim{"a": claim(1, 0),
+			"b": claim(1, 1, 2, 3, 4)},
 			map[string][]int{"a": {0, 4}, "b": {1, 2, 3}}},
-		{"of two who claim one the higher epoch keeps it", 2, "ab", map[string][]ingest.Claim{"a": claim(7, 0), "b": claim(8, 0)},
+		{"of two who claim one the higher epoch keeps it", 2, "ab",
+			map[string][]ingest.Claim{"a": claim(7, 0), "b": claim(8, 0)},
 			map[string][]int{"a": {1}, "b": {0}}},
-		{"more members than sacks", 1, "ab", map[string][]ingest.Claim{"b": claim(1, 0)}, map[string][]int{"a": nil, "b": {0}}},
+		{"more members than sacks", 1, "ab", map[string][]ingest.Claim{"b": claim(1, 0)},
+			map[string][]int{"a": nil, "b": {0}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var members []string

@@ -22,7 +22,8 @@ import (
 // enough: a broker that was killed may have to wait for the last leader.)
 func TestThreeBrokers(t *testing.T) {
 	servers := testservers.NewKafka(t, testservers.Kafka4, testservers.KafkaOptions{Brokers: 3})
-	config := kafka.Config{Brokers: servers.Addrs(), Topic: "measures-" + strings.ToLower(rand.Text()), Deadline: 4 * time.Second}
+	config := kafka.Config{Brokers: servers.Addrs(), Topic: "measures-" + strings.ToLower(rand.Text()),
+		Deadline: 4 * time.Second}
 	const sacks = 3
 	l := open(t, config, sacks) // a topic of our own making has no risks
 	if r := l.Topic(); r.Replication != 3 || r.Settings["min.insync.replicas"] != "2" || len(r.Risks) > 0 {

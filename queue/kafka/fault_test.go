@@ -35,7 +35,8 @@ func fakeCluster(t *testing.T, options ...kfake.Opt) (*kfake.Cluster, kafka.Conf
 // numbered is a record that says its number.
 func numbered(n int) *ingest.Record {
 	return &ingest.Record{Kind: ingest.RecordMeasures, AcceptedAt: time.Unix(1_700_000_000, int64(n)).UTC(), Project: "p",
-		Entries: []ingest.Entry{{Metric: ingest.MetricID{1}, Policy: "low", Measures: []ingest.Measure{{Time: int64(n), Value: float64(n)}}}}}
+		Entries: []ingest.Entry{{Metric: ingest.MetricID{1}, Policy: "low",
+			Measures: []ingest.Measure{{Time: int64(n), Value: float64(n)}}}}}
 }
 
 func appendOne(t testing.TB, l *kafka.Log, sack ingest.Sack, n int) (ingest.Offset, error) {
@@ -146,7 +147,8 @@ func TestLateBatch(t *testing.T) {
 // Leaders that move, replicas that are too few for a while, brokers that shed load: the
 // request is tried again, and succeeds.
 func TestTroubleThatPasses(t *testing.T) {
-	for _, trouble := range []*kerr.Error{kerr.NotEnoughReplicas, kerr.NotLeaderForPartition, kerr.LeaderNotAvailable, kerr.UnknownServerError} {
+	for _, trouble := range []*kerr.Error{kerr.NotEnoughReplicas, kerr.NotLeaderForPartition, kerr.LeaderNotAvailable,
+		kerr.UnknownServerError} {
 		t.Run(trouble.Message, func(t *testing.T) {
 			cluster, config := fakeCluster(t)
 			l := open(t, config, 1)
@@ -193,7 +195,8 @@ func TestBrokersGone(t *testing.T) {
 	config.Deadline, config.MaxPending = 500*time.Millisecond, 10_000
 	l := open(t, config, 2)
 	mustAppend(t, l, 0, 0, 1)
-	fault := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Partitions: []int32{0}, Err: kerr.NotEnoughReplicas, Count: -1})
+	fault := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Partitions: []int32{0},
+		Err: kerr.NotEnoughReplicas, Count: -1})
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 	defer cancel()
 	var wait sync.WaitGroup
@@ -259,7 +262,8 @@ func fetchPatiently(t *testing.T, l *kafka.Log, sack ingest.Sack, n int) (list [
 // replay has a produce request reach the partition's leader now.
 func replay(t *testing.T, cluster *kfake.Cluster, r *kmsg.ProduceRequest) {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.MaxVersions(kversion.V2_8_0())) // topics by name
+	// topics by name
+	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.MaxVersions(kversion.V2_8_0()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -382,7 +386,8 @@ func TestAnotherTopic(t *testing.T) {
 		fetchAll(t, l, 0, l.Log().Base, 4) // what comes before is sound
 		var dst ingest.Deliveries
 		err := l.Fetch(t.Context(), 0, l.Log().Base+4, &dst)
-		if !errors.Is(err, ingest.ErrGone) || !strings.Contains(err.Error(), "topic measures, partition 0 goes on at offset 5 behind 4") {
+		if !errors.Is(err, ingest.ErrGone) || !strings.Contains(err.Error(),
+			"topic measures, partition 0 goes on at offset 5 behind 4") {
 			t.Errorf("Fetch returns %v, want ErrGone", err)
 		}
 	})
@@ -391,7 +396,8 @@ func TestAnotherTopic(t *testing.T) {
 // writeTransaction has a stranger write one record and commit it.
 func writeTransaction(t *testing.T, cluster *kfake.Cluster, topic string) {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.TransactionalID("stranger"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.TransactionalID("stranger"),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -399,7 +405,8 @@ func writeTransaction(t *testing.T, cluster *kfake.Cluster, topic string) {
 	if err := client.BeginTransaction(); err != nil {
 		t.Fatal(err)
 	}
-	if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Value: []byte("no record of ours")}).FirstErr(); err != nil {
+	if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: topic,
+		Value: []byte("no record of ours")}).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
 	if err := client.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
@@ -430,7 +437,8 @@ func TestTopicIsChecked(t *testing.T) {
 			}
 		})
 	}
-	sound := map[string]string{"min.insync.replicas": "2", "message.timestamp.type": "LogAppendTime", "max.message.bytes": "4000000", "retention.ms": "-1"}
+	sound := map[string]string{"min.insync.replicas": "2", "message.timestamp.type": "LogAppendTime",
+		"max.message.bytes": "4000000", "retention.ms": "-1"}
 	with := func(name, value string) map[string]string {
 		m := map[string]string{}
 		for k, v := range sound {
@@ -444,11 +452,13 @@ func TestTopicIsChecked(t *testing.T) {
 	refuses("fewer partitions", 3, sound, true, "3 partitions, and 4 sacks")
 	refuses("small messages", 4, with("max.message.bytes", "500000"), true, "max.message.bytes is 500000")
 	refuses("one in sync", 4, with("min.insync.replicas", "1"), false, "min.insync.replicas is 1")
-	refuses("unclean elections", 4, with("unclean.leader.election.enable", "true"), false, "unclean.leader.election.enable is true")
+	refuses("unclean elections", 4, with("unclean.leader.election.enable", "true"), false,
+		"unclean.leader.election.enable is true")
 	refuses("compacted", 4, with("cleanup.policy", "compact"), false, "cleanup.policy is compact")
 	refuses("short retention", 4, with("retention.ms", "3600000"), false, "retention.ms is 1h0m0s")
 	refuses("retention by size", 4, with("retention.bytes", "1000000"), false, "retention.bytes is 1000000")
-	refuses("clients' clocks", 4, with("message.timestamp.type", "CreateTime"), false, "message.timestamp.type is CreateTime")
+	refuses("clients' clocks", 4, with("message.timestamp.type", "CreateTime"), false,
+		"message.timestamp.type is CreateTime")
 	refuses("known risks", 4, with("min.insync.replicas", "1"), true, "")
 }
 

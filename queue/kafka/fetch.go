@@ -26,7 +26,8 @@ func (l *Log) Fetch(ctx context.Context, sack ingest.Sack, from ingest.Offset, d
 	dst.Reset()
 	own := l.own(from)
 	if own < 0 {
-		return fmt.Errorf("cannot fetch %s from offset %d: the log begins at %d: %w", l.where(int(sack)), from, l.id.Base, ingest.ErrGone)
+		return fmt.Errorf("cannot fetch %s from offset %d: the log begins at %d: %w", l.where(int(sack)), from, l.id.Base,
+			ingest.ErrGone)
 	}
 	limit := fetchBytes
 	if dst.Limit > 0 {
@@ -136,12 +137,14 @@ func (l *Log) outOfRange(ctx context.Context, sack ingest.Sack, own int64) error
 		return err
 	case own < first:
 		l.metrics.alarm("gone")
-		return fmt.Errorf("%s begins at offset %d, and is to be read from %d: what was not applied is gone (its retention?): %w",
+		return fmt.Errorf("%s begins at offset %d, and is to be read from %d: what was not applied is gone (its "+
+			"retention?): %w",
 			l.where(int(sack)), first, own, ingest.ErrGone)
 	case own > end:
 		l.metrics.alarm("went_back")
 		return fmt.Errorf("%s ends at offset %d, and was applied up to %d: it was made anew, or has lost its end: %w",
 			l.where(int(sack)), end, own, ingest.ErrForeign)
 	}
-	return unavailable(fmt.Errorf("%s does not hand out offset %d yet", l.where(int(sack)), own)) // a follower that is behind
+	// a follower that is behind
+	return unavailable(fmt.Errorf("%s does not hand out offset %d yet", l.where(int(sack)), own))
 }

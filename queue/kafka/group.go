@@ -31,7 +31,8 @@ var _ ingest.Assigner = (*Group)(nil)
 // Group returns the group of this log's workers. It is joined by Run.
 func (l *Log) Group() *Group {
 	return &Group{
-		log: l, applied: make(map[ingest.Sack]ingest.Watermark), dirty: make(map[ingest.Sack]bool), wake: make(chan struct{}, 1),
+		log: l, applied: make(map[ingest.Sack]ingest.Watermark), dirty: make(map[ingest.Sack]bool),
+		wake: make(chan struct{}, 1),
 	}
 }
 
@@ -41,10 +42,12 @@ func (g *Group) Run(ctx context.Context, held func() []ingest.Claim, assign func
 	c := &g.log.config
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID: c.Group, Brokers: c.Brokers, Topics: []string{c.Topic}, StartOffset: kafka.FirstOffset,
-		Dialer:            &kafka.Dialer{ClientID: c.Client, Timeout: 3 * time.Second, TLS: c.TLS, SASLMechanism: c.SASL, DualStack: true},
+		Dialer: &kafka.Dialer{ClientID: c.Client, Timeout: 3 * time.Second, TLS: c.TLS, SASLMechanism: c.SASL,
+			DualStack: true},
 		GroupBalancers:    []kafka.GroupBalancer{&balancer{c.Topic, g.log.sacks, held}},
-		HeartbeatInterval: c.Heartbeat, SessionTimeout: c.Session, RebalanceTimeout: c.Session, JoinGroupBackoff: c.RejoinPause,
-		Timeout: c.Session,
+		HeartbeatInterval: c.Heartbeat, SessionTimeout: c.Session, RebalanceTimeout: c.Session,
+		JoinGroupBackoff: c.RejoinPause,
+		Timeout:          c.Session,
 	})
 	if err != nil {
 		return fmt.Errorf("cannot join the group %s: %w", c.Group, err)
@@ -197,7 +200,8 @@ func (l *Log) Hints(ctx context.Context, dst []ingest.Offset) error {
 	for s := range all {
 		all[s] = s
 	}
-	answer, err := l.client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: l.config.Group, Topics: map[string][]int{l.config.Topic: all}})
+	answer, err := l.client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: l.config.Group,
+		Topics: map[string][]int{l.config.Topic: all}})
 	if err == nil {
 		err = answer.Error
 	}
@@ -207,7 +211,8 @@ func (l *Log) Hints(ctx context.Context, dst []ingest.Offset) error {
 	for _, p := range answer.Topics[l.config.Topic] {
 		base, _, _ := strings.Cut(p.Metadata, " ")
 		of, err := strconv.ParseInt(base, 10, 64)
-		if p.Error == nil && err == nil && ingest.Offset(of) == l.id.Base && p.CommittedOffset >= 0 && p.Partition < len(dst) {
+		if p.Error == nil && err == nil && ingest.Offset(of) == l.id.Base && p.CommittedOffset >= 0 &&
+			p.Partition < len(dst) {
 			dst[p.Partition] = l.offset(p.CommittedOffset)
 		}
 	}

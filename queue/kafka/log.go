@@ -53,7 +53,8 @@ type Registrar func(ctx context.Context, id string) (base ingest.Offset, err err
 // Open opens the log for a deployment of that many sacks. It makes the topic when there
 // is none, and refuses one that could lose what was acknowledged, unless
 // Config.AcceptRisks. It fails when no broker answers before ctx ends.
-func Open(ctx context.Context, config Config, sacks int, register Registrar, log *slog.Logger, meter metric.Meter) (*Log, error) {
+func Open(ctx context.Context, config Config, sacks int, register Registrar, log *slog.Logger,
+	meter metric.Meter) (*Log, error) {
 	config, err := config.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the log on Kafka: %w", err)

@@ -45,7 +45,8 @@ func newMetrics(meter metric.Meter, l *Log) (*metrics, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	for _, kind := range []string{"gone", "gap", "fingerprint", "went_back", "clock"} { // what is not there can't be seen to grow
+	// what is not there can't be seen to grow
+	for _, kind := range []string{"gone", "gap", "fingerprint", "went_back", "clock"} {
 		m.alarms.Add(context.Background(), 0, metric.WithAttributes(attribute.String("kind", kind)))
 	}
 	_, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {

@@ -74,7 +74,8 @@ func (l *Log) askEnds(ctx context.Context) ([]place, error) {
 	for s := range l.sacks {
 		offsets = append(offsets, kafka.FirstOffsetOf(s), kafka.LastOffsetOf(s))
 	}
-	answer, err := l.client.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{l.config.Topic: offsets}})
+	answer, err := l.client.ListOffsets(ctx,
+		&kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{l.config.Topic: offsets}})
 	if err != nil {
 		return nil, unavailable(fmt.Errorf("cannot ask where topic %s ends: %w", l.config.Topic, err))
 	}
@@ -90,7 +91,8 @@ func (l *Log) askEnds(ctx context.Context) ([]place, error) {
 		}
 	}
 	if found < l.sacks {
-		return nil, unavailable(fmt.Errorf("topic %s has %d partitions, and %d sacks need one each", l.config.Topic, found, l.sacks))
+		return nil, unavailable(fmt.Errorf("topic %s has %d partitions, and %d sacks need one each", l.config.Topic, found,
+			l.sacks))
 	}
 	return at, nil
 }
@@ -227,7 +229,8 @@ func (l *Log) Check(ctx context.Context, sack ingest.Sack, at ingest.Watermark) 
 	}
 	if got := ingest.FingerprintOf(&found.List[0]); got != at.Last {
 		l.metrics.alarm("fingerprint")
-		return fmt.Errorf("%s has another record at offset %d than the one that was applied: it was made anew, or has lost its end: %w",
+		return fmt.Errorf("%s has another record at offset %d than the one that was applied: it was made anew, or has "+
+			"lost its end: %w",
 			l.where(int(sack)), last, ingest.ErrForeign)
 	}
 	return nil

@@ -33,7 +33,8 @@ const (
 	settingTimestamp = "message.timestamp.type"
 )
 
-var topicSettings = []string{settingCleanup, settingInSync, settingUnclean, settingRetention, settingBytes, settingMessage, settingTimestamp}
+var topicSettings = []string{settingCleanup, settingInSync, settingUnclean, settingRetention, settingBytes,
+	settingMessage, settingTimestamp}
 
 // What a batch takes beside its records' values, generously, and each record in it.
 const (
@@ -65,7 +66,8 @@ func (l *Log) prepareTopic(ctx context.Context) (cluster string, err error) {
 			return "", err
 		}
 		if err != nil {
-			l.alarms.warn(l, "the log on Kafka is not ready; trying again", "brokers", strings.Join(l.config.Brokers, ","), "err", err)
+			l.alarms.warn(l, "the log on Kafka is not ready; trying again", "brokers", strings.Join(l.config.Brokers, ","),
+				"err", err)
 		}
 		select { // a topic that was just made shows after a moment
 		case <-ctx.Done():
@@ -137,29 +139,35 @@ func (l *Log) checkTopic(ctx context.Context, cluster string, t kafka.Topic) err
 	l.report = r
 	switch {
 	case r.Partitions < l.sacks:
-		return fmt.Errorf("it has %d partitions, and %d sacks need one each: the number of sacks never changes", r.Partitions, l.sacks)
+		return fmt.Errorf("it has %d partitions, and %d sacks need one each: the number of sacks never changes",
+			r.Partitions, l.sacks)
 	case r.Partitions > l.sacks:
-		l.log.Warn("the topic has more partitions than there are sacks; the others are ignored", "topic", t.Name, "partitions", r.Partitions, "sacks", l.sacks)
+		l.log.Warn("the topic has more partitions than there are sacks; the others are ignored", "topic", t.Name,
+			"partitions", r.Partitions, "sacks", l.sacks)
 	}
 	if most, err := strconv.Atoi(r.Settings[settingMessage]); err == nil && most < l.config.largestBatch() {
 		return fmt.Errorf("its %s is %d, and a batch may have %d bytes", settingMessage, most, l.config.largestBatch())
 	}
-	l.log.Info("the log is on Kafka", "topic", t.Name, "cluster", cluster, "partitions", r.Partitions, "replication", r.Replication,
+	l.log.Info("the log is on Kafka", "topic", t.Name, "cluster", cluster, "partitions", r.Partitions, "replication",
+		r.Replication,
 		settingInSync, r.Settings[settingInSync], settingRetention, r.Settings[settingRetention])
 	if len(r.Risks) == 0 {
 		return nil
 	}
 	if !l.config.AcceptRisks {
-		return fmt.Errorf("it may lose what was acknowledged: %s (queue.kafka.accept_risks: true starts all the same)", strings.Join(r.Risks, "; "))
+		return fmt.Errorf("it may lose what was acknowledged: %s (queue.kafka.accept_risks: true starts all the same)",
+			strings.Join(r.Risks, "; "))
 	}
-	l.log.Warn("the topic may lose what was acknowledged, and the settings say that this is known", "topic", t.Name, "risks", strings.Join(r.Risks, "; "))
+	l.log.Warn("the topic may lose what was acknowledged, and the settings say that this is known", "topic", t.Name,
+		"risks", strings.Join(r.Risks, "; "))
 	return nil
 }
 
 func (l *Log) topicSettings(ctx context.Context) (map[string]string, error) {
-	answer, err := l.client.DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{Resources: []kafka.DescribeConfigRequestResource{{
-		ResourceType: kafka.ResourceTypeTopic, ResourceName: l.config.Topic, ConfigNames: topicSettings,
-	}}})
+	answer, err := l.client.DescribeConfigs(ctx,
+		&kafka.DescribeConfigsRequest{Resources: []kafka.DescribeConfigRequestResource{{
+			ResourceType: kafka.ResourceTypeTopic, ResourceName: l.config.Topic, ConfigNames: topicSettings,
+		}}})
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +201,8 @@ func (r *Report) risks(c Config) []string {
 	}
 	if ms, err := strconv.ParseInt(r.Settings[settingRetention], 10, 64); err == nil && ms >= 0 {
 		if kept := time.Duration(ms) * time.Millisecond; kept < c.Retention {
-			risk("%s is %s, less than the %s of queue.kafka.retention: what a stopped worker has not applied by then is gone", settingRetention, kept, c.Retention)
+			risk("%s is %s, less than the %s of queue.kafka.retention: what a stopped worker has not applied by then is gone",
+				settingRetention, kept, c.Retention)
 		}
 	}
 	if bytes, err := strconv.ParseInt(r.Settings[settingBytes], 10, 64); err == nil && bytes >= 0 {

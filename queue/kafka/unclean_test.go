@@ -19,14 +19,17 @@ import (
 // other records take its offsets. That is never silence: the place that was applied no
 // longer fits, and the acceptor that wrote what is lost takes nothing more.
 func TestUncleanElection(t *testing.T) {
-	servers := testservers.NewKafka(t, testservers.Kafka4, testservers.KafkaOptions{Brokers: 3, Settings: map[string]string{
-		"broker.session.timeout.ms": "3000",
-		"replica.lag.time.max.ms":   "3000",
-	}})
-	config := kafka.Config{Brokers: servers.Addrs(), Topic: "measures-" + strings.ToLower(rand.Text()), Deadline: 4 * time.Second}
+	servers := testservers.NewKafka(t, testservers.Kafka4, testservers.KafkaOptions{Brokers: 3,
+		Settings: map[string]string{
+			"broker.session.timeout.ms": "3000",
+			"replica.lag.time.max.ms":   "3000",
+		}})
+	config := kafka.Config{Brokers: servers.Addrs(), Topic: "measures-" + strings.ToLower(rand.Text()),
+		Deadline: 4 * time.Second}
 	ahead, behind := servers.Brokers[0], servers.Brokers[1]
 	makeTopic(t, config, ahead.ID, behind.ID)
-	if _, err := tryOpen(t.Context(), t, config, 1); err == nil || !strings.Contains(err.Error(), "unclean.leader.election.enable is true") {
+	if _, err := tryOpen(t.Context(), t, config, 1); err == nil ||
+		!strings.Contains(err.Error(), "unclean.leader.election.enable is true") {
 		t.Fatalf("opens with %v, want the risk to be named", err)
 	}
 	config.AcceptRisks = true

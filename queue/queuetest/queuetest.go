@@ -72,8 +72,10 @@ func numbered(n int) *ingest.Record {
 	return &ingest.Record{
 		Kind: ingest.RecordMeasures, AcceptedAt: accepted.Add(time.Duration(n)), Project: fmt.Sprint("project ", n%3),
 		Entries: []ingest.Entry{
-			{Metric: ingest.MetricID{1, 15: byte(n)}, Policy: "low", Measures: []ingest.Measure{{Time: int64(n), Value: float64(n)}}},
-			{Metric: ingest.MetricID{2, 15: byte(n)}, Policy: "high", Measures: []ingest.Measure{{Time: -int64(n), Value: 1}, {Time: 7, Value: 2}}},
+			{Metric: ingest.MetricID{1, 15: byte(n)}, Policy: "low",
+				Measures: []ingest.Measure{{Time: int64(n), Value: float64(n)}}},
+			{Metric: ingest.MetricID{2, 15: byte(n)}, Policy: "high", Measures: []ingest.Measure{{Time: -int64(n), Value: 1},
+				{Time: 7, Value: 2}}},
 		},
 	}
 }

@@ -43,7 +43,8 @@ func testRecords(t *testing.T, open opener) {
 		numbered(1),
 		{Kind: ingest.RecordDelete, AcceptedAt: accepted, Metric: ingest.MetricID{1, 2, 3}},
 		{Kind: ingest.RecordNudge, AcceptedAt: accepted},
-		{Kind: ingest.RecordMeasures, AcceptedAt: accepted, Project: "p", Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+		{Kind: ingest.RecordMeasures, AcceptedAt: accepted, Project: "p",
+			Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 			Entries: []ingest.Entry{
 				{Metric: ingest.MetricID{4}, Policy: "ü", Measures: []ingest.Measure{
 					{Time: math.MinInt64, Value: math.Copysign(0, -1)}, {Time: math.MaxInt64, Value: math.Inf(-1)},

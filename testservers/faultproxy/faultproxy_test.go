@@ -59,7 +59,8 @@ func TestHTTP(t *testing.T) {
 				_ = answer.Body.Close()
 			}
 			if got != status || executed.Load()-before != times || body != want {
-				t.Errorf("status %d, %d executions, %q (%v); want %d, %d, %q", got, executed.Load()-before, body, err, status, times, want)
+				t.Errorf("status %d, %d executions, %q (%v); want %d, %d, %q", got, executed.Load()-before, body, err, status,
+					times, want)
 			}
 			if (fault.Kind == Truncate || status == 0) != (err != nil) {
 				t.Errorf("the error is %v", err)

@@ -83,7 +83,8 @@ func NewHTTP(target string, kind func(*http.Request) string) (*HTTP, error) {
 		kind = func(r *http.Request) string { return r.Method }
 	}
 	p := &HTTP{
-		Addr: listener.Addr().String(), target: target, kind: kind, counts: make(map[string]Counts), ended: make(chan error, 1),
+		Addr: listener.Addr().String(), target: target, kind: kind, counts: make(map[string]Counts),
+		ended:     make(chan error, 1),
 		transport: &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true},
 	}
 	p.server = &http.Server{Handler: p, ErrorLog: log.New(io.Discard, "", 0)}
@@ -284,7 +285,8 @@ func (p *HTTP) pass(w http.ResponseWriter, r *http.Request, kind string, body []
 func (p *HTTP) execute(r *http.Request, body []byte) (*http.Response, []byte, error) {
 	to := *r.URL
 	to.Scheme, to.Host = "http", p.target
-	onward, err := http.NewRequestWithContext(context.WithoutCancel(r.Context()), r.Method, to.String(), strings.NewReader(string(body)))
+	onward, err := http.NewRequestWithContext(context.WithoutCancel(r.Context()), r.Method, to.String(),
+		strings.NewReader(string(body)))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -312,7 +314,8 @@ func refuse(w http.ResponseWriter, f *Fault) {
 	text := f.Body
 	if text == "" {
 		w.Header().Set("Content-Type", "application/xml")
-		text = "<?xml version=\"1.0\"?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+		text = "<?xml version=\"1.0\"?><Error><Code>SlowDown</Code><Message>Please reduce your request " +
+			"rate.</Message></Error>"
 	}
 	w.WriteHeader(status)
 	_, _ = fmt.Fprint(w, text)

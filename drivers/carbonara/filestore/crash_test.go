@@ -161,7 +161,8 @@ func TestFailThenPowerFailure(t *testing.T) {
 				t.Fatal(err)
 			}
 			start := fs.Ops()
-			fs.Inject(diskfault.Fault{On: everything, When: func(op diskfault.Op) bool { return op.N == start+n }, Err: errStop})
+			fs.Inject(diskfault.Fault{On: everything, When: func(op diskfault.Op) bool { return op.N == start+n },
+				Err: errStop})
 			_, err = s.Swap(t.Context(), manifest, version, []byte("new"), nil)
 			finished = fs.Ops() < start+n
 			if err != nil && !errors.Is(err, errStop) {

@@ -33,7 +33,10 @@ func openDriver(t *testing.T, fs disk.FS, dir string, policies ingest.Policies) 
 }
 
 func TestDriver(t *testing.T) {
-	drivertest.Run(t, func(t *testing.T, p ingest.Policies) ingest.Driver { return openDriver(t, disk.OS{}, t.TempDir(), p) },
+	drivertest.Run(t, func(t *testing.T, p ingest.Policies) ingest.Driver {
+		return openDriver(t, disk.OS{}, t.TempDir(),
+			p)
+	},
 		drivertest.Shorter(4))
 }
 

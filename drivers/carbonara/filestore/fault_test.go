@@ -38,7 +38,8 @@ func TestSickDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 			undo := test.fault(fs)
-			if _, err := s.Swap(t.Context(), manifest, version, []byte("new, and longer"), nil); !errors.Is(err, test.want) || !strings.Contains(err.Error(), manifest) {
+			if _, err := s.Swap(t.Context(), manifest, version, []byte("new, and longer"), nil); !errors.Is(err, test.want) ||
+				!strings.Contains(err.Error(), manifest) {
 				t.Errorf("Swap: %v", err)
 			}
 			expect(t, s, manifest, "old")
@@ -307,7 +308,8 @@ func TestNames(t *testing.T) {
 	s := open(t, fs, "data/store", Config{})
 	before := fs.Ops()
 	for _, name := range []string{
-		"", "/", "/x", "x/", "a//b", ".", "..", "../x", "a/../b", "a/./b", "~lock", "~tmp/1", "a b", "a\\b", "a\x00b", "é", "a:b", strings.Repeat("x", 256),
+		"", "/", "/x", "x/", "a//b", ".", "..", "../x", "a/../b", "a/./b", "~lock", "~tmp/1", "a b", "a\\b", "a\x00b", "é",
+		"a:b", strings.Repeat("x", 256),
 	} {
 		bad := func(what string, err error) {
 			t.Helper()
@@ -338,7 +340,8 @@ func TestOpenFails(t *testing.T) {
 	for _, on := range []diskfault.Kind{diskfault.Mkdir, diskfault.Create, diskfault.SyncDir, diskfault.List} {
 		fs := diskfault.New()
 		undo := fs.Inject(diskfault.Fault{On: on, Err: syscall.EIO})
-		if _, err := Open(fs, "data/store", Config{}); !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), "data/store") {
+		if _, err := Open(fs, "data/store", Config{}); !errors.Is(err, syscall.EIO) ||
+			!strings.Contains(err.Error(), "data/store") {
 			t.Errorf("%s fails: %v", on, err)
 		}
 		undo()

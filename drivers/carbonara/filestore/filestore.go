@@ -83,7 +83,8 @@ func Open(fsys disk.FS, dir string, config Config) (*Store, error) {
 	}
 	lock, err := fsys.Lock(filepath.Join(s.dir, lockName))
 	if errors.Is(err, disk.ErrLocked) {
-		return nil, fmt.Errorf("cannot open file store %s: another Millrace has it open (%s): %w", dir, filepath.Join(s.dir, lockName), err)
+		return nil, fmt.Errorf("cannot open file store %s: another Millrace has it open (%s): %w", dir,
+			filepath.Join(s.dir, lockName), err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot open file store %s: %w", dir, err)
@@ -108,7 +109,8 @@ func (s *Store) removeTemporaries() error {
 // Traits: requests cost next to nothing, and as long as the lock is held nobody else
 // changes the folder, nor brings it back to an earlier state.
 func (s *Store) Traits() carbonara.Traits {
-	return carbonara.Traits{MaxObject: s.config.MaxObject, DeleteBatch: 1000, Exclusive: true, FlushInterval: 10 * time.Second}
+	return carbonara.Traits{MaxObject: s.config.MaxObject, DeleteBatch: 1000, Exclusive: true,
+		FlushInterval: 10 * time.Second}
 }
 
 // Close waits for the operations under way and lets the folder go.

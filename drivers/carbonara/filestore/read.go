@@ -17,7 +17,8 @@ import (
 )
 
 // Read reads ranges of an object, or all of it, unless its version is still the one given.
-func (s *Store) Read(ctx context.Context, name string, unless carbonara.Version, ranges []carbonara.Range) (carbonara.Contents, error) {
+func (s *Store) Read(ctx context.Context, name string, unless carbonara.Version,
+	ranges []carbonara.Range) (carbonara.Contents, error) {
 	if err := s.use(ctx); err != nil {
 		return carbonara.Contents{}, fmt.Errorf("cannot read %s: %w", name, err)
 	}
@@ -29,7 +30,8 @@ func (s *Store) Read(ctx context.Context, name string, unless carbonara.Version,
 	return c, nil
 }
 
-func (s *Store) read(name string, unless carbonara.Version, ranges []carbonara.Range) (c carbonara.Contents, err error) {
+func (s *Store) read(name string, unless carbonara.Version, ranges []carbonara.Range) (c carbonara.Contents,
+	err error) {
 	if err := checkName(name); err != nil {
 		return c, err
 	}

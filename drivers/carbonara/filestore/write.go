@@ -39,7 +39,8 @@ func (s *Store) Put(ctx context.Context, name string, data []byte) error {
 
 // Swap replaces an object if its version is still old. What it adds has been durable
 // since it was put.
-func (s *Store) Swap(ctx context.Context, name string, old carbonara.Version, data []byte, _ []carbonara.Addition) (carbonara.Version, error) {
+func (s *Store) Swap(ctx context.Context, name string, old carbonara.Version, data []byte,
+	_ []carbonara.Addition) (carbonara.Version, error) {
 	if err := s.use(ctx); err != nil {
 		return "", fmt.Errorf("cannot swap %s: %w", name, err)
 	}

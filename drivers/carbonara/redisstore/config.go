@@ -150,7 +150,8 @@ func (c Config) split() (mode, *url.URL, error) {
 		m = mode("+" + how)
 	}
 	if !ok || base != "redis" && base != "rediss" || m != alone && m != cluster && m != sentinel {
-		return m, nil, errors.New("redis: the URL must begin with redis://, redis+cluster:// or redis+sentinel:// (or rediss…, with TLS)")
+		return m, nil, errors.New("redis: the URL must begin with redis://, redis+cluster:// or redis+sentinel:// (or " +
+			"rediss…, with TLS)")
 	}
 	end := strings.IndexAny(rest, "/?")
 	if end < 0 {

@@ -92,7 +92,8 @@ func (s *Store) enough(answer any) error {
 		}
 	}
 	if replicas < int64(s.config.WaitReplicas) || disks < 1 {
-		return fmt.Errorf("%d of %d replicas had it after %v (and on its own disk: %t)", replicas, s.config.WaitReplicas, s.config.WaitTimeout, disks > 0)
+		return fmt.Errorf("%d of %d replicas had it after %v (and on its own disk: %t)", replicas, s.config.WaitReplicas,
+			s.config.WaitTimeout, disks > 0)
 	}
 	return nil
 }

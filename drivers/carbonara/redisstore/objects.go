@@ -38,7 +38,8 @@ func fits(name string, data []byte) error {
 
 // Read is one script. Where replicas are waited for, a read of an object whose last swap
 // had no clear outcome waits for them too.
-func (s *Store) Read(ctx context.Context, name string, unless carbonara.Version, ranges []carbonara.Range) (carbonara.Contents, error) {
+func (s *Store) Read(ctx context.Context, name string, unless carbonara.Version,
+	ranges []carbonara.Range) (carbonara.Contents, error) {
 	c, err := s.read(ctx, name, unless, ranges)
 	if err == nil && s.isUnsettled(name) {
 		err = s.confirm(ctx, name, c.Version)
@@ -49,7 +50,8 @@ func (s *Store) Read(ctx context.Context, name string, unless carbonara.Version,
 	return c, err
 }
 
-func (s *Store) read(ctx context.Context, name string, unless carbonara.Version, ranges []carbonara.Range) (carbonara.Contents, error) {
+func (s *Store) read(ctx context.Context, name string, unless carbonara.Version,
+	ranges []carbonara.Range) (carbonara.Contents, error) {
 	args := make([]any, 0, 2+2*len(ranges))
 	args = append(args, name, string(unless))
 	for _, r := range ranges {
@@ -99,7 +101,8 @@ func bounds(r carbonara.Range) (first, last int64) {
 }
 
 // Swap is one script, and a wait for replicas where that is asked for.
-func (s *Store) Swap(ctx context.Context, name string, old carbonara.Version, data []byte, adds []carbonara.Addition) (carbonara.Version, error) {
+func (s *Store) Swap(ctx context.Context, name string, old carbonara.Version, data []byte,
+	adds []carbonara.Addition) (carbonara.Version, error) {
 	if err := fits(name, data); err != nil {
 		return "", err
 	}

@@ -53,10 +53,12 @@ func (s *Store) inspect(ctx context.Context, node *redis.Client) error {
 	}
 	s.warnPersistence(ctx, node, info)
 	if policy := field(info, "maxmemory_policy"); strings.HasPrefix(policy, "allkeys-") {
-		s.log.Warn("the Redis server may evict what Millrace has stored: maxmemory-policy should be noeviction", "server", at, "maxmemory_policy", policy)
+		s.log.Warn("the Redis server may evict what Millrace has stored: maxmemory-policy should be noeviction", "server",
+			at, "maxmemory_policy", policy)
 	}
 	if n := atoi(field(info, "connected_slaves")); n < s.config.WaitReplicas {
-		s.log.Warn("fewer replicas are connected than each flush waits for: it will hold", "server", at, "connected_slaves", n, "wait_replicas", s.config.WaitReplicas)
+		s.log.Warn("fewer replicas are connected than each flush waits for: it will hold", "server", at, "connected_slaves",
+			n, "wait_replicas", s.config.WaitReplicas)
 	}
 	return nil
 }
@@ -71,12 +73,15 @@ func (s *Store) warnPersistence(ctx context.Context, node *redis.Client, info st
 	switch aof, save := field(info, "aof_enabled"), setting("save"); {
 	case aof == "1":
 		if fsync := setting("appendfsync"); fsync == "no" {
-			s.log.Warn("the Redis server doesn't sync its append-only file: a crash of its machine loses the last half minute", "server", at, "appendfsync", fsync)
+			s.log.Warn("the Redis server doesn't sync its append-only file: a crash of its machine loses the last half minute",
+				"server", at, "appendfsync", fsync)
 		}
 	case save == "":
-		s.log.Warn("the Redis server's persistence is off, or not to be seen: a restart loses everything", "server", at, "appendonly", "no", "save", save)
+		s.log.Warn("the Redis server's persistence is off, or not to be seen: a restart loses everything", "server", at,
+			"appendonly", "no", "save", save)
 	default:
-		s.log.Warn("the Redis server writes snapshots only: a crash loses what came since the last one", "server", at, "appendonly", "no", "save", save)
+		s.log.Warn("the Redis server writes snapshots only: a crash loses what came since the last one", "server", at,
+			"appendonly", "no", "save", save)
 	}
 }
 
@@ -103,7 +108,8 @@ func (s *Store) tryOut(ctx context.Context) error {
 	if _, err := s.Swap(ctx, swapped, "", []byte("two"), nil); !errors.Is(err, carbonara.ErrChanged) {
 		return fmt.Errorf("%w: an object was created twice (%v)", ErrUnsafe, err)
 	}
-	if _, err := s.Swap(ctx, swapped, version, []byte("three"), []carbonara.Addition{{Name: folder + "none", Size: 5}}); !errors.Is(err, carbonara.ErrMissing) {
+	if _, err := s.Swap(ctx, swapped, version, []byte("three"),
+		[]carbonara.Addition{{Name: folder + "none", Size: 5}}); !errors.Is(err, carbonara.ErrMissing) {
 		return fmt.Errorf("%w: an object that isn't there was added (%v)", ErrUnsafe, err)
 	}
 	c, err := s.Read(ctx, object, "", []carbonara.Range{{Off: 1, Len: 3}})
@@ -118,11 +124,13 @@ func (s *Store) tryOut(ctx context.Context) error {
 
 // observe makes the servers' memory visible in /metrics.
 func (s *Store) observe(meter metric.Meter) error {
-	used, err := meter.Int64ObservableGauge("millrace.redis.memory.used", metric.WithUnit("By"), metric.WithDescription("memory that the Redis server uses (used_memory)"))
+	used, err := meter.Int64ObservableGauge("millrace.redis.memory.used", metric.WithUnit("By"),
+		metric.WithDescription("memory that the Redis server uses (used_memory)"))
 	if err != nil {
 		return err
 	}
-	limit, err := meter.Int64ObservableGauge("millrace.redis.memory.limit", metric.WithUnit("By"), metric.WithDescription("memory that the Redis server may use (maxmemory; 0: all)"))
+	limit, err := meter.Int64ObservableGauge("millrace.redis.memory.limit", metric.WithUnit("By"),
+		metric.WithDescription("memory that the Redis server may use (maxmemory; 0: all)"))
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,8 @@ func alone(t *testing.T, flavor testservers.Flavor) place {
 
 func inCluster(t *testing.T) place {
 	c := testservers.NewRedisCluster(t, testservers.RedisFlavor)
-	return place{"redis+cluster://" + strings.Join(c.Addrs(), ","), client(t, redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addrs()}))}
+	return place{"redis+cluster://" + strings.Join(c.Addrs(), ","),
+		client(t, redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addrs()}))}
 }
 
 func client[C redis.UniversalClient](t testing.TB, c C) C {
@@ -44,7 +45,8 @@ var places = map[string]func(t *testing.T) place{
 	"cluster": inCluster,
 	"Sentinel": func(t *testing.T) place {
 		r := testservers.NewRedisSentinel(t, testservers.RedisFlavor)
-		return place{sentinelURL(r), client(t, redis.NewFailoverClient(&redis.FailoverOptions{SentinelAddrs: r.SentinelAddrs(), MasterName: r.Name}))}
+		return place{sentinelURL(r),
+			client(t, redis.NewFailoverClient(&redis.FailoverOptions{SentinelAddrs: r.SentinelAddrs(), MasterName: r.Name}))}
 	},
 }
 

@@ -132,7 +132,8 @@ func TestProbeRefuses(t *testing.T) {
 	}
 	cluster := testservers.NewRedisCluster(t, testservers.RedisFlavor)
 	s = open(t, redisstore.Config{URL: cluster.Nodes[0].URL()})
-	if err := s.Probe(t.Context()); !errors.Is(err, redisstore.ErrUnsafe) || !strings.Contains(err.Error(), "redis+cluster://") {
+	if err := s.Probe(t.Context()); !errors.Is(err, redisstore.ErrUnsafe) ||
+		!strings.Contains(err.Error(), "redis+cluster://") {
 		t.Errorf("a node of a cluster: %v; want ErrUnsafe", err)
 	}
 }
@@ -143,7 +144,8 @@ func TestProbeWarns(t *testing.T) {
 		t.Helper()
 		server := testservers.NewRedis(t, testservers.RedisFlavor, args...)
 		var said bytes.Buffer
-		s, err := redisstore.Open(redisstore.Config{URL: server.URL()}, slog.New(slog.NewTextHandler(&said, nil)), noop.NewMeterProvider().Meter(""))
+		s, err := redisstore.Open(redisstore.Config{URL: server.URL()}, slog.New(slog.NewTextHandler(&said, nil)),
+			noop.NewMeterProvider().Meter(""))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -194,7 +196,8 @@ func TestDeadline(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if _, err := s.Read(ctx, "sack/3/x", "", nil); !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, os.ErrDeadlineExceeded) {
+	if _, err := s.Read(ctx, "sack/3/x", "", nil); !errors.Is(err, context.DeadlineExceeded) &&
+		!errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("Read: %v", err)
 	}
 }
@@ -217,7 +220,8 @@ func TestLostAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Swap(t.Context(), manifest, first, []byte("two"), nil); err == nil || errors.Is(err, carbonara.ErrChanged) {
+	if _, err := s.Swap(t.Context(), manifest, first, []byte("two"), nil); err == nil ||
+		errors.Is(err, carbonara.ErrChanged) {
 		t.Fatalf("Swap: %v; want an unknown outcome", err)
 	}
 	after, err := server.Do(t.Context(), "info", "commandstats")
@@ -247,7 +251,8 @@ func TestTLSAndUsers(t *testing.T) {
 	folder := t.TempDir()
 	ca := selfSigned(t, folder)
 	port := listenerPort(t)
-	server := testservers.NewRedis(t, testservers.RedisFlavor, "--tls-port", port, "--tls-cert-file", filepath.Join(folder, "cert.pem"),
+	server := testservers.NewRedis(t, testservers.RedisFlavor, "--tls-port", port, "--tls-cert-file",
+		filepath.Join(folder, "cert.pem"),
 		"--tls-key-file", filepath.Join(folder, "key.pem"), "--tls-ca-cert-file", ca, "--tls-auth-clients", "no",
 		"--user", "millrace", "on", ">hunter2", "~millrace:*", "+@all", "-@dangerous", "+info")
 	url := "rediss://millrace:hunter2@127.0.0.1:" + port
@@ -255,7 +260,8 @@ func TestTLSAndUsers(t *testing.T) {
 	if err := s.Probe(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := open(t, redisstore.Config{URL: url}).Probe(t.Context()); err == nil || !strings.Contains(err.Error(), "certificate") {
+	if err := open(t, redisstore.Config{URL: url}).Probe(t.Context()); err == nil ||
+		!strings.Contains(err.Error(), "certificate") {
 		t.Errorf("a certificate that nobody vouches for: %v", err)
 	}
 	err := open(t, redisstore.Config{URL: strings.Replace(url, "hunter2", "wrong", 1), CAFile: ca}).Probe(t.Context())
@@ -296,7 +302,8 @@ func selfSigned(t *testing.T, folder string) (certFile string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, block := range map[string]*pem.Block{"cert.pem": {Type: "CERTIFICATE", Bytes: cert}, "key.pem": {Type: "PRIVATE KEY", Bytes: private}} {
+	for name, block := range map[string]*pem.Block{"cert.pem": {Type: "CERTIFICATE", Bytes: cert},
+		"key.pem": {Type: "PRIVATE KEY", Bytes: private}} {
 		if err := os.WriteFile(filepath.Join(folder, name), pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -352,11 +359,13 @@ func TestMemoryMetrics(t *testing.T) {
 func TestURL(t *testing.T) {
 	f := func(url, part string) {
 		t.Helper()
-		s, err := redisstore.Open(redisstore.Config{URL: url}, slog.New(slog.DiscardHandler), noop.NewMeterProvider().Meter(""))
+		s, err := redisstore.Open(redisstore.Config{URL: url}, slog.New(slog.DiscardHandler),
+			noop.NewMeterProvider().Meter(""))
 		if err == nil {
 			_ = s.Close()
 		}
-		if (err == nil) != (part == "") || err != nil && (!strings.Contains(err.Error(), part) || strings.Contains(err.Error(), "hunter2")) {
+		if (err == nil) != (part == "") || err != nil && (!strings.Contains(err.Error(), part) ||
+			strings.Contains(err.Error(), "hunter2")) {
 			t.Errorf("%s: %v; want %q", url, err, part)
 		}
 	}

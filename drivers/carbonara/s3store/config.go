@@ -56,7 +56,8 @@ func (c Config) checked() (Config, error) {
 	}
 	if c.Endpoint != "" {
 		at, err := url.Parse(c.Endpoint)
-		if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" || strings.Trim(at.Path, "/") != "" || at.User != nil {
+		if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" || strings.Trim(at.Path, "/") != "" ||
+			at.User != nil {
 			return c, errors.New("s3: the endpoint must be of the form https://host or https://host:port")
 		}
 		c.Region = cmp.Or(c.Region, "us-east-1")

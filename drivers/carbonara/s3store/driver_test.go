@@ -32,7 +32,10 @@ func TestDriver(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := start(t)
-			drivertest.Run(t, func(t *testing.T, p ingest.Policies) ingest.Driver { return openDriver(t, configOf(t, server), p) },
+			drivertest.Run(t, func(t *testing.T, p ingest.Policies) ingest.Driver {
+				return openDriver(t, configOf(t, server),
+					p)
+			},
 				drivertest.Shorter(10), drivertest.Processes(func(t *testing.T, p ingest.Policies) func() ingest.Driver {
 					c := configOf(t, server)
 					return func() ingest.Driver { return openDriver(t, c, p) }

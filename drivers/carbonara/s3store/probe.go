@@ -123,7 +123,8 @@ func (p *probe) reads(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if parts.Size != probeSize || !bytes.Equal(parts.Data[0], p.body(2)[100:150]) || !bytes.Equal(parts.Data[1], p.body(2)[probeSize-8:]) {
+	if parts.Size != probeSize || !bytes.Equal(parts.Data[0], p.body(2)[100:150]) ||
+		!bytes.Equal(parts.Data[1], p.body(2)[probeSize-8:]) {
 		return unsafe("ranges of an object are wrong")
 	}
 	switch _, err := p.Read(ctx, name, whole.Version, nil); {
@@ -162,7 +163,8 @@ func (p *probe) races(ctx context.Context) error {
 
 // race is one round. It returns the winner's version. The bodies are those from the first
 // on: nobody writes what is there already, whose ETag would not change.
-func (p *probe) race(ctx context.Context, name string, old carbonara.Version, first int, condition string) (carbonara.Version, error) {
+func (p *probe) race(ctx context.Context, name string, old carbonara.Version, first int,
+	condition string) (carbonara.Version, error) {
 	var all sync.WaitGroup
 	line := newLine(probeWriters)
 	versions, errs := make([]carbonara.Version, probeWriters), make([]error, probeWriters)
@@ -193,7 +195,8 @@ func (p *probe) race(ctx context.Context, name string, old carbonara.Version, fi
 		}
 	}
 	if winners > 1 {
-		return "", unsafe("%s is not atomic: of %d writers at once, %d were told that they had won", condition, probeWriters, winners)
+		return "", unsafe("%s is not atomic: of %d writers at once, %d were told that they had won", condition, probeWriters,
+			winners)
 	}
 	if winners == 0 {
 		return "", nil
@@ -225,7 +228,8 @@ func (p *probe) clean(ctx context.Context) error {
 	}
 	var names []string
 	for _, object := range list {
-		if len(names) < deleteBatch && (strings.HasPrefix(object.Name, p.folder) || time.Since(object.Modified) > probeStale) {
+		if len(names) < deleteBatch && (strings.HasPrefix(object.Name, p.folder) ||
+			time.Since(object.Modified) > probeStale) {
 			names = append(names, object.Name)
 		}
 	}

@@ -26,7 +26,8 @@ const joinGap = 128 << 10
 
 // Read is one GET for the whole of an object. Ranges that lie near each other share
 // one, and all of them are read at once.
-func (s *Store) Read(ctx context.Context, name string, unless carbonara.Version, ranges []carbonara.Range) (carbonara.Contents, error) {
+func (s *Store) Read(ctx context.Context, name string, unless carbonara.Version,
+	ranges []carbonara.Range) (carbonara.Contents, error) {
 	c, err := s.read(ctx, name, unless, ranges)
 	if err != nil && !errors.Is(err, carbonara.ErrUnchanged) && !errors.Is(err, carbonara.ErrNotFound) {
 		err = fmt.Errorf("read %s of %s: %w", name, s.config.Bucket, s.explain(err))
@@ -34,7 +35,8 @@ func (s *Store) Read(ctx context.Context, name string, unless carbonara.Version,
 	return c, err
 }
 
-func (s *Store) read(ctx context.Context, name string, unless carbonara.Version, ranges []carbonara.Range) (carbonara.Contents, error) {
+func (s *Store) read(ctx context.Context, name string, unless carbonara.Version,
+	ranges []carbonara.Range) (carbonara.Contents, error) {
 	if len(ranges) == 0 {
 		return s.readAll(ctx, name, unless)
 	}
@@ -268,7 +270,8 @@ func parseContentRange(header string, length int64) (off, size int64, err error)
 // List asks page by page.
 func (s *Store) List(ctx context.Context, prefix string) ([]carbonara.Object, error) {
 	var list []carbonara.Object
-	pages := s3.NewListObjectsV2Paginator(s.client, &s3.ListObjectsV2Input{Bucket: &s.config.Bucket, Prefix: s.key(prefix)})
+	pages := s3.NewListObjectsV2Paginator(s.client, &s3.ListObjectsV2Input{Bucket: &s.config.Bucket,
+		Prefix: s.key(prefix)})
 	for pages.HasMorePages() {
 		done, err := s.enter(ctx)
 		if err != nil {
@@ -286,9 +289,11 @@ func (s *Store) List(ctx context.Context, prefix string) ([]carbonara.Object, er
 			if strings.HasSuffix(name, "/") { // a folder, as some consoles make them
 				continue
 			}
-			list = append(list, carbonara.Object{Name: name, Size: aws.ToInt64(object.Size), Modified: aws.ToTime(object.LastModified)})
+			list = append(list, carbonara.Object{Name: name, Size: aws.ToInt64(object.Size),
+				Modified: aws.ToTime(object.LastModified)})
 		}
 	}
-	slices.SortFunc(list, func(a, b carbonara.Object) int { return strings.Compare(a.Name, b.Name) }) // not every server does
+	// not every server does
+	slices.SortFunc(list, func(a, b carbonara.Object) int { return strings.Compare(a.Name, b.Name) })
 	return list, nil
 }

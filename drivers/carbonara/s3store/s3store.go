@@ -54,7 +54,8 @@ func newClient(ctx context.Context, c Config, transport *http.Client) (*s3.Clien
 		load = append(load, config.WithRegion(c.Region))
 	}
 	if c.AccessKey != "" {
-		load = append(load, config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider(c.AccessKey, c.SecretKey, "")))
+		load = append(load, config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider(c.AccessKey, c.SecretKey,
+			"")))
 	}
 	found, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {

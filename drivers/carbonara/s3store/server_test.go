@@ -87,7 +87,8 @@ func TestSwapOutcomes(t *testing.T) {
 			}
 
 			// A whole object that was damaged on its way is no answer.
-			proxy.Inject(faultproxy.Fault{Kind: faultproxy.Flip}) // again and again: once may be a torn answer, and is asked for again
+			// again and again: once may be a torn answer, and is asked for again
+			proxy.Inject(faultproxy.Fault{Kind: faultproxy.Flip})
 			if got, err := s.Read(t.Context(), manifest, "", nil); err == nil {
 				t.Errorf("Read of a damaged answer: %q", got.Data[0])
 			}
@@ -174,7 +175,8 @@ func TestRequestsAreCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Read(t.Context(), "sack/3/x", "", []carbonara.Range{{Off: 0, Len: 10}, {Off: 500, Len: 10}}); err != nil {
+	if _, err := s.Read(t.Context(), "sack/3/x", "", []carbonara.Range{{Off: 0, Len: 10},
+		{Off: 500, Len: 10}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Read(t.Context(), manifest, version, nil); !errors.Is(err, carbonara.ErrUnchanged) {
@@ -225,7 +227,8 @@ func TestEncryptionAndStorageClass(t *testing.T) {
 			}
 			puts++
 			for name, want := range map[string]string{
-				"X-Amz-Server-Side-Encryption": encryption, "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id": key, "X-Amz-Storage-Class": class,
+				"X-Amz-Server-Side-Encryption": encryption, "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id": key,
+				"X-Amz-Storage-Class": class,
 			} {
 				if got := r.Header.Get(name); got != want {
 					t.Errorf("%s is %q, want %q", name, got, want)

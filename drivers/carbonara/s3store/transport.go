@@ -97,7 +97,8 @@ func (t *transport) compareClocks(date string) {
 	ahead := time.Since(theirs).Round(time.Second)
 	off := ahead.Abs() > time.Minute
 	if t.skewed.Swap(off) != off && off {
-		t.log.Warn("this machine's clock is not the S3 server's: beyond 15 minutes it refuses requests", "ahead", ahead.String())
+		t.log.Warn("this machine's clock is not the S3 server's: beyond 15 minutes it refuses requests", "ahead",
+			ahead.String())
 	}
 }
 

@@ -26,7 +26,8 @@ func (s *Store) Put(ctx context.Context, name string, data []byte) error {
 }
 
 // Swap is one PUT on a condition, and a GET when the server says that it doesn't hold.
-func (s *Store) Swap(ctx context.Context, name string, old carbonara.Version, data []byte, _ []carbonara.Addition) (carbonara.Version, error) {
+func (s *Store) Swap(ctx context.Context, name string, old carbonara.Version, data []byte,
+	_ []carbonara.Addition) (carbonara.Version, error) {
 	if err := fits(name, data); err != nil {
 		return "", err
 	}
@@ -50,7 +51,8 @@ func (s *Store) Swap(ctx context.Context, name string, old carbonara.Version, da
 }
 
 // refused finds out what a refusal of a swap means: see the package's comment.
-func (s *Store) refused(ctx context.Context, name string, old carbonara.Version, data []byte, how refused, cause error) (carbonara.Version, error) {
+func (s *Store) refused(ctx context.Context, name string, old carbonara.Version, data []byte, how refused,
+	cause error) (carbonara.Version, error) {
 	if how == refusedMissing && old != "" {
 		return "", carbonara.ErrChanged // there is no object
 	}

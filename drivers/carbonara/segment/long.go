@@ -33,7 +33,8 @@ func (f *Reader) RawPages(dst []RawPage, id ingest.MetricID, from, to int64) []R
 
 // LastRaw returns the last measure of a metric before a time (MaxTime: of all), if there
 // is one. It mostly decodes one page.
-func (f *Reader) LastRaw(ctx context.Context, id ingest.MetricID, before int64) (last ingest.Measure, ok bool, err error) {
+func (f *Reader) LastRaw(ctx context.Context, id ingest.MetricID, before int64) (last ingest.Measure, ok bool,
+	err error) {
 	f.must(Raw)
 	d := finders.Get().(*finder)
 	defer putFinder(d)

@@ -82,7 +82,8 @@ func (c *settings) testGoesBack(t *testing.T, s carbonara.Store) {
 			t.Errorf("Read unless the lost version %q: %v", lost, err)
 		}
 	}
-	_, err := s.Swap(t.Context(), manifest, version, []byte("never"), []carbonara.Addition{{Name: "sack/1/lost", Size: 4}})
+	_, err := s.Swap(t.Context(), manifest, version, []byte("never"),
+		[]carbonara.Addition{{Name: "sack/1/lost", Size: 4}})
 	if !errors.Is(err, carbonara.ErrMissing) {
 		t.Errorf("Swap that adds what has been lost: %v; want ErrMissing", err)
 	}

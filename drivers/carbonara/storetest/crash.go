@@ -74,7 +74,8 @@ func (m *mortal) Put(ctx context.Context, name string, data []byte) error {
 }
 
 // Read is none that a crash makes a difference to, but for those that come later.
-func (m *mortal) Read(ctx context.Context, name string, unless carbonara.Version, ranges []carbonara.Range) (carbonara.Contents, error) {
+func (m *mortal) Read(ctx context.Context, name string, unless carbonara.Version,
+	ranges []carbonara.Range) (carbonara.Contents, error) {
 	m.mu.Lock()
 	dead := m.dead
 	m.mu.Unlock()
@@ -85,7 +86,8 @@ func (m *mortal) Read(ctx context.Context, name string, unless carbonara.Version
 }
 
 // Swap is a call.
-func (m *mortal) Swap(ctx context.Context, name string, old carbonara.Version, data []byte, adds []carbonara.Addition) (version carbonara.Version, err error) {
+func (m *mortal) Swap(ctx context.Context, name string, old carbonara.Version, data []byte,
+	adds []carbonara.Addition) (version carbonara.Version, err error) {
 	err = m.call(func() (err error) { version, err = m.Store.Swap(ctx, name, old, data, adds); return err })
 	return version, err
 }

@@ -23,13 +23,16 @@ const (
 
 // A Fault is something that goes wrong. The first one that fits a call decides.
 type Fault struct {
-	On   Verb                                         // the methods it is about
-	Name string                                       // objects whose name, or its last element, matches it as in path.Match; "": all. Of List the prefix, of Delete any of the names
-	Skip int                                          // so many calls pass unharmed
-	Many int                                          // then so many are hit; 0: all
-	Err  error                                        // what they return; nil: they go on
-	Done bool                                         // they are done all the same: only the answer is lost
-	Call func(ctx context.Context, name string) error // runs before the call, and may block; its error is as Err with Done unset
+	On Verb // the methods it is about
+	// objects whose name, or its last element, matches it as in path.Match; "": all. Of List the prefix, of Delete any of
+	// the names
+	Name string
+	Skip int   // so many calls pass unharmed
+	Many int   // then so many are hit; 0: all
+	Err  error // what they return; nil: they go on
+	Done bool  // they are done all the same: only the answer is lost
+	// runs before the call, and may block; its error is as Err with Done unset
+	Call func(ctx context.Context, name string) error
 	hits int
 }
 
@@ -128,7 +131,8 @@ func (f *Faulty) Put(ctx context.Context, name string, data []byte) error {
 }
 
 // Read reads an object. Where the answer is lost there are no contents.
-func (f *Faulty) Read(ctx context.Context, name string, unless carbonara.Version, ranges []carbonara.Range) (carbonara.Contents, error) {
+func (f *Faulty) Read(ctx context.Context, name string, unless carbonara.Version,
+	ranges []carbonara.Range) (carbonara.Contents, error) {
 	var c carbonara.Contents
 	err := f.do(ctx, Read, []string{name}, func() (err error) {
 		c, err = f.Store.Read(ctx, name, unless, ranges)
@@ -141,7 +145,8 @@ func (f *Faulty) Read(ctx context.Context, name string, unless carbonara.Version
 }
 
 // Swap swaps an object. Where the answer is lost there is no version.
-func (f *Faulty) Swap(ctx context.Context, name string, old carbonara.Version, data []byte, adds []carbonara.Addition) (carbonara.Version, error) {
+func (f *Faulty) Swap(ctx context.Context, name string, old carbonara.Version, data []byte,
+	adds []carbonara.Addition) (carbonara.Version, error) {
 	var version carbonara.Version
 	err := f.do(ctx, Swap, []string{name}, func() (err error) {
 		version, err = f.Store.Swap(ctx, name, old, data, adds)

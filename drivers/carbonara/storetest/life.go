@@ -50,7 +50,8 @@ func crashLog() []ingest.Delivery {
 			}
 			e := ingest.Entry{Metric: metric(m), Policy: "crash"}
 			for k := range int64(4) {
-				e.Measures = append(e.Measures, ingest.Measure{Time: (1000 + 8*i + 2*k - int64(m)) * 1e9, Value: float64(i*k + int64(m))})
+				e.Measures = append(e.Measures, ingest.Measure{Time: (1000 + 8*i + 2*k - int64(m)) * 1e9,
+					Value: float64(i*k + int64(m))})
 			}
 			r.Entries = append(r.Entries, e)
 		}
@@ -175,7 +176,8 @@ func same(t *testing.T, d, oracle interface {
 	for _, id := range ids {
 		for _, def := range policy.Definitions {
 			for _, m := range policy.Methods.List() {
-				queries = append(queries, ingest.Query{Metric: id, Policy: policy, Granularity: def.Granularity, Method: m, From: ingest.MinTime, To: ingest.MaxTime})
+				queries = append(queries, ingest.Query{Metric: id, Policy: policy, Granularity: def.Granularity, Method: m,
+					From: ingest.MinTime, To: ingest.MaxTime})
 			}
 		}
 	}
@@ -186,7 +188,8 @@ func same(t *testing.T, d, oracle interface {
 	oracle.Read(t.Context(), queries, want, nil)
 	for i, q := range queries {
 		if !slices.Equal(want[i], got[i]) {
-			t.Errorf("metric %v, %s at %s (-naive +carbonara):\n%s", q.Metric, q.Method, q.Granularity, cmp.Diff(want[i], got[i]))
+			t.Errorf("metric %v, %s at %s (-naive +carbonara):\n%s", q.Metric, q.Method, q.Granularity,
+				cmp.Diff(want[i], got[i]))
 		}
 	}
 	late, err := d.Late(t.Context(), ids)

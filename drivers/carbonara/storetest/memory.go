@@ -79,7 +79,8 @@ func (m *Memory) Put(ctx context.Context, name string, data []byte) error {
 }
 
 // Read reads ranges of an object, or all of it.
-func (m *Memory) Read(ctx context.Context, name string, unless carbonara.Version, ranges []carbonara.Range) (carbonara.Contents, error) {
+func (m *Memory) Read(ctx context.Context, name string, unless carbonara.Version,
+	ranges []carbonara.Range) (carbonara.Contents, error) {
 	err := m.begin(ctx)
 	defer m.mu.Unlock()
 	if err != nil {
@@ -107,7 +108,8 @@ func (m *Memory) Read(ctx context.Context, name string, unless carbonara.Version
 }
 
 // Swap replaces an object if its version is still old.
-func (m *Memory) Swap(ctx context.Context, name string, old carbonara.Version, data []byte, adds []carbonara.Addition) (carbonara.Version, error) {
+func (m *Memory) Swap(ctx context.Context, name string, old carbonara.Version, data []byte,
+	adds []carbonara.Addition) (carbonara.Version, error) {
 	err := m.begin(ctx)
 	defer m.mu.Unlock()
 	if err != nil {

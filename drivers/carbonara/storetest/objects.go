@@ -175,8 +175,10 @@ func testReadRanges(t *testing.T, s carbonara.Store) {
 	f(carbonara.Range{Off: -1, Len: 10_000})
 	f(carbonara.Range{Off: -1, Len: 1 << 40})
 	f(carbonara.Range{Off: 10, Len: 20}, carbonara.Range{Off: 4_000, Len: 4_096})
-	f(carbonara.Range{Off: 4_000, Len: 100}, carbonara.Range{Off: 10, Len: 5_000}, carbonara.Range{Off: 4_050, Len: 100}) // any order, overlapping
-	f(carbonara.Range{Off: 7, Len: 7}, carbonara.Range{Off: 10_000, Len: 7}, carbonara.Range{Off: -1, Len: 7}, carbonara.Range{Off: 7, Len: 7})
+	// any order, overlapping
+	f(carbonara.Range{Off: 4_000, Len: 100}, carbonara.Range{Off: 10, Len: 5_000}, carbonara.Range{Off: 4_050, Len: 100})
+	f(carbonara.Range{Off: 7, Len: 7}, carbonara.Range{Off: 10_000, Len: 7}, carbonara.Range{Off: -1, Len: 7},
+		carbonara.Range{Off: 7, Len: 7})
 	var many []carbonara.Range
 	for i := range int64(100) {
 		many = append(many, carbonara.Range{Off: i * 100, Len: 10})
@@ -240,11 +242,13 @@ func testList(t *testing.T, s carbonara.Store) {
 	expectList(t, s, "sack/1/")
 	before := time.Now()
 	// Not "sack/1/a" as well: that would be more than a store of files can do.
-	for _, name := range []string{"sack/1/b", "sack/1/a-b", "sack/1/a/b", "sack/1/a.b", "sack/1/Z", "sack/1/deep/er/x", "sack/2/x", "other"} {
+	for _, name := range []string{"sack/1/b", "sack/1/a-b", "sack/1/a/b", "sack/1/a.b", "sack/1/Z", "sack/1/deep/er/x",
+		"sack/2/x", "other"} {
 		put(t, s, name, []byte(name))
 	}
 	object := func(name string) carbonara.Object { return carbonara.Object{Name: name, Size: int64(len(name))} }
-	expectList(t, s, "sack/1/", object("sack/1/Z"), object("sack/1/a-b"), object("sack/1/a.b"), object("sack/1/a/b"), object("sack/1/b"), object("sack/1/deep/er/x"))
+	expectList(t, s, "sack/1/", object("sack/1/Z"), object("sack/1/a-b"), object("sack/1/a.b"), object("sack/1/a/b"),
+		object("sack/1/b"), object("sack/1/deep/er/x"))
 	expectList(t, s, "sack/1/deep/", object("sack/1/deep/er/x"))
 	expectList(t, s, "sack/3/")
 

@@ -144,7 +144,8 @@ func expectList(t *testing.T, s carbonara.Store, prefix string, want ...carbonar
 	if err != nil {
 		t.Fatalf("List %s: %v", prefix, err)
 	}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(carbonara.Object{}, "Modified"), cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(carbonara.Object{}, "Modified"),
+		cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("List %s (-want +got):\n%s", prefix, diff)
 	}
 }

@@ -76,7 +76,8 @@ func testSwapContention(t *testing.T, s carbonara.Store) {
 		var wg sync.WaitGroup
 		for i := range swappers {
 			wg.Go(func() {
-				versions[i], errs[i] = s.Swap(t.Context(), manifest, version, fmt.Appendf(nil, "round %d swapper %d", round, i), nil)
+				versions[i], errs[i] = s.Swap(t.Context(), manifest, version, fmt.Appendf(nil, "round %d swapper %d", round, i),
+					nil)
 			})
 		}
 		wg.Wait()
@@ -183,7 +184,8 @@ func testSwapReadersSeeOneState(t *testing.T, s carbonara.Store) {
 	wg.Wait()
 	for version, data := range seen {
 		if versions[version] != data {
-			t.Errorf("a reader has seen %s as version %q, which is that of %s", sketch([]byte(data)), version, sketch([]byte(versions[version])))
+			t.Errorf("a reader has seen %s as version %q, which is that of %s", sketch([]byte(data)), version,
+				sketch([]byte(versions[version])))
 		}
 	}
 }
@@ -210,7 +212,8 @@ func testSwapNamesAreIndependent(t *testing.T, s carbonara.Store) {
 			var version carbonara.Version
 			var err error
 			for j := range swaps {
-				if version, err = s.Swap(t.Context(), fmt.Sprintf("sack/%d/manifest.json", i), version, fmt.Appendf(nil, "%d of %d", j, i), nil); err != nil {
+				if version, err = s.Swap(t.Context(), fmt.Sprintf("sack/%d/manifest.json", i), version,
+					fmt.Appendf(nil, "%d of %d", j, i), nil); err != nil {
 					t.Errorf("Swap %d of name %d: %v", j, i, err)
 					return
 				}

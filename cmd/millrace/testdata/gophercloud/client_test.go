@@ -41,21 +41,25 @@ func setUp(t *testing.T, client *gophercloud.ServiceClient) *resources.Resource 
 	points := 3600
 	policy, err := archivepolicies.Create(client, archivepolicies.CreateOpts{
 		Name: "gopher", AggregationMethods: []string{"mean", "max"},
-		Definition: []archivepolicies.ArchivePolicyDefinitionOpts{{Granularity: "1s", Points: &points, TimeSpan: "1h"}, {Granularity: "1h", TimeSpan: "30 days"}},
+		Definition: []archivepolicies.ArchivePolicyDefinitionOpts{{Granularity: "1s", Points: &points, TimeSpan: "1h"},
+			{Granularity: "1h", TimeSpan: "30 days"}},
 	}).Extract()
 	must(t, policy, err)
 	equal(t, "the policy", policy.Definition, "[{0:00:01 3600 1:00:00} {1:00:00 720 30 days, 0:00:00}]")
 
-	kind, err := resourcetypes.Create(client, resourcetypes.CreateOpts{Name: "gopher", Attributes: map[string]resourcetypes.AttributeOpts{
-		"host": {Type: "string", Details: map[string]any{"max_length": 64, "required": true}},
-	}}).Extract()
+	kind, err := resourcetypes.Create(client, resourcetypes.CreateOpts{Name: "gopher",
+		Attributes: map[string]resourcetypes.AttributeOpts{
+			"host": {Type: "string", Details: map[string]any{"max_length": 64, "required": true}},
+		}}).Extract()
 	must(t, kind, err)
-	kind, err = resourcetypes.Update(client, "gopher", resourcetypes.UpdateOpts{Attributes: []resourcetypes.AttributeUpdateOpts{{
-		Name: "cores", Operation: resourcetypes.AttributeAdd,
-		Value: &resourcetypes.AttributeOpts{Type: "number", Details: map[string]any{"min": 1, "required": false}},
-	}}}).Extract()
+	kind, err = resourcetypes.Update(client, "gopher",
+		resourcetypes.UpdateOpts{Attributes: []resourcetypes.AttributeUpdateOpts{{
+			Name: "cores", Operation: resourcetypes.AttributeAdd,
+			Value: &resourcetypes.AttributeOpts{Type: "number", Details: map[string]any{"min": 1, "required": false}},
+		}}}).Extract()
 	must(t, kind, err)
-	equal(t, "the type", fmt.Sprint(kind.Attributes["host"].Type, " ", kind.Attributes["cores"].Type, " ", kind.State), "string number active")
+	equal(t, "the type", fmt.Sprint(kind.Attributes["host"].Type, " ", kind.Attributes["cores"].Type, " ", kind.State),
+		"string number active")
 
 	started := time.Date(2024, 5, 5, 5, 5, 5, 123456000, time.UTC)
 	resource, err := resources.Create(client, "gopher", resources.CreateOpts{
@@ -63,9 +67,11 @@ func setUp(t *testing.T, client *gophercloud.ServiceClient) *resources.Resource 
 		Metrics: map[string]any{"cpu": map[string]string{"archive_policy_name": "gopher"}},
 	}).Extract()
 	must(t, resource, err)
-	resource, err = resources.Update(client, "gopher", resource.ID, resources.UpdateOpts{ExtraAttributes: map[string]any{"cores": 8}}).Extract()
+	resource, err = resources.Update(client, "gopher", resource.ID,
+		resources.UpdateOpts{ExtraAttributes: map[string]any{"cores": 8}}).Extract()
 	must(t, resource, err)
-	equal(t, "the resource", fmt.Sprint(resource.OriginalResourceID, " ", resource.ExtraAttributes, " ", resource.StartedAt.Equal(started), resource.EndedAt.IsZero()),
+	equal(t, "the resource", fmt.Sprint(resource.OriginalResourceID, " ", resource.ExtraAttributes, " ",
+		resource.StartedAt.Equal(started), resource.EndedAt.IsZero()),
 		"burrow map[cores:8 host:h1] true true")
 	return resource
 }
@@ -90,27 +96,34 @@ func TestAnswers(t *testing.T) {
 	id := resource.Metrics["cpu"]
 	at := time.Date(2024, 5, 5, 5, 5, 5, 500000000, time.UTC)
 	later := at.Add(time.Second)
-	if err := measures.Create(client, id, measures.CreateOpts{Measures: []measures.MeasureOpts{{Timestamp: &at, Value: 1.5}, {Timestamp: &later, Value: 2.5}}}).ExtractErr(); err != nil {
+	if err := measures.Create(client, id, measures.CreateOpts{Measures: []measures.MeasureOpts{{Timestamp: &at,
+		Value: 1.5}, {Timestamp: &later, Value: 2.5}}}).ExtractErr(); err != nil {
 		t.Fatal(err)
 	}
 	equal(t, "measures", list(t, client, id, measures.ListOpts{Refresh: true}), "[00:00 3600 2 05:05 1 1.5 05:06 1 2.5]")
 	end := later.Add(time.Second)
-	equal(t, "measures of a span", list(t, client, id, measures.ListOpts{Refresh: true, Start: &later, Stop: &end, Aggregation: "max", Granularity: "1s"}), "[05:06 1 2.5]")
-	equal(t, "measures resampled", list(t, client, id, measures.ListOpts{Resample: "1m", Granularity: "1s"}), "[05:00 60 2]")
+	equal(t, "measures of a span", list(t, client, id, measures.ListOpts{Refresh: true, Start: &later, Stop: &end,
+		Aggregation: "max", Granularity: "1s"}), "[05:06 1 2.5]")
+	equal(t, "measures resampled", list(t, client, id, measures.ListOpts{Resample: "1m", Granularity: "1s"}),
+		"[05:00 60 2]")
 
-	if err := measures.BatchCreateResourcesMetrics(client, measures.BatchCreateResourcesMetricsOpts{CreateMetrics: true, BatchResourcesMetrics: []measures.BatchResourcesMetricsOpts{{
-		ResourceID: "burrow", ResourcesMetrics: []measures.ResourcesMetricsOpts{{
-			MetricName: "mem", ArchivePolicyName: "gopher", Unit: "B", Measures: []measures.MeasureOpts{{Timestamp: &at, Value: 4096}},
-		}},
-	}}}).ExtractErr(); err != nil {
+	if err := measures.BatchCreateResourcesMetrics(client, measures.BatchCreateResourcesMetricsOpts{CreateMetrics: true,
+		BatchResourcesMetrics: []measures.BatchResourcesMetricsOpts{{
+			ResourceID: "burrow", ResourcesMetrics: []measures.ResourcesMetricsOpts{{
+				MetricName: "mem", ArchivePolicyName: "gopher", Unit: "B",
+				Measures: []measures.MeasureOpts{{Timestamp: &at, Value: 4096}},
+			}},
+		}}}).ExtractErr(); err != nil {
 		t.Fatal(err)
 	}
 	resource, err = resources.Get(client, "generic", "burrow").Extract()
 	must(t, resource, err)
 	metric, err := metrics.Get(client, resource.Metrics["mem"]).Extract()
 	must(t, metric, err)
-	equal(t, "the metric", fmt.Sprint(metric.Name, " ", metric.Unit, " ", metric.ArchivePolicy.Name, " ", metric.Resource.OriginalResourceID), "mem B gopher burrow")
-	equal(t, "its measures", list(t, client, metric.ID, measures.ListOpts{Refresh: true}), "[00:00 3600 4096 05:05 1 4096]")
+	equal(t, "the metric", fmt.Sprint(metric.Name, " ", metric.Unit, " ", metric.ArchivePolicy.Name, " ",
+		metric.Resource.OriginalResourceID), "mem B gopher burrow")
+	equal(t, "its measures", list(t, client, metric.ID, measures.ListOpts{Refresh: true}),
+		"[00:00 3600 4096 05:05 1 4096]")
 
 	_, err = metrics.Create(client, metrics.CreateOpts{ResourceID: resource.ID, Name: "cpu"}).Extract()
 	if _, ok := err.(gophercloud.ErrDefault400); !ok {
