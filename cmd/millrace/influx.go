@@ -40,7 +40,7 @@ func (v *validator) influx(c *influxConfig) {
 
 // newInflux makes a driver for the bucket that the settings name, of a deployment or of any.
 func newInflux(c *config, of string, policies ingest.Policies, labeler ingest.Labeler,
-	longest func() (time.Duration, bool),
+	longest func(context.Context) (time.Duration, bool),
 	log *slog.Logger, meter metric.Meter) (*influxdb.Driver, error) {
 	i := &c.Storage.Influx
 	return influxdb.New(influxdb.Config{
@@ -83,8 +83,8 @@ func (p *parts) openInflux(ctx context.Context, c *config, log *slog.Logger, t *
 }
 
 // longestTimespan is how long the archive policies keep rows, at the longest; 0 for ever.
-func (p *parts) longestTimespan() (longest time.Duration, any bool) {
-	policies, err := p.index.Policies(context.Background())
+func (p *parts) longestTimespan(ctx context.Context) (longest time.Duration, any bool) {
+	policies, err := p.index.Policies(ctx)
 	if err != nil {
 		return 0, false // this only warns
 	}

@@ -25,7 +25,7 @@ func (d *Driver) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.checkRetention(retention); err != nil {
+	if err := d.checkRetention(ctx, retention); err != nil {
 		return err
 	}
 	if err := d.checkPermissions(ctx); err != nil {
@@ -194,7 +194,7 @@ const leastRetention = 3 * day
 
 // checkRetention refuses a bucket that forgets the watermarks, and warns of one that
 // forgets what a policy keeps.
-func (d *Driver) checkRetention(keep time.Duration) error {
+func (d *Driver) checkRetention(ctx context.Context, keep time.Duration) error {
 	if keep == 0 {
 		return nil
 	}
@@ -206,7 +206,7 @@ func (d *Driver) checkRetention(keep time.Duration) error {
 	if d.config.LongestTimespan == nil {
 		return nil
 	}
-	if longest, any := d.config.LongestTimespan(); any && (longest == 0 || longest > keep) {
+	if longest, any := d.config.LongestTimespan(ctx); any && (longest == 0 || longest > keep) {
 		d.log.Warn("the bucket keeps points for less time than an archive policy does: what it drops can't be read, and "+
 			"what is older is refused",
 			"bucket", d.config.Bucket, "retention", keep, "longest_timespan", longest)

@@ -1,6 +1,7 @@
 package influxdb
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -43,7 +44,7 @@ type Config struct {
 
 	// LongestTimespan is the longest that an archive policy keeps rows for, 0 for ever,
 	// and false when there is no policy. A bucket that keeps points for less is warned of.
-	LongestTimespan func() (time.Duration, bool)
+	LongestTimespan func(context.Context) (time.Duration, bool)
 
 	// Transport is what requests are sent with; nil: HTTP.
 	Transport http.RoundTripper
