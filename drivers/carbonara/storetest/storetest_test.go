@@ -75,7 +75,7 @@ func TestInject(t *testing.T) {
 }
 
 func TestCrashes(t *testing.T) {
-	Crashes(t, 1, func(*testing.T) func() carbonara.Store {
+	Crashes(t, 5, func(*testing.T) func() carbonara.Store {
 		m := kept{NewMemory()}
 		return func() carbonara.Store { return m }
 	})
