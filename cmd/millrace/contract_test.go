@@ -142,7 +142,7 @@ func TestContractOverload(t *testing.T) {
 
 // The same for a log that is full.
 func TestContractLogRoom(t *testing.T) {
-	p := start(t, t.TempDir(), "MILLRACE_WORKER_FLUSH_INTERVAL=5s", "MILLRACE_QUEUE_MAX_BYTES=2MiB",
+	p := start(t, t.TempDir(), "MILLRACE_WORKER_FLUSH_INTERVAL=5s", "MILLRACE_QUEUE_MAX_BYTES=1200KiB",
 		"MILLRACE_INGEST_MIN_ROOM=1MiB", "MILLRACE_WORKER_FLUSH_BYTES=1MiB", "MILLRACE_API_WAIT_CAP=1m",
 		"MILLRACE_API_TIMEOUT=1m")
 	id := p.dailyMetric(t)

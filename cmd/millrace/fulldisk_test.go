@@ -117,9 +117,11 @@ func TestFullDisk(t *testing.T) {
 		a.status != 201 {
 		t.Errorf("a metric on a full disk: %d %s", a.status, a.body)
 	}
-	for _, stop := range []func(){func() { p.kill() }, func() { _ = p.terminate() }, func() { p.kill() }} {
+	for i, stop := range []func(){func() { p.kill() }, func() { _ = p.terminate() }, func() { p.kill() }} {
 		stop()
-		fill(t, foreign, 0)
+		// A database that was closed has removed files that its start makes again. Who takes even
+		// that room, when the reserve is used up, has to give some of it back first.
+		fill(t, foreign, int64(min(i, 1)*startRoom))
 		p = start(t, data, append(settings, "MILLRACE_WORKER_FLUSH_INTERVAL=100ms")...)
 		awaitShortLog(t, data, p)
 		for m, id := range ids {

@@ -100,7 +100,7 @@ func TestRealMeasures(t *testing.T) {
 	if err := p.terminate(); err != nil {
 		t.Errorf("%v\n%s", err, p.log)
 	}
-	if out, errOut, code := check(t, dir); code != 0 {
+	if out, errOut, code := command(t, []string{"MILLRACE_DATA_DIR=" + dir, "MILLRACE_SACKS=2"}, "check"); code != 0 {
 		t.Errorf("check: %s%s", out, errOut)
 	}
 	t.Logf("suite: real measures (NAB) under the policy high: %s; %d series, %d rows are those of another program, "+

@@ -61,7 +61,9 @@ func (l *Log) prepareTopic(ctx context.Context) (cluster string, err error) {
 		case errors.Is(err, kafka.UnknownTopicOrPartition):
 			err = l.createTopic(ctx)
 		case err == nil:
-			return cluster, l.checkTopic(ctx, cluster, topic)
+			if err = l.checkTopic(ctx, cluster, topic); !errors.Is(err, ingest.ErrUnavailable) {
+				return cluster, err
+			}
 		case !isTransient(err):
 			return "", err
 		}
@@ -133,7 +135,7 @@ func (l *Log) checkTopic(ctx context.Context, cluster string, t kafka.Topic) err
 	}
 	var err error
 	if r.Settings, err = l.topicSettings(ctx); err != nil {
-		return fmt.Errorf("cannot read its settings: %w", err)
+		return unavailable(fmt.Errorf("cannot read its settings: %w", err)) // another broker may tell
 	}
 	r.Risks = r.risks(l.config)
 	l.report = r
