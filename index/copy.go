@@ -126,21 +126,11 @@ func (c *copying) tables(ctx context.Context, source, target session) error {
 			c.copied(t.name, rows)
 		}
 	}
-	types, err := readTypes(ctx, target)
-	if err != nil {
+	if err := reindexAttributes(ctx, target); err != nil {
 		return err
 	}
-	for name, row := range types {
-		t, err := row.decode(name)
-		if err != nil {
-			return fmt.Errorf("resource type %s: %w", name, err)
-		}
-		if err := t.index(ctx, target, t.Attributes); err != nil {
-			return err
-		}
-	}
 	// What other processes would have to be told, there was nobody to tell.
-	_, err = target.exec(ctx, `UPDATE state SET pruned = version`)
+	_, err := target.exec(ctx, `UPDATE state SET pruned = version`)
 	return err
 }
 

@@ -60,12 +60,16 @@ func (x *Index) Metrics(ctx context.Context, f Filter, p Page) ([]Metric, error)
 	return metrics, nil
 }
 
+func invalidMarker(marker string) error {
+	return &InvalidError{"Invalid pagination: `Invalid marker: `" + marker + "''"}
+}
+
 // marker returns the metric after which a page begins, nil at the beginning.
 func (x *Index) marker(ctx context.Context, marker string, orders []order) (*Metric, error) {
 	if marker == "" {
 		return nil, nil
 	}
-	invalid := &InvalidError{"Invalid pagination: `Invalid marker: `" + marker + "''"}
+	invalid := invalidMarker(marker)
 	id, err := ingest.ParseMetricID(marker)
 	if err != nil {
 		return nil, invalid

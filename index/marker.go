@@ -16,7 +16,7 @@ func (l *listing) marker(ctx context.Context, marker string) ([]any, error) {
 	if marker == "" {
 		return nil, nil
 	}
-	invalid := &InvalidError{"Invalid pagination: `Invalid marker: `" + marker + "''"}
+	invalid := invalidMarker(marker)
 	m, err := l.parseMarker(marker)
 	if err != nil {
 		return nil, invalid

@@ -38,7 +38,8 @@ func migrations() []migration {
 		name = strings.TrimSuffix(strings.TrimPrefix(name, "migrations/"), ".sql")
 		list[i] = migration{name: name, statements: string(statements)}
 		if list[i].name == "0006_place" {
-			list[i].more = indexByPlace
+			// They go on with the order in which resources are listed, which was another before.
+			list[i].more = reindexAttributes
 		}
 	}
 	return list
@@ -82,9 +83,9 @@ func (m migration) apply(ctx context.Context, s session, version int) error {
 	return err
 }
 
-// indexByPlace makes the indexes of attributes anew: they go on with the order in which
-// resources are listed, which was another before.
-func indexByPlace(ctx context.Context, s session) error {
+// reindexAttributes makes the indexes of all resource types' attributes, anew where there
+// are any.
+func reindexAttributes(ctx context.Context, s session) error {
 	types, err := readTypes(ctx, s)
 	if err != nil {
 		return err
@@ -92,7 +93,7 @@ func indexByPlace(ctx context.Context, s session) error {
 	for name, row := range types {
 		t, err := row.decode(name)
 		if err != nil {
-			return err
+			return fmt.Errorf("resource type %s: %w", name, err)
 		}
 		for i := range t.Attributes {
 			if _, err := s.exec(ctx, `DROP INDEX IF EXISTS `+t.indexName(&t.Attributes[i])); err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -127,9 +128,7 @@ func (k *checking) checkInflux(ctx context.Context) {
 		return
 	}
 	k.deployment = state.Deployment
-	for sack, at := range state.Watermarks {
-		k.applied[sack] = at
-	}
+	maps.Copy(k.applied, state.Watermarks)
 	fmt.Fprintf(k.out, "storage: bucket %q in InfluxDB, %d of %d sacks have been written to\n",
 		k.config.Storage.Influx.Bucket, len(state.Watermarks), k.config.Sacks)
 }
@@ -168,14 +167,9 @@ func (k *checking) checkKafka(ctx context.Context) {
 // compare says what of index, log and storage doesn't fit together. What could not be read
 // was told before.
 func (k *checking) compare() {
-	ids := map[string]string{}
-	for part, id := range map[string]string{"the index": k.index.Deployment.ID, "the log": k.queue.Deployment,
-		"the storage": k.deployment} {
-		if id != "" {
-			ids[part] = id
-		}
-	}
-	if len(ids) > 1 && !allSame(ids) {
+	ids := map[string]string{"the index": k.index.Deployment.ID, "the log": k.queue.Deployment, "the storage": k.deployment}
+	maps.DeleteFunc(ids, func(_, id string) bool { return id == "" })
+	if len(slices.Compact(slices.Sorted(maps.Values(ids)))) > 1 {
 		k.errs = append(k.errs,
 			fmt.Errorf("the parts are not of one deployment: %s (restore the one that is foreign, or see \"millrace index "+
 				"adopt\")", listed(ids)))
@@ -211,19 +205,6 @@ func (k *checking) compareOffsets() {
 					sack, at.Log.ID, at.Log.Base, k.queue.Log.ID, k.queue.Log.Base))
 		}
 	}
-}
-
-func allSame(ids map[string]string) bool {
-	first := ""
-	for _, id := range ids {
-		if first == "" {
-			first = id
-		}
-		if id != first {
-			return false
-		}
-	}
-	return true
 }
 
 // listed names parts and their deployments.

@@ -34,6 +34,21 @@ func gone(p *testservers.Process) func(*testing.T, func()) {
 	}
 }
 
+// suffer adds what a proxy does to requests: by name, the faults of a harm.
+func (b *backend) suffer(proxy *faultproxy.HTTP, harms map[string][]faultproxy.Fault) {
+	for name, faults := range harms {
+		b.harms[name] = func(t *testing.T, while func()) {
+			for _, f := range faults {
+				proxy.Inject(f)
+			}
+			while()
+			if proxy.Clear() == 0 {
+				t.Errorf("nothing was %s", name)
+			}
+		}
+	}
+}
+
 func onS3(t *testing.T) backend {
 	server := testservers.NewMinIO(t)
 	bucket := server.Bucket(t)
@@ -65,7 +80,7 @@ func onS3(t *testing.T) backend {
 		up:   func(*testing.T) { proxy.SetDown(false) },
 	}
 	writes := func(r *http.Request) bool { return r.Method == http.MethodPut }
-	for name, faults := range map[string][]faultproxy.Fault{
+	b.suffer(proxy, map[string][]faultproxy.Fault{
 		"503":           {{Kind: faultproxy.Refuse, Every: 2}},
 		"429":           {{Kind: faultproxy.Refuse, Status: 429, Every: 2}},
 		"answers lost":  {{Kind: faultproxy.Lose, Match: writes, Every: 3}},
@@ -75,17 +90,7 @@ func onS3(t *testing.T) backend {
 		"cut and damaged": {{Kind: faultproxy.Truncate, Every: 5}, {Kind: faultproxy.Flip, Every: 4},
 			{Kind: faultproxy.FlipRequest, Every: 3}},
 		"hanging": {{Kind: faultproxy.Hang, Every: 6}},
-	} {
-		b.harms[name] = func(t *testing.T, while func()) {
-			for _, f := range faults {
-				proxy.Inject(f)
-			}
-			while()
-			if proxy.Clear() == 0 {
-				t.Errorf("nothing was %s", name)
-			}
-		}
-	}
+	})
 	return b
 }
 
@@ -164,7 +169,7 @@ func onInflux(t *testing.T, version testservers.InfluxVersion) backend {
 		up:   func(*testing.T) { proxy.SetDown(false) },
 	}
 	writes := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/write") }
-	for name, faults := range map[string][]faultproxy.Fault{
+	b.suffer(proxy, map[string][]faultproxy.Fault{
 		"503":           {{Kind: faultproxy.Refuse, Every: 2}},
 		"429":           {{Kind: faultproxy.Refuse, Status: 429, Every: 2}},
 		"answers lost":  {{Kind: faultproxy.Lose, Match: writes, Every: 3}},
@@ -175,17 +180,7 @@ func onInflux(t *testing.T, version testservers.InfluxVersion) backend {
 		"slow":          {{Kind: faultproxy.Slow, Delay: 100 * time.Millisecond, Every: 2}},
 		"cut":           {{Kind: faultproxy.Truncate, Every: 5}},
 		"hanging":       {{Kind: faultproxy.Hang, Every: 6}},
-	} {
-		b.harms[name] = func(t *testing.T, while func()) {
-			for _, f := range faults {
-				proxy.Inject(f)
-			}
-			while()
-			if proxy.Clear() == 0 {
-				t.Errorf("nothing was %s", name)
-			}
-		}
-	}
+	})
 	return b
 }
 

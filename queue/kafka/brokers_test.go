@@ -89,15 +89,8 @@ func openDocumented(t *testing.T, servers *testservers.KafkaServer) kafka.Report
 		t.Fatalf("the page's command is not the one that this test knows: %s", command)
 	}
 	config := kafka.Config{Brokers: servers.Addrs(), Topic: "documented"}
-	client := &api.Client{Addr: api.TCP(config.Brokers...), Timeout: 10 * time.Second}
-	answer, err := client.CreateTopics(t.Context(), &api.CreateTopicsRequest{Topics: []api.TopicConfig{{
+	makeTopic(t, config.Brokers, api.TopicConfig{
 		Topic: config.Topic, NumPartitions: 16, ReplicationFactor: 3, ConfigEntries: entries,
-	}}})
-	if err == nil {
-		err = answer.Errors[config.Topic]
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	})
 	return open(t, config, 16).Topic()
 }

@@ -27,7 +27,16 @@ func TestUncleanElection(t *testing.T) {
 	config := kafka.Config{Brokers: servers.Addrs(), Topic: "measures-" + strings.ToLower(rand.Text()),
 		Deadline: 4 * time.Second}
 	ahead, behind := servers.Brokers[0], servers.Brokers[1]
-	makeTopic(t, config, ahead.ID, behind.ID)
+	makeTopic(t, config.Brokers, api.TopicConfig{
+		Topic: config.Topic, NumPartitions: -1, ReplicationFactor: -1,
+		ReplicaAssignments: []api.ReplicaAssignment{{Partition: 0, Replicas: []int{ahead.ID, behind.ID}}},
+		ConfigEntries: []api.ConfigEntry{
+			{ConfigName: "min.insync.replicas", ConfigValue: "1"},
+			{ConfigName: "unclean.leader.election.enable", ConfigValue: "true"},
+			{ConfigName: "message.timestamp.type", ConfigValue: "LogAppendTime"},
+			{ConfigName: "max.message.bytes", ConfigValue: "4000000"},
+		},
+	})
 	if _, err := tryOpen(t.Context(), t, config, 1); err == nil ||
 		!strings.Contains(err.Error(), "unclean.leader.election.enable is true") {
 		t.Fatalf("opens with %v, want the risk to be named", err)
@@ -71,22 +80,13 @@ func TestUncleanElection(t *testing.T) {
 	}
 }
 
-// makeTopic makes a topic of one partition on two brokers that may lose its end.
-func makeTopic(t *testing.T, config kafka.Config, brokers ...int) {
+// makeTopic makes a topic as an operator would, who knows better than Open.
+func makeTopic(t *testing.T, brokers []string, topic api.TopicConfig) {
 	t.Helper()
-	client := &api.Client{Addr: api.TCP(config.Brokers...), Timeout: 10 * time.Second}
-	answer, err := client.CreateTopics(t.Context(), &api.CreateTopicsRequest{Topics: []api.TopicConfig{{
-		Topic: config.Topic, NumPartitions: -1, ReplicationFactor: -1,
-		ReplicaAssignments: []api.ReplicaAssignment{{Partition: 0, Replicas: brokers}},
-		ConfigEntries: []api.ConfigEntry{
-			{ConfigName: "min.insync.replicas", ConfigValue: "1"},
-			{ConfigName: "unclean.leader.election.enable", ConfigValue: "true"},
-			{ConfigName: "message.timestamp.type", ConfigValue: "LogAppendTime"},
-			{ConfigName: "max.message.bytes", ConfigValue: "4000000"},
-		},
-	}}})
+	client := &api.Client{Addr: api.TCP(brokers...), Timeout: 10 * time.Second}
+	answer, err := client.CreateTopics(t.Context(), &api.CreateTopicsRequest{Topics: []api.TopicConfig{topic}})
 	if err == nil {
-		err = answer.Errors[config.Topic]
+		err = answer.Errors[topic.Topic]
 	}
 	if err != nil {
 		t.Fatal(err)
