@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -141,15 +142,24 @@ func TestCollectInBatches(t *testing.T) {
 // A countingStore counts what it is asked.
 type countingStore struct {
 	*memoryStore
+	mu                  sync.Mutex // a seal puts several objects at once
 	calls, looks, reads int
 	deletes             []int
 }
 
-func (s *countingStore) reset() { *s = countingStore{memoryStore: s.memoryStore} }
+func (s *countingStore) reset() { s.calls, s.looks, s.reads, s.deletes = 0, 0, 0, nil }
+
+func (s *countingStore) count() {
+	s.mu.Lock()
+	s.calls++
+	s.mu.Unlock()
+}
 
 func (s *countingStore) Read(ctx context.Context, name string, unless Version, ranges []Range) (Contents, error) {
-	s.calls++
 	c, err := s.memoryStore.Read(ctx, name, unless, ranges)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls++
 	if errors.Is(err, ErrUnchanged) {
 		s.looks++
 	} else {
@@ -159,23 +169,23 @@ func (s *countingStore) Read(ctx context.Context, name string, unless Version, r
 }
 
 func (s *countingStore) Put(ctx context.Context, name string, data []byte) error {
-	s.calls++
+	s.count()
 	return s.memoryStore.Put(ctx, name, data)
 }
 
 func (s *countingStore) Swap(ctx context.Context, name string, old Version, data []byte, adds []Addition) (Version,
 	error) {
-	s.calls++
+	s.count()
 	return s.memoryStore.Swap(ctx, name, old, data, adds)
 }
 
 func (s *countingStore) List(ctx context.Context, prefix string) ([]Object, error) {
-	s.calls++
+	s.count()
 	return s.memoryStore.List(ctx, prefix)
 }
 
 func (s *countingStore) Delete(ctx context.Context, names []string) error {
-	s.calls++
+	s.count()
 	s.deletes = append(s.deletes, len(names))
 	return s.memoryStore.Delete(ctx, names)
 }

@@ -44,6 +44,11 @@ func (c Config) segmentBytes(used int64) int64 {
 	return min(c.SegmentBytes, max(minSegmentBytes, used/segmentShare))
 }
 
+// worthBytes is from what length on a segment that has been applied is ended for the room
+// that it takes. A log that has next to none would else wait for it for ever: what has
+// been applied stays while nothing more is taken, and nothing more is taken while it stays.
+func (c Config) worthBytes() int64 { return min(minSegmentBytes, c.SegmentBytes) / 4 }
+
 func (c Config) withDefaults() (Config, error) {
 	if c.SegmentBytes == 0 {
 		c.SegmentBytes = 64 << 20

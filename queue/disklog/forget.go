@@ -7,8 +7,8 @@ import (
 )
 
 // Applied says that every record of the sack before watermark has been applied
-// durably. Segments all of whose records have been are removed. A watermark may go back, and then what is still there
-// stays.
+// durably. Segments all of whose records have been are removed. A watermark may go
+// back, and then what is still there stays.
 func (l *Log) Applied(sack ingest.Sack, watermark ingest.Offset) {
 	if sack < 0 || int(sack) >= l.sacks {
 		return
@@ -17,6 +17,11 @@ func (l *Log) Applied(sack ingest.Sack, watermark ingest.Offset) {
 	l.applied[sack] = watermark
 	l.tail.trim(l.applied)
 	l.mu.Unlock()
+	l.look()
+}
+
+// look has tidy see whether a segment can go.
+func (l *Log) look() {
 	select {
 	case l.dirty <- struct{}{}:
 	default:

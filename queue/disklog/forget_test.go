@@ -81,6 +81,46 @@ func TestForget(t *testing.T) {
 	})
 }
 
+// TestSpentSegmentIsRoom: where a log has little room, what has been applied gives it back
+// although it is in the newest segment. Nothing would be taken for ever otherwise: what
+// asks for room before it appends would wait for an append.
+func TestSpentSegmentIsRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most = 1 << 20
+		l := openLog(t, diskfault.New(), "log", 1, Config{MaxBytes: most})
+		end := ingest.Offset(0)
+		for range 30 { // shorter than a segment, longer than is worth giving back
+			acked, err := appendTo(l, 0, 1, 50)
+			if err != nil {
+				t.Fatal(err)
+			}
+			end = acked[len(acked)-1].offset + 1
+		}
+		used, free := l.Room()
+		if used < most/16 || used+free != most || segmentCount(l) != 1 {
+			t.Fatalf("%d bytes used, %d free, of %d; %d segments", used, free, most, segmentCount(l))
+		}
+		l.Applied(0, end-1)
+		if again, _ := l.Room(); again != used {
+			t.Errorf("%d bytes used where one record has not been applied, %d before", again, used)
+		}
+		l.Applied(0, end)
+		if used, free := l.Room(); used > 0 || free != most {
+			t.Errorf("all of it has been applied: %d bytes used, %d free", used, free)
+		}
+		if _, err := appendTo(l, 0, 1, 1); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if used, free := l.Room(); used > 2*(fileHeaderLen+88) || used+free != most || segmentCount(l) != 1 {
+			t.Errorf("after the next append: %d bytes used, %d free; %d segments", used, free, segmentCount(l))
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // TestForgetFails: a disk that can't write the manifest keeps the segments, for a while.
 func TestForgetFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -195,12 +195,17 @@ func (l *Log) Check(ctx context.Context, sack ingest.Sack, at ingest.Watermark) 
 
 // Room returns the bytes of the log's segments, and how many more the disk and
 // MaxBytes leave, beside what Beside keeps for the storage; 0 when the disk does not say.
+// What the next append gives back is room.
 func (l *Log) Room() (used, free int64) {
-	used = l.held()
+	l.mu.Lock()
+	spent := l.spent()
+	used = l.used - spent
+	l.mu.Unlock()
 	free, err := l.fs.Free(l.dir)
 	if err != nil {
 		return used, 0
 	}
+	free += spent
 	if l.config.Beside {
 		free -= used
 	}

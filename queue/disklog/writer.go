@@ -54,7 +54,7 @@ func (w *writer) commit() error {
 		size += len(r.buf)
 	}
 	// Only the writer changes active and its size, so it reads them without mu.
-	if seg := l.active; seg == nil || seg.size > fileHeaderLen && seg.size+int64(size) > l.config.segmentBytes(l.held()) {
+	if seg := l.active; seg == nil || seg.size > fileHeaderLen && l.isFull(seg, int64(size)) {
 		if err := w.roll(); err != nil {
 			return err
 		}
@@ -79,11 +79,28 @@ func (w *writer) commit() error {
 	return nil
 }
 
-// held is how many bytes the log holds.
+// isFull says whether what comes next begins a segment of its own: this one has its
+// length, or could go if it weren't the newest.
+func (l *Log) isFull(seg *segment, size int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return seg.size+size > l.config.segmentBytes(l.used) || l.spent() > 0
+}
+
+// spent is how many bytes the next append gives back: those of the active segment, when
+// all of it has been applied and it is worth a new one. The caller holds mu.
+func (l *Log) spent() int64 {
+	if seg := l.active; seg != nil && seg.size >= l.config.worthBytes() && l.isApplied(seg) {
+		return seg.size
+	}
+	return 0
+}
+
+// held is how many bytes the log holds, but for what the next append gives back.
 func (l *Log) held() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.used
+	return l.used - l.spent()
 }
 
 func (w *writer) write(b []byte) error {
@@ -161,6 +178,7 @@ func (w *writer) roll() error {
 	l.mu.Unlock()
 	w.file, w.seed, w.broken = file, seg.header.seed(), false
 	l.removeStrays()
+	l.look() // the one before may have been applied
 	return nil
 }
 
