@@ -18,29 +18,32 @@ import (
 // A Reserve is room on a disk that a file holds, so that there is some to give up when
 // the disk is full: what must be written in order to need less room (a flush, before the
 // log can be trimmed) is written through Rescue, and everything else through Guard, which
-// leaves alone what was given up until Fill has taken it back. The methods may be called
-// concurrently. It is durable in so far as the file system's allocations are.
+// leaves alone what was given up until Fill has taken it back. The last of it, the floor,
+// is out of Rescue's reach: MakeRoom alone gives it up, to what can't work at all without
+// room, such as the start of a database. The methods may be called concurrently. It is
+// durable in so far as the file system's allocations are.
 type Reserve struct {
-	fs   FS
-	path string
-	size int64 // wanted
+	fs    FS
+	path  string
+	size  int64 // wanted
+	floor int64 // of size
 
 	mu   sync.Mutex
 	held int64 // of it
 }
 
 const (
-	// margin is what Fill leaves to others: what grows beside the reserve and can't ask
-	// for its room, such as a database.
+	// margin is what Fill leaves to others, once the floor is there: what grows beside the
+	// reserve and can't ask for its room, such as a database.
 	margin = 1 << 20
 	// least is what is given up at once: making a name takes room that nobody states.
 	least = 256 << 10
 )
 
-// NewReserve returns the reserve that a file is to hold, or holds already, of that many
-// bytes. It takes nothing: Fill does.
-func NewReserve(fsys FS, path string, size int64) (*Reserve, error) {
-	r := &Reserve{fs: fsys, path: path, size: size}
+// NewReserve returns the reserve that a file is to hold, or holds already, of size bytes,
+// of which floor are for MakeRoom only. It takes nothing: Fill does.
+func NewReserve(fsys FS, path string, size, floor int64) (*Reserve, error) {
+	r := &Reserve{fs: fsys, path: path, size: size, floor: min(floor, size)}
 	file, err := fsys.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return r, nil
@@ -78,7 +81,8 @@ func (r *Reserve) Fill() (held int64, err error) {
 	if err != nil {
 		return r.held, err
 	}
-	if more := min(r.size-r.held, free-margin); more >= min(least, r.size-r.held) {
+	more := max(free-margin, min(r.floor-r.held, free))
+	if more = min(r.size-r.held, more); more >= min(least, r.size-r.held) {
 		err = r.grow(r.held + more)
 	}
 	if isFull(err) { // somebody was quicker
@@ -103,11 +107,11 @@ func (r *Reserve) MakeRoom(bytes int64) (free int64, err error) {
 }
 
 // Run fills the reserve whenever there is room, until ctx ends; it tells report when what
-// is held has changed.
+// is held has changed, and at the beginning that something is missing.
 func (r *Reserve) Run(ctx context.Context, every time.Duration, report func(held, size int64, err error)) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
-	last, _ := r.Held()
+	last := r.size
 	failing := false
 	for {
 		held, err := r.Fill()
@@ -123,11 +127,12 @@ func (r *Reserve) Run(ctx context.Context, every time.Duration, report func(held
 	}
 }
 
-// give gives up at least so much, and says whether there was anything to give.
+// give gives up at least so much of what is above the floor, and says whether there was
+// anything to give.
 func (r *Reserve) give(bytes int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.held > 0 && r.shrink(max(0, r.held-max(bytes, least))) == nil
+	return r.held > r.floor && r.shrink(max(r.floor, r.held-max(bytes, least))) == nil
 }
 
 func (r *Reserve) freeBeside() (int64, error) { return r.fs.Free(filepath.Dir(r.path)) }

@@ -3,6 +3,7 @@ package disk_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -16,7 +17,7 @@ const mib = 1 << 20
 
 func newReserve(t *testing.T, fs disk.FS, path string) *disk.Reserve {
 	t.Helper()
-	r, err := disk.NewReserve(fs, path, 4*mib)
+	r, err := disk.NewReserve(fs, path, 4*mib, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,9 +101,46 @@ func TestReserveMakeRoom(t *testing.T) {
 		}
 		fs.SetFree(mib) // as before: nobody has used any of it
 	}
-	r, err := disk.NewReserve(fs, "reserve", mib)
+	r, err := disk.NewReserve(fs, "reserve", mib, 0)
 	if held, _ := r.Held(); err != nil || held != mib {
 		t.Errorf("a smaller one holds %d bytes, %v", held, err)
+	}
+}
+
+// The floor is for starts: whoever writes through Rescue doesn't get it, on a disk that
+// others fill to the last byte, however often that happens.
+func TestReserveFloor(t *testing.T) {
+	fs := diskfault.New()
+	fs.SetFree(6 * mib)
+	open := func() *disk.Reserve {
+		r, err := disk.NewReserve(fs, "reserve", 5*mib, 3*mib)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	fillTo(t, open(), 5*mib)
+	fs.SetFree(0)
+	for i := range 3 { // starts
+		r := open()
+		if free, err := r.MakeRoom(3 * mib); err != nil || free != 3*mib {
+			t.Fatalf("start %d has %d bytes: %v", i, free, err)
+		}
+		if held, err := r.Fill(); err != nil || held < 3*mib {
+			t.Fatalf("start %d took back %d bytes: %v", i, held, err)
+		}
+		want := 0 // after the first
+		if i == 0 {
+			want = 2 * mib
+		}
+		name := fmt.Sprint("flush", i)
+		if n, err := write(r.Rescue(), name, 3*mib); !errors.Is(err, syscall.ENOSPC) || n != want {
+			t.Errorf("at start %d a flush wrote %d bytes, want %d: %v", i, n, want, err)
+		}
+		if held, _ := r.Held(); held != 3*mib {
+			t.Errorf("start %d leaves %d bytes", i, held)
+		}
+		fs.SetFree(0) // others take what is left
 	}
 }
 

@@ -15,14 +15,17 @@ import (
 const reserveName = "reserve"
 
 const (
-	leastReserve = 4 << 20     // of a deployment with small flushes
-	startRoom    = 3 << 20     // what a start needs: the database's own files, a manifest, a lock
-	reserveEvery = time.Second // how often the reserve is filled, when it isn't full
+	leastFlushRoom = 4 << 20     // of a deployment with small flushes
+	startRoom      = 3 << 20     // what a start needs: the database's own files, a manifest, a lock
+	reserveEvery   = time.Second // how often the reserve is filled, when it isn't full
 )
 
-// reserveSize is how much of the disk is kept for the flush that a full one needs: one of
-// a sack, as it is in memory, which is more than it takes in the storage.
-func (c *config) reserveSize() int64 { return max(leastReserve, int64(c.Worker.FlushBytes)) }
+// reserveSize is how much of the disk is kept for the flush that a full one needs (one of
+// a sack, as it is in memory, which is more than it takes in the storage), and for the
+// next start, which comes after flushes may have used up the rest.
+func (c *config) reserveSize() int64 {
+	return startRoom + max(leastFlushRoom, int64(c.Worker.FlushBytes))
+}
 
 // minRoom is the least that the log has to leave of its disk: where the storage is on it, too,
 // a flush, without which the log never becomes shorter.
@@ -48,10 +51,11 @@ func (c *config) whyRoom() string {
 // openReserve finds the data directory's reserve, and gives so much of it up that a start
 // has room.
 func (p *parts) openReserve(c *config, log *slog.Logger, t *telemetry) (err error) {
-	p.reserve, err = disk.NewReserve(disk.OS{}, filepath.Join(c.DataDir, reserveName), c.reserveSize())
+	p.reserve, err = disk.NewReserve(disk.OS{}, filepath.Join(c.DataDir, reserveName), c.reserveSize(), startRoom)
 	if err != nil {
 		return err
 	}
+	p.closers = append(p.closers, lastFill{p.reserve, log})
 	free, err := p.reserve.MakeRoom(startRoom)
 	if err != nil {
 		return err
@@ -67,6 +71,19 @@ func (p *parts) openReserve(c *config, log *slog.Logger, t *telemetry) (err erro
 			return nil
 		}))
 	return err
+}
+
+// A lastFill takes back what a stop leaves: the database's own log is gone then.
+type lastFill struct {
+	reserve *disk.Reserve
+	log     *slog.Logger
+}
+
+func (l lastFill) Close() error {
+	if _, err := l.reserve.Fill(); err != nil { // no reason for a stop to fail
+		l.log.Warn("cannot keep a reserve on the disk for when it is full", "err", err)
+	}
+	return nil
 }
 
 // keepReserve fills the reserve when it can, until ctx ends.

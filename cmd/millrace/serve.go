@@ -184,6 +184,9 @@ func (p *parts) run(ctx context.Context, r roles, server *http.Server, listener 
 	defer stopWorking()
 	group, running := errgroup.WithContext(ctx)
 	if p.reserve != nil {
+		if _, err := p.reserve.Fill(); err != nil { // before a flush takes what the start had
+			log.Warn("cannot keep a reserve on the disk for when it is full", "err", err)
+		}
 		group.Go(func() error { p.keepReserve(running, log); return nil })
 	}
 	if r.worker {
