@@ -64,6 +64,7 @@ func (r *Reads) request(ctx context.Context) (*http.Request, error) {
 // A ReadResult is what reads took.
 type ReadResult struct {
 	Requests int64   `json:"requests"`
+	Refused  int64   `json:"refused"` // of them, with 503: they are in nothing of what follows
 	Rows     float64 `json:"rows_per_request"`
 	Clients  int     `json:"clients"`
 	Seconds  float64 `json:"seconds"`
@@ -84,9 +85,10 @@ func Read(ctx context.Context, r Reads) (ReadResult, error) {
 	}
 	auth := "Basic " + base64.StdEncoding.EncodeToString([]byte(r.User+":"))
 	client := newHTTPClient(r.Clients)
+	client.Timeout = 10 * time.Minute // hundreds of long series may be under way at the same time
 	defer client.CloseIdleConnections()
 	var latency histogram
-	var next, rows atomic.Int64
+	var next, rows, refused atomic.Int64
 	began := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
 	for range r.Clients {
@@ -98,6 +100,10 @@ func Read(ctx context.Context, r Reads) (ReadResult, error) {
 				}
 				started := time.Now()
 				n, err := readSeries(client, req, auth)
+				if errors.Is(err, errRefused) {
+					refused.Add(1)
+					continue
+				}
 				if err != nil {
 					return err
 				}
@@ -111,7 +117,8 @@ func Read(ctx context.Context, r Reads) (ReadResult, error) {
 	took := time.Since(began).Seconds()
 	ms := func(q float64) float64 { return float64(latency.quantile(q).Microseconds()) / 1000 }
 	return ReadResult{
-		Requests: r.Requests, Rows: float64(rows.Load()) / float64(r.Requests), Clients: r.Clients,
+		Requests: r.Requests, Refused: refused.Load(), Clients: r.Clients,
+		Rows:    float64(rows.Load()) / max(1, float64(r.Requests-refused.Load())),
 		Seconds: took, Rate: float64(r.Requests) / took, P50: ms(.5), P90: ms(.9), P99: ms(.99), Max: ms(1),
 	}, err
 }
@@ -126,21 +133,29 @@ func readSeries(client *http.Client, req *http.Request, auth string) (int, error
 		return 0, err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
+	if resp.StatusCode != http.StatusOK {
+		why, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
+		err := fmt.Errorf("the server answers %d: %s", resp.StatusCode, why)
+		if resp.StatusCode == http.StatusServiceUnavailable {
+			err = fmt.Errorf("%w: %w", errRefused, err)
+		}
 		return 0, err
 	}
-	if resp.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("the server answers %d: %s", resp.StatusCode, body[:min(len(body), 200)])
-	}
-	rows := -1 // the list's own bracket
-	for _, b := range body {
-		if b == '[' {
-			rows++
+	rows, buf := -1, make([]byte, 64<<10) // -1: the list's own bracket
+	for {
+		n, err := resp.Body.Read(buf)
+		rows += bytes.Count(buf[:n], []byte("["))
+		if err == io.EOF {
+			return rows, nil
+		}
+		if err != nil {
+			return 0, err
 		}
 	}
-	return rows, nil
 }
+
+// errRefused is a server's that has no room for a read at the moment.
+var errRefused = errors.New("refused")
 
 // A Freshness is how long it took from a measure's acknowledgement until it could
 // be read.

@@ -134,11 +134,8 @@ func (l *longRead) answer(ctx context.Context, dst, sealed []ingest.Measure) ([]
 		}
 		within := *q
 		within.To = min(q.To, end)
-		dst = join(dst, &within, begin, measures, sealed[:n])
+		dst = join(dst, &within, begin, measures, sealed[:n], limit-(len(dst)-before))
 		sealed = sealed[n:]
-	}
-	if len(dst)-before > limit {
-		dst = dst[:before+limit]
 	}
 	return dst, nil
 }

@@ -82,11 +82,7 @@ func (r *sackRead) answer(ctx context.Context, s *state, dst [][]ingest.Measure)
 			continue
 		}
 		from := oldestShown(q, measures, raw.newest(r.of[n], measures))
-		before := len(dst[i])
-		dst[i] = join(dst[i], q, from, measures, sealed.rows(n))
-		if q.Limit > 0 && len(dst[i])-before > q.Limit {
-			dst[i] = dst[i][:before+q.Limit]
-		}
+		dst[i] = join(dst[i], q, from, measures, sealed.rows(n), q.Limit)
 	}
 	return nil
 }
@@ -105,18 +101,24 @@ func oldestShown(q *ingest.Query, raw []ingest.Measure, newest int64) int64 {
 	return max(ingest.Floor(q.From, q.Granularity), oldestKept(q.Policy, q.Granularity, newest))
 }
 
-// join puts sealed rows and the aggregates of raw measures together. Raw measures may
-// reach back into sealed buckets, of which they then are a part only: the sealed row
-// wins.
-func join(dst []ingest.Measure, q *ingest.Query, from int64, raw, sealed []ingest.Measure) []ingest.Measure {
+// join puts sealed rows and the aggregates of raw measures together, most of them at
+// most (0: all): dst, which whoever asks may keep for long, doesn't grow beyond. Raw
+// measures may reach back into sealed buckets, of which they then are a part only: the
+// sealed row wins.
+func join(dst []ingest.Measure, q *ingest.Query, from int64, raw, sealed []ingest.Measure, most int) []ingest.Measure {
 	sealed = sealed[sort.Search(len(sealed), func(i int) bool { return sealed[i].Time >= from }):]
-	if len(sealed) == 0 {
+	if len(sealed) == 0 && most == 0 {
 		return aggregate.Series(dst, raw, q.Granularity, q.Method, from, q.To)
 	}
 	// The aggregates of buckets that are sealed are not even computed, where that is plain.
 	open := aggregate.Series(nil, raw, q.Granularity, q.Method, from, q.To)
-	dst = slices.Grow(dst, len(sealed)+len(open))
-	for len(sealed) > 0 && len(open) > 0 {
+	n := len(sealed) + len(open)
+	if most > 0 {
+		n = min(n, most)
+	}
+	dst = slices.Grow(dst, n)
+	for end := len(dst) + n; len(dst) < end && len(sealed) > 0 && len(open) > 0; {
+		n--
 		switch s, o := sealed[0], open[0]; {
 		case s.Time < o.Time:
 			dst, sealed = append(dst, s), sealed[1:]
@@ -126,7 +128,8 @@ func join(dst []ingest.Measure, q *ingest.Query, from int64, raw, sealed []inges
 			dst, sealed, open = append(dst, s), sealed[1:], open[1:]
 		}
 	}
-	return append(append(dst, sealed...), open...)
+	dst = append(dst, sealed[:min(n, len(sealed))]...)
+	return append(dst, open[:min(n-min(n, len(sealed)), len(open))]...)
 }
 
 // oldestKept returns the earliest bucket of a granularity that a policy still keeps
