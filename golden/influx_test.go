@@ -1,0 +1,48 @@
+package golden_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel/metric/noop"
+
+	"millrace/drivers/influxdb"
+	"millrace/ingest"
+	"millrace/testservers"
+)
+
+// touchedOnInflux names the vectors that the stated differences of InfluxDB touch: no
+// measure is too late there, and what has expired is there until the bucket's retention
+// takes it, so that it shows again when a timespan becomes longer.
+var touchedOnInflux = map[string]string{}
+
+var influxBuckets atomic.Int64
+
+// openInflux opens a bucket of its own, in few shards: each costs the server some files.
+func openInflux(t *testing.T, policies ingest.Policies) ingest.Driver {
+	t.Helper()
+	server := testservers.InfluxDB(t, testservers.Influx2)
+	d, err := influxdb.New(influxdb.Config{
+		URL: server.URL(), Org: server.Org, Token: server.Token, Sacks: 1,
+		Bucket: fmt.Sprintf("golden-%d", influxBuckets.Add(1)), CreateBucket: true, ShardDuration: 5000 * 24 * time.Hour,
+	}, policies, unlabeled{}, slog.New(slog.DiscardHandler), noop.NewMeterProvider().Meter(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// unlabeled knows every metric by its id alone.
+type unlabeled struct{}
+
+func (unlabeled) Labels(ctx context.Context, metrics []ingest.MetricID) ([]ingest.Labels, error) {
+	labels := make([]ingest.Labels, len(metrics))
+	for i := range labels {
+		labels[i].Known = true
+	}
+	return labels, ctx.Err()
+}
