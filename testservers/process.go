@@ -173,6 +173,16 @@ func (p *Process) Running() bool {
 	return p.running()
 }
 
+// PID is the id of the server's process, or of the last that it had; 0: it has not been started.
+func (p *Process) PID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return 0
+	}
+	return p.cmd.Process.Pid
+}
+
 func (p *Process) running() bool {
 	if p.cmd == nil {
 		return false

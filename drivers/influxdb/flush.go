@@ -119,7 +119,7 @@ func (w *writer) fill(b *batch) place {
 			if w.progress.passed[at] || w.progress.refused[at] != "" {
 				continue
 			}
-			b.text = appendMeasure(b.text, e.series, m)
+			b.text = AppendMeasure(b.text, e.series, m)
 			b.ends, b.which = append(b.ends, len(b.text)), append(b.which, at)
 		}
 	}

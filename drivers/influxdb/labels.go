@@ -53,7 +53,7 @@ func (c *seriesCache) find(ctx context.Context, into map[ingest.MetricID]string)
 		if !labels[i].Known {
 			continue
 		}
-		text = appendSeries(text[:0], id, &labels[i])
+		text = AppendSeries(text[:0], id, &labels[i])
 		into[id] = string(text)
 		c.keep(id, into[id])
 	}

@@ -35,9 +35,9 @@ const (
 	endTime       = maxTime + 1 // behind it
 )
 
-// appendSeries appends what begins each line of a metric: measurement, tags and the
-// name of the field.
-func appendSeries(dst []byte, id ingest.MetricID, l *ingest.Labels) []byte {
+// AppendSeries appends what begins each line of a metric in line protocol: measurement,
+// tags and the name of the field.
+func AppendSeries(dst []byte, id ingest.MetricID, l *ingest.Labels) []byte {
 	dst = append(dst, measures+",metric="...)
 	dst = id.AppendText(dst)
 	dst = appendTag(dst, ",name=", l.Name)
@@ -69,9 +69,9 @@ func appendTag(dst []byte, key, value string) []byte {
 	return dst
 }
 
-// appendMeasure appends the line of one measure, which must be at a time that InfluxDB
-// can store.
-func appendMeasure(dst []byte, series string, m ingest.Measure) []byte {
+// AppendMeasure appends the line of one measure of a series, with its time in nanoseconds,
+// which must be one that InfluxDB can store.
+func AppendMeasure(dst []byte, series string, m ingest.Measure) []byte {
 	dst = append(dst, series...)
 	special := specialOf(m.Value)
 	if special == specialNone {

@@ -22,7 +22,7 @@ func TestLine(t *testing.T) {
 		`,name=C:/x/,resource=a\ b,resource_type=é`: {Name: `C:\x\`, Resource: "a\nb", ResourceType: "é"},
 		",resource=\uFFFD":                          {Resource: "\xff"},
 	} {
-		got := string(appendSeries(nil, id, &l))
+		got := string(AppendSeries(nil, id, &l))
 		if want := "measures,metric=ab010000-0000-0000-0000-000000000000" + want + " value="; got != want {
 			t.Errorf("%+v is %s, want %s", l, got, want)
 		}
@@ -34,7 +34,7 @@ func TestLine(t *testing.T) {
 		"5e-324,special=0i": 5e-324, "-5e-324": -5e-324,
 	} {
 		want = strings.Replace(want, "9.007199254740991e+15", "9007199254740991", 1)
-		if got := string(appendMeasure(nil, "m value=", ingest.Measure{Time: -7, Value: v})); got != "m value="+want+
+		if got := string(AppendMeasure(nil, "m value=", ingest.Measure{Time: -7, Value: v})); got != "m value="+want+
 			" -7\n" {
 			t.Errorf("%v is %q, want %s", v, got, want)
 		}
@@ -50,9 +50,9 @@ func FuzzLine(f *testing.F) {
 		var id ingest.MetricID
 		copy(id[:], idBytes)
 		at = min(max(at, minTime), maxTime)
-		series := appendSeries(nil, id, &ingest.Labels{Name: name, Resource: resource, ResourceType: resourceType})
-		line := appendMeasure(nil, string(series), ingest.Measure{Time: at, Value: value})
-		line = appendMeasure(line, string(series), ingest.Measure{Time: at, Value: 1}) // a neighbour
+		series := AppendSeries(nil, id, &ingest.Labels{Name: name, Resource: resource, ResourceType: resourceType})
+		line := AppendMeasure(nil, string(series), ingest.Measure{Time: at, Value: value})
+		line = AppendMeasure(line, string(series), ingest.Measure{Time: at, Value: 1}) // a neighbour
 		in := lineprotocol.NewDecoderWithBytes(line)
 		for _, want := range []float64{value, 1} {
 			if !in.Next() {
@@ -125,7 +125,7 @@ func checkLine(t *testing.T, in *lineprotocol.Decoder, labels []string, value fl
 }
 
 func BenchmarkAppendMeasure(b *testing.B) {
-	series := string(appendSeries(nil, ingest.MetricID{1, 2, 3},
+	series := string(AppendSeries(nil, ingest.MetricID{1, 2, 3},
 		&ingest.Labels{Name: "cpu.util", Resource: "4f7b7f31-6b1c-4b5e-9e0a-000000000001", ResourceType: "instance"}))
 	for name, value := range map[string]float64{"whole": 42, "two decimals": 37.25, "full mantissa": math.Pi * 1e3} {
 		b.Run(name, func(b *testing.B) {
@@ -133,7 +133,7 @@ func BenchmarkAppendMeasure(b *testing.B) {
 			var line []byte
 			m := ingest.Measure{Time: 1_700_000_000_000_000_000, Value: value}
 			for b.Loop() {
-				line = appendMeasure(line[:0], series, m)
+				line = AppendMeasure(line[:0], series, m)
 				m.Time += 1e9
 			}
 			b.SetBytes(int64(len(line)))
