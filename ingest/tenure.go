@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 )
 
@@ -237,7 +238,9 @@ func (t *tenure) applyPatiently(ctx context.Context, list []Delivery) ([]Reject,
 func (t *tenure) hold(ctx context.Context, err error, pause *time.Duration) error {
 	t.metrics.failed(ctx, err)
 	t.progress.stalled(t.sack, time.Now(), err)
-	wait := *pause
+	// Sacks that fail for one reason, such as a disk that has room for one of them, must not
+	// go on failing because they all try at the same moments.
+	wait := *pause/2 + rand.N(*pause/2+1)
 	if after, ok := RetryAfterOf(err); ok {
 		wait = max(wait, min(after, t.config.BackoffMax))
 	}

@@ -27,7 +27,7 @@ type WorkerConfig struct {
 	Retain        time.Duration // how long the log keeps what has been applied; 0
 	ConfirmEvery  time.Duration // how often to read the watermark back, for a back-end that may lose its tail; 0: never
 	FetchPatience time.Duration // after so long without a record the log is asked whether it has none; 1 min
-	BackoffMin    time.Duration // pause after a first failure; 100 ms
+	BackoffMin    time.Duration // pause after a first failure, at most; 100 ms
 	BackoffMax    time.Duration // and after many; 30 s
 	FlushTimeout  time.Duration // how long one flush may take, its retries included, or one Apply; 1 min
 }

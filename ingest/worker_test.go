@@ -174,9 +174,10 @@ func TestFlushIsTriedAgain(t *testing.T) {
 			b.wantValues(0, 1)
 			b.wantWatermark(0, at)
 			const ms = time.Millisecond
-			if want := []time.Duration{1000 * ms, 1100 * ms, 1300 * ms, 1700 * ms, 2500 * ms, 3500 * ms}; !slices.Equal(tried,
-				want) {
-				t.Errorf("tried at %v, want %v", tried, want)
+			for i, pause := range []time.Duration{100 * ms, 200 * ms, 400 * ms, 800 * ms, 1000 * ms} {
+				if i+1 >= len(tried) || tried[i+1]-tried[i] < pause/2 || tried[i+1]-tried[i] > pause {
+					t.Errorf("tried at %v; pause %d must be between half of %v and all of it", tried, i, pause)
+				}
 			}
 			if s := b.driver.state(0); s.opened != 1 || s.applied != 1 {
 				t.Errorf("opened %d times, applied %d times; want once", s.opened, s.applied)

@@ -64,7 +64,7 @@ func repairStorage(cmd *cobra.Command, c *config) error {
 	if c.Storage.Driver == "influxdb" {
 		return nil // is InfluxDB's own business
 	}
-	store, err := openStore(cmd.Context(), c, disk.OS{}, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)),
+	store, err := openStore(cmd.Context(), c, disk.OS{}, nil, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)),
 		noop.NewMeterProvider().Meter(""))
 	if err != nil {
 		return fmt.Errorf("the storage: %w", err)

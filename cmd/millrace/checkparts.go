@@ -95,7 +95,7 @@ func (k *checking) checkDisklog(ctx context.Context) {
 }
 
 func (k *checking) checkCarbonara(ctx context.Context) {
-	store, err := openStore(ctx, k.config, disk.OS{}, k.log, noop.NewMeterProvider().Meter(""))
+	store, err := openStore(ctx, k.config, disk.OS{}, nil, k.log, noop.NewMeterProvider().Meter(""))
 	if err != nil {
 		k.fail("the storage", err)
 		return

@@ -75,7 +75,7 @@ func eachApplied(cmd *cobra.Command, c *config, visit func(ingest.Sack, ingest.W
 		}
 		return err
 	}
-	store, err := openStore(cmd.Context(), c, disk.OS{}, log, meter)
+	store, err := openStore(cmd.Context(), c, disk.OS{}, nil, log, meter)
 	if err != nil {
 		return err
 	}

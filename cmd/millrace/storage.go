@@ -75,12 +75,12 @@ func (v *validator) storage(c *storageConfig) {
 
 // openStore opens what the settings choose to keep objects in. One that is on another machine
 // answers nothing before it has been probed, and is probed before it answers. One that isn't
-// is on fsys.
-func openStore(ctx context.Context, c *config, fsys disk.FS, log *slog.Logger, meter metric.Meter) (carbonara.Store,
+// is on fsys, and on background for housekeeping, which can wait for room.
+func openStore(ctx context.Context, c *config, fsys, background disk.FS, log *slog.Logger, meter metric.Meter) (carbonara.Store,
 	error) {
 	switch c.Storage.Driver {
 	case "file":
-		return filestore.Open(fsys, filepath.Join(c.DataDir, "storage"), filestore.Config{})
+		return filestore.Open(fsys, filepath.Join(c.DataDir, "storage"), filestore.Config{Background: background})
 	case "s3":
 		s := c.Storage.S3
 		store, err := s3store.Open(ctx, s3store.Config{

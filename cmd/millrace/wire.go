@@ -187,7 +187,7 @@ func (p *parts) openDriver(ctx context.Context, c *config, log *slog.Logger, t *
 
 // openCarbonara opens Carbonara on one of its stores.
 func (p *parts) openCarbonara(ctx context.Context, c *config, log *slog.Logger, t *telemetry) error {
-	store, err := openStore(ctx, c, p.rescue(), log, t.meter)
+	store, err := openStore(ctx, c, p.rescue(), p.guard(), log, t.meter)
 	if err != nil {
 		return err
 	}

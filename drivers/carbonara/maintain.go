@@ -56,7 +56,7 @@ func (w *writer) Maintain(ctx context.Context) error {
 		return err
 	}
 	w.readmit(w.current())
-	failures, err := w.doTurns(ctx)
+	failures, err := w.doTurns(InBackground(ctx))
 	if err != nil {
 		return err
 	}

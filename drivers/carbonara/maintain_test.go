@@ -3,9 +3,11 @@
 package carbonara
 
 import (
+	"context"
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,6 +28,46 @@ func TestSealAfterOpen(t *testing.T) {
 	s.maintain()
 	if len(s.manifest().of(segment.Sealed)) == 0 {
 		t.Error("nothing is sealed")
+	}
+}
+
+// A puttingStore remembers whether what was put could have waited.
+type puttingStore struct {
+	Store
+	mu                     sync.Mutex
+	background, foreground int
+}
+
+func (s *puttingStore) Put(ctx context.Context, name string, data []byte) error {
+	s.mu.Lock()
+	if IsBackground(ctx) {
+		s.background++
+	} else {
+		s.foreground++
+	}
+	s.mu.Unlock()
+	return s.Store.Put(ctx, name, data)
+}
+
+// Flushes can't wait for room on a full disk, and what is made of their segments can.
+func TestHousekeepingIsInBackground(t *testing.T) {
+	var store *puttingStore
+	s := newSackTest(t, func(m *memoryStore) Store {
+		store = &puttingStore{Store: m}
+		return store
+	}, Config{SealRows: 10, MergeWidth: 4})
+	id := ingest.NewMetricID()
+	store.foreground = 0 // the layout
+	for i := range int64(8) {
+		s.measure(id, 1000+20*i, 1)
+		s.flush()
+	}
+	if store.foreground != 8 || store.background != 0 {
+		t.Errorf("8 flushes put %d segments, and %d in background", store.foreground, store.background)
+	}
+	s.maintain()
+	if store.foreground != 8 || store.background == 0 {
+		t.Errorf("housekeeping put %d segments, and %d in background", store.foreground-8, store.background)
 	}
 }
 

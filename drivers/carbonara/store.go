@@ -16,7 +16,7 @@ import (
 type Store interface {
 	// Put stores an object under a new name and returns when it is durable. On an
 	// error it may or may not be there, whole; a part of it is never visible. The
-	// store does not keep data.
+	// store does not keep data. What IsBackground can wait for room.
 	Put(ctx context.Context, name string, data []byte) error
 
 	// Read reads ranges of an object, each whole or cut at the object's end, or all
@@ -49,6 +49,17 @@ type Store interface {
 	// Close releases the store. A second Close does nothing.
 	Close() error
 }
+
+type background struct{}
+
+// InBackground marks what is put with the context as housekeeping's, which can be done
+// later as well: it gets none of the room that a store keeps for flushes.
+func InBackground(ctx context.Context) context.Context {
+	return context.WithValue(ctx, background{}, true)
+}
+
+// IsBackground says whether the context is one of InBackground.
+func IsBackground(ctx context.Context) bool { return ctx.Value(background{}) != nil }
 
 // Traits is what those who use a store have to know of it.
 type Traits struct {

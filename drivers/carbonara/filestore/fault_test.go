@@ -15,6 +15,41 @@ import (
 	"millrace/drivers/carbonara"
 )
 
+// Housekeeping has the disk that it was given, and nothing else has.
+func TestBackground(t *testing.T) {
+	fs := diskfault.New()
+	fs.SetFree(10 << 20)
+	reserve, err := disk.NewReserve(fs, "reserve", 4<<20, 0)
+	if err == nil {
+		_, err = reserve.Fill()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, reserve.Rescue(), "store", Config{Background: reserve.Guard()})
+	fs.SetFree(0)
+	object := make([]byte, 1<<20)
+	background := carbonara.InBackground(t.Context())
+	for _, name := range []string{"sack/1/a", "sack/1/b"} {
+		if err := s.Put(t.Context(), name, object); err != nil {
+			t.Errorf("a flush on a full disk: %v", err)
+		}
+		if err := s.Put(background, name+"-sealed", object); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("housekeeping on a full disk: %v", err)
+		}
+	}
+	if _, err := s.Swap(background, manifest, "", []byte("what has expired is gone"), nil); err != nil {
+		t.Errorf("a manifest, which may name less: %v", err)
+	}
+	if held, _ := reserve.Held(); held >= 2<<20+1 || held == 0 {
+		t.Errorf("%d bytes are held after two flushes of 1 MiB", held)
+	}
+	fs.SetFree(10 << 20)
+	if err := s.Put(background, "sack/1/sealed", object); err != nil {
+		t.Errorf("housekeeping with room: %v", err)
+	}
+}
+
 // TestSickDisk: whatever goes wrong before the rename, the old object stays, nothing
 // is left behind, and the old version is still good for another try.
 func TestSickDisk(t *testing.T) {

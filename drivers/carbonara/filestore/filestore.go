@@ -70,6 +70,9 @@ var _ carbonara.Store = (*Store)(nil)
 // disk.ErrLocked when another process has it open.
 func Open(fsys disk.FS, dir string, config Config) (*Store, error) {
 	dir = filepath.Clean(dir)
+	if config.Background == nil {
+		config.Background = fsys
+	}
 	s := &Store{
 		fs:      fsys,
 		dir:     dir,

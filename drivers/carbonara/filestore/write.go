@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 
+	"millrace/disk"
 	"millrace/drivers/carbonara"
 )
 
@@ -30,7 +31,11 @@ func (s *Store) Put(ctx context.Context, name string, data []byte) error {
 		return fmt.Errorf("cannot put %s: %w", name, err)
 	}
 	defer s.done()
-	err := s.replace(name, data, s.fs.Rename)
+	room := s.fs
+	if carbonara.IsBackground(ctx) {
+		room = s.config.Background
+	}
+	err := s.replace(room, name, data, s.fs.Rename)
 	if err != nil {
 		return fmt.Errorf("cannot put %s: %w", name, err)
 	}
@@ -66,7 +71,7 @@ func (s *Store) swap(name string, old carbonara.Version, data []byte) (carbonara
 		return "", carbonara.ErrChanged
 	}
 	version := s.newVersion()
-	err = s.replace(name, data, func(from, to string) error {
+	err = s.replace(s.fs, name, data, func(from, to string) error {
 		slot.mu.Lock()
 		defer slot.mu.Unlock()
 		// Whether the rename succeeds or not: from here on the old version may be gone.
@@ -106,8 +111,9 @@ func (s *Store) find(name string) *slot {
 	return s.swapped[name]
 }
 
-// replace writes data to a temporary, makes it durable, and has it renamed.
-func (s *Store) replace(name string, data []byte, rename func(from, to string) error) error {
+// replace writes data to a temporary, of which room has the bytes, makes it durable, and
+// has it renamed.
+func (s *Store) replace(room disk.FS, name string, data []byte, rename func(from, to string) error) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
@@ -120,7 +126,7 @@ func (s *Store) replace(name string, data []byte, rename func(from, to string) e
 		return err
 	}
 	temp := filepath.Join(s.dir, temporaries, strconv.FormatUint(s.temps.Add(1), 10))
-	if err := s.write(temp, data); err != nil {
+	if err := write(room, temp, data); err != nil {
 		return errors.Join(err, s.removeIfThere(temp))
 	}
 	if err := rename(temp, path); err != nil {
@@ -132,8 +138,8 @@ func (s *Store) replace(name string, data []byte, rename func(from, to string) e
 
 // write writes a new file and makes its bytes durable. A file whose Sync failed
 // is worth nothing, even if a second Sync succeeds.
-func (s *Store) write(path string, data []byte) error {
-	f, err := s.fs.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+func write(room disk.FS, path string, data []byte) error {
+	f, err := room.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
 	if err != nil {
 		return err
 	}
