@@ -61,8 +61,8 @@ func outageOfInflux(t *testing.T) {
 		t.Fatalf("%v\n%s", err, p.said())
 	}
 	w.report(down, up)
-	t.Logf("InfluxDB gone for %s at %.0f measures/s: %d acknowledged, p99 %.1f ms; caught up %.1f s after its start, beside "+
-		"the load", outage, outageRate, result.Accepted, result.P99, caughtUp.Seconds())
+	t.Logf("InfluxDB gone for %s at %.0f measures/s: %d acknowledged, p99 %.1f ms; caught up %.1f s after its start, "+
+		"beside the load", outage, outageRate, result.Accepted, result.P99, caughtUp.Seconds())
 	there, applied, err := countAll(t.Context(), p, server, bucket, load)
 	if err != nil {
 		t.Fatal(err)

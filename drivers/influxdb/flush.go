@@ -87,7 +87,7 @@ func (b *batch) lines(from, to int) []byte {
 // writeEntries writes what has not been written yet, batch by batch.
 func (w *writer) writeEntries(ctx context.Context) error {
 	var b batch
-	for w.progress.at.entry < len(w.entries) {
+	for w.progress.at.entry < w.entries.n {
 		next := w.fill(&b)
 		if len(b.ends) > 0 {
 			if err := w.send(ctx, &b, 0, len(b.ends)); err != nil {
@@ -103,9 +103,9 @@ func (w *writer) writeEntries(ctx context.Context) error {
 func (w *writer) fill(b *batch) place {
 	b.text, b.ends, b.which = b.text[:0], b.ends[:0], b.which[:0]
 	at, size := w.progress.at, w.driver.batchBytes()
-	for ; at.entry < len(w.entries); at = (place{at.entry + 1, 0}) {
-		e := &w.entries[at.entry]
-		if by, gone := w.gone[e.metric]; gone && by > e.offset {
+	for ; at.entry < w.entries.n; at = (place{at.entry + 1, 0}) {
+		e := w.entries.at(at.entry)
+		if by, gone := w.gone[e.metric]; gone && by > e.record.offset {
 			continue
 		}
 		for ; at.measure < len(e.measures); at.measure++ {
@@ -240,11 +240,11 @@ func (w *writer) takeRejects() []ingest.Reject {
 	})
 	var rejects []ingest.Reject
 	for i, at := range places {
-		e, reason := &w.entries[at.entry], w.progress.refused[at]
+		e, reason := w.entries.at(at.entry), w.progress.refused[at]
 		if i == 0 || places[i-1].entry != at.entry || rejects[len(rejects)-1].Reason != reason {
-			rejects = append(rejects, ingest.Reject{Offset: e.offset, Entry: e.index, Reason: reason,
+			rejects = append(rejects, ingest.Reject{Offset: e.record.offset, Entry: e.index, Reason: reason,
 				Part: &ingest.RejectedPart{
-					AcceptedAt: e.acceptedAt, Project: e.project, Metric: e.metric, Policy: e.policy,
+					AcceptedAt: e.record.acceptedAt, Project: e.record.project, Metric: e.metric, Policy: e.policy,
 				}})
 		}
 		part := rejects[len(rejects)-1].Part

@@ -18,7 +18,7 @@ type writer struct {
 
 	next     ingest.Offset                     // everything before it has been applied
 	gone     map[ingest.MetricID]ingest.Offset // deleted metrics, by which record
-	entries  []entry
+	entries  entryList
 	arena    []ingest.Measure // what the entries' measures are cut from
 	buried   []tombstone      // deleted since the last flush
 	buffered int64
@@ -32,14 +32,47 @@ type writer struct {
 
 // An entry is a copy of an entry of a record.
 type entry struct {
+	record   *recordPart
+	index    int // in the record's entries
+	policy   string
+	metric   ingest.MetricID
+	series   string // what begins its lines
+	measures []ingest.Measure
+}
+
+// A recordPart is what a record's entries have in common.
+type recordPart struct {
 	offset     ingest.Offset
-	index      int // in the record's entries
 	acceptedAt time.Time
 	project    string
-	policy     string
-	metric     ingest.MetricID
-	series     string // what begins its lines
-	measures   []ingest.Measure
+}
+
+// An entryList keeps entries in chunks, which nothing has to be copied for as it grows. The
+// chunks that a flush has filled serve the next; after a smaller one, the others are let go.
+type entryList struct {
+	chunks []*[entriesPerChunk]entry
+	n      int
+}
+
+const entriesPerChunk = 256
+
+func (l *entryList) add(e entry) {
+	if l.n == len(l.chunks)*entriesPerChunk {
+		l.chunks = append(l.chunks, new([entriesPerChunk]entry))
+	}
+	*l.at(l.n) = e
+	l.n++
+}
+
+func (l *entryList) at(i int) *entry { return &l.chunks[i/entriesPerChunk][i%entriesPerChunk] }
+
+func (l *entryList) forget() {
+	used := (l.n + entriesPerChunk - 1) / entriesPerChunk
+	for _, chunk := range l.chunks[:used] {
+		clear(chunk[:])
+	}
+	clear(l.chunks[used:])
+	l.chunks, l.n = l.chunks[:used], 0
 }
 
 var errWriterClosed = errors.New("this writer of the InfluxDB driver is closed")
@@ -93,6 +126,7 @@ func (w *writer) Apply(ctx context.Context, records []ingest.Delivery) ([]ingest
 // keep copies one record, without the entries that are refused.
 func (w *writer) keep(d *ingest.Delivery, series map[ingest.MetricID]string, unknown map[string]bool,
 	rejects []ingest.Reject) []ingest.Reject {
+	record := &recordPart{d.Offset, d.Record.AcceptedAt, d.Record.Project}
 	for i := range d.Record.Entries {
 		e := &d.Record.Entries[i]
 		by, gone := w.gone[e.Metric]
@@ -105,8 +139,7 @@ func (w *writer) keep(d *ingest.Delivery, series map[ingest.MetricID]string, unk
 			rejects = append(rejects, ingest.Reject{Offset: d.Offset, Entry: i, Deleted: true,
 				Reason: "metric was deleted before"})
 		default:
-			w.entries = append(w.entries, entry{d.Offset, i, d.Record.AcceptedAt, d.Record.Project, e.Policy, e.Metric,
-				series[e.Metric], w.copied(e.Measures)})
+			w.entries.add(entry{record, i, e.Policy, e.Metric, series[e.Metric], w.copied(e.Measures)})
 			w.buffered += 128 + 16*int64(len(e.Measures))
 		}
 	}
@@ -215,8 +248,8 @@ func (w *writer) Close() error {
 
 // forget empties the buffer.
 func (w *writer) forget() {
-	w.entries, w.arena, w.buried, w.buffered, w.progress = w.entries[:0], nil, nil, 0, progress{}
-	clear(w.entries[:cap(w.entries)])
+	w.arena, w.buried, w.buffered, w.progress = nil, nil, 0, progress{}
+	w.entries.forget()
 }
 
 func (w *writer) usable(ctx context.Context) error {
