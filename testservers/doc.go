@@ -1,7 +1,7 @@
 // Package testservers starts the real servers that tests run against: PostgreSQL and
 // PgBouncer, Redis and Valkey (alone, with Sentinel, as a cluster), MinIO, versitygw, moto
-// and s3s-fs, Kafka, InfluxDB, Prometheus, Telegraf, Keystone and VictoriaMetrics, as
-// scripts/servers has installed them.
+// and s3s-fs, Kafka, InfluxDB, Prometheus, Telegraf, Keystone, VictoriaMetrics and Gnocchi,
+// as scripts/servers has installed them.
 //
 // A function with the server's name (Redis, MinIO, Kafka, …) gives the one server that all
 // tests of a test binary share: it is started by the first that asks, and gone when the
