@@ -6,17 +6,20 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
 	"millrace/index"
 	"millrace/ingest"
+	"millrace/testservers"
 )
 
 const namedPath = "/v1/batch/resources/metrics/measures"
@@ -161,6 +164,79 @@ func testOneMetricOfTwoBatches(t *testing.T, address string) {
 			t.Errorf("%s has measures of %d batches", m["name"], n)
 		}
 	}
+}
+
+// The processes of one deployment are sent the first measures of the same metrics at once, each
+// request with its own order of them: all are taken, each metric exists once and is the same to
+// both processes, and every measure is the existing metric's.
+func TestOneMetricOfTwoProcesses(t *testing.T) {
+	server := testservers.Postgres(t)
+	url := server.URL(server.Database(t))
+	houses := []*house{newHouse(t, build{url: url}), newHouse(t, build{url: url})}
+	houses[0].policy(t, "low", `{"granularity": 1}`)
+	const resources, names, clients, rounds = 4, 20, 32, 4
+	for r := range resources {
+		houses[0].must(t, "POST", "/v1/resource/generic", call{body: fmt.Sprintf(`{"id": "r%d"}`, r)})
+	}
+	var all sync.WaitGroup
+	begin := make(chan struct{})
+	for client := range clients {
+		all.Go(func() {
+			<-begin
+			for round := range rounds { // of which each has its own metrics
+				body := shuffledBatch(resources, names, round, client)
+				w := houses[client%2].do(t, "POST", namedPath+"?create_metrics=true", call{body: body})
+				if w.Code != 202 {
+					t.Errorf("client %d, round %d: %d %s", client, round, w.Code, w.Body)
+				}
+			}
+		})
+	}
+	close(begin)
+	all.Wait()
+
+	measures := map[string]int{} // by metric; no two measures of one have the same timestamp
+	for _, h := range houses {
+		for _, r := range h.log.records() {
+			for _, e := range r.Entries {
+				measures[e.Metric.String()] += len(e.Measures)
+			}
+		}
+	}
+	for r := range resources {
+		path := fmt.Sprintf("/v1/resource/generic/r%d/metric", r)
+		var list, other []map[string]any
+		asJSON(t, houses[0].do(t, "GET", path, call{}), &list)
+		asJSON(t, houses[1].do(t, "GET", path, call{}), &other)
+		if diff := cmp.Diff(list, other); diff != "" || len(list) != names*rounds {
+			t.Errorf("r%d has %d metrics; the processes differ by %s", r, len(list), diff)
+		}
+		for _, m := range list {
+			id := m["id"].(string)
+			if measures[id] != clients {
+				t.Errorf("r%d/%s has %d measures, want %d", r, m["name"], measures[id], clients)
+			}
+			delete(measures, id)
+		}
+	}
+	if len(measures) > 0 {
+		t.Errorf("measures of metrics that there are not: %v", measures)
+	}
+}
+
+// shuffledBatch has one measure of each metric, which only one client sends.
+func shuffledBatch(resources, names, round, client int) string {
+	random := rand.New(rand.NewPCG(uint64(client), uint64(round)))
+	var parts []string
+	for _, r := range random.Perm(resources) {
+		var metrics []string
+		for _, n := range random.Perm(names) {
+			metrics = append(metrics, fmt.Sprintf(`"m%d.%d": {"archive_policy_name": "low", "measures": `+
+				`[{"timestamp": %d, "value": 1}]}`, round, n, 1000+client))
+		}
+		parts = append(parts, fmt.Sprintf(`"r%d": {%s}`, r, strings.Join(metrics, ", ")))
+	}
+	return "{" + strings.Join(parts, ", ") + "}"
 }
 
 // A log that fails after metrics were created: the answer says what was done.
