@@ -3,6 +3,7 @@ package ingest
 import (
 	"errors"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -269,5 +270,26 @@ func TestPermanent(t *testing.T) {
 	}
 	if IsPermanent(cause) || Permanent(nil) != nil || !IsPermanent(ErrNoPolicy) {
 		t.Error("IsPermanent is wrong about plain errors")
+	}
+}
+
+// A reject is of the ticket that its record's offset is in: neither of the one whose last
+// record is before it, nor of the one whose first is behind it.
+func TestRejectsOfTicket(t *testing.T) {
+	ticket := func(first, end Offset) Ticket { return Ticket{Position: Position{0, end}, First: Position{0, first}} }
+	var ring rejectRing
+	for offset := Offset(9); offset <= 13; offset++ {
+		ring.add(DeadLetter{Sack: 1, Offset: offset})
+	}
+	ring.add(DeadLetter{Sack: 0, Offset: 10})
+	var got []Offset
+	for _, l := range ring.of(ticket(10, 13)) {
+		if l.Sack != 1 {
+			t.Errorf("a reject of sack %d", l.Sack)
+		}
+		got = append(got, l.Offset)
+	}
+	if want := []Offset{10, 11, 12}; !slices.Equal(got, want) {
+		t.Errorf("rejects at %v, want %v", got, want)
 	}
 }

@@ -110,11 +110,12 @@ func TestReadRoundTrips(t *testing.T) {
 		}
 		q := []ingest.Query{{Metric: ids[1000], Policy: benchPolicies()["medium"], Granularity: time.Minute,
 			Method: ingest.Sum, From: ingest.MinTime, To: ingest.MaxTime}}
+		var at ingest.Position
 		read := func(what string, d *Driver, trips int) {
 			t.Helper()
 			began := time.Now()
 			rows := make([][]ingest.Measure, 1)
-			if _, err := d.Read(t.Context(), q, rows, nil); err != nil {
+			if _, err := d.Read(t.Context(), q, rows, at); err != nil {
 				t.Fatal(err)
 			}
 			if len(rows[0]) != 10*segments {
@@ -133,6 +134,9 @@ func TestReadRoundTrips(t *testing.T) {
 		time.Sleep(time.Second)
 		read("a warm read a while later", reader, 1)
 		read("another", reader, 0)
+		at = ingest.Position{segments}
+		read("one that must see all that it knows of", reader, 0)
+		at = nil
 		time.Sleep(time.Second)
 		read("a read by the owner", owner, 1)
 		read("another read by the owner", owner, 0)
