@@ -255,7 +255,8 @@ func startMillrace(t *testing.T) string {
 	_ = listener.Close()
 	var log bytes.Buffer
 	cmd := exec.Command(binary, "serve")
-	cmd.Env = append(os.Environ(), "MILLRACE_DATA_DIR="+dir, "MILLRACE_API_LISTEN="+address)
+	cmd.Env = append(os.Environ(), "MILLRACE_DATA_DIR="+dir, "MILLRACE_API_LISTEN="+address,
+		"MILLRACE_API_TIMEOUT=10m") // as Gnocchi's
 	cmd.Stderr = &log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -34,14 +34,13 @@ transport_url = fake://
 record_history = false
 [api]
 auth_mode = noauth
+gnocchi_external_project_owner = aodh-project
 [database]
 connection = sqlite:///%s
 [evaluator]
 evaluation_interval = 1
 [service_credentials]
-auth_type = gnocchi-basic
-user = admin
-endpoint = %s
+%s
 `
 
 // The real Aodh evaluates its three kinds of rules about metrics: each alarm calls its
@@ -51,23 +50,16 @@ func TestAodh(t *testing.T) {
 	client := testservers.NewClient(t, "openstack", "aodh")
 	documented(t, "Aodh", client.Version)
 	p := startHere(t, t.TempDir(), "")
-	told := make(chan transition, 100)
-	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var of transition
-		if err := json.NewDecoder(r.Body).Decode(&of); err != nil {
-			t.Errorf("what Aodh tells a webhook: %v", err)
-		}
-		told <- of
-	}))
-	defer hook.Close()
-
-	ids := alarmingResources(t, &p.server)
-	load(t, &p.server, 0, 90, 70)
-	aodh := startAodh(t, client, p, alarms(hook.URL, ids))
+	told, hook := webhook(t)
+	resources := &alarming{server: &p.server, names: [2]string{"r1", "r2"}, project: "p1"}
+	resources.create(t)
+	resources.load(t, 0, 90, 70)
+	credentials := fmt.Sprintf("auth_type = gnocchi-basic\nuser = admin\nendpoint = %s", p.base)
+	aodh := startAodh(t, client, p, credentials, "admin", "p1", resources.alarms(hook))
 	aodh.expect(t, told, "alarm", map[string]float64{"one": 90, "metrics": 80, "resources": 80, "steady": 0})
 	// The mean of every minute becomes 0. As long as one resource has its old mean, that of
 	// both is above the threshold.
-	load(t, &p.server, time.Second, -90, -70)
+	resources.load(t, time.Second, -90, -70)
 	aodh.expect(t, told, "ok", map[string]float64{"one": 0, "metrics": 0, "resources": 0})
 	aodh.finish(t)
 	if len(told) > 0 {
@@ -76,31 +68,52 @@ func TestAodh(t *testing.T) {
 	t.Logf("suite: Aodh %s: rules about a resource, metrics and resources, each to alarm and back", client.Version)
 }
 
-// alarmingResources makes two resources, each with a metric load, and returns the ids of
-// the metrics. Measures of half an hour may be changed.
-func alarmingResources(t *testing.T, p *server) (ids []string) {
+// webhook returns what alarms tell a webhook, and its URL.
+func webhook(t *testing.T) (told chan transition, url string) {
+	told = make(chan transition, 100)
+	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var of transition
+		if err := json.NewDecoder(r.Body).Decode(&of); err != nil {
+			t.Errorf("what Aodh tells a webhook: %v", err)
+		}
+		told <- of
+	}))
+	t.Cleanup(hook.Close)
+	return told, hook.URL
+}
+
+// alarming are two resources of a project that alarms are about, each with a metric load.
+type alarming struct {
+	server  *server
+	names   [2]string
+	project string
+	header  []string // of requests
+	metrics []string // the ids of their metrics
+}
+
+// create makes the resources. Measures of half an hour may be changed.
+func (r *alarming) create(t *testing.T) {
 	t.Helper()
 	const policy = `{"name": "alarms", "back_window": 30, "aggregation_methods": ["mean"],
 		"definition": [{"granularity": "60s", "timespan": "1d"}]}`
-	if a := p.ask(t, "POST", "/archive_policy", policy); a.status != 201 {
+	if a := r.server.ask(t, "POST", "/archive_policy", policy, r.header...); a.status != 201 {
 		t.Fatal(a)
 	}
-	for _, id := range []string{"r1", "r2"} {
-		a := p.ask(t, "POST", "/resource/generic", `{"id": "`+id+
-			`", "project_id": "p1", "metrics": {"load": {"archive_policy_name": "alarms"}}}`)
+	for _, id := range r.names {
+		a := r.server.ask(t, "POST", "/resource/generic", `{"id": "`+id+`", "project_id": "`+r.project+
+			`", "metrics": {"load": {"archive_policy_name": "alarms"}}}`, r.header...)
 		var made struct{ Metrics map[string]string }
 		if err := json.Unmarshal([]byte(a.body), &made); err != nil || made.Metrics["load"] == "" {
 			t.Fatal(a, err)
 		}
-		ids = append(ids, made.Metrics["load"])
+		r.metrics = append(r.metrics, made.Metrics["load"])
 	}
-	return ids
 }
 
 // load posts a measure of each minute to both resources, and waits until they are applied.
 // The minutes reach into the future, so that Aodh, which looks at the last of them, finds
 // some however slow it is.
-func load(t *testing.T, p *server, after time.Duration, r1, r2 int) {
+func (r *alarming) load(t *testing.T, after time.Duration, r1, r2 int) {
 	t.Helper()
 	first := time.Now().UTC().Truncate(time.Minute).Add(-3*time.Minute + after)
 	list := func(value int) (measures []map[string]any) {
@@ -109,23 +122,23 @@ func load(t *testing.T, p *server, after time.Duration, r1, r2 int) {
 		}
 		return measures
 	}
-	body, err := json.Marshal(map[string]any{"r1": map[string]any{"load": list(r1)},
-		"r2": map[string]any{"load": list(r2)}})
+	body, err := json.Marshal(map[string]any{r.names[0]: map[string]any{"load": list(r1)},
+		r.names[1]: map[string]any{"load": list(r2)}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a := p.ask(t, "POST", "/batch/resources/metrics/measures", string(body)); a.status != 202 {
+	if a := r.server.ask(t, "POST", "/batch/resources/metrics/measures", string(body), r.header...); a.status != 202 {
 		t.Fatal(a)
 	}
-	for _, id := range []string{"r1", "r2"} {
-		if a := p.ask(t, "GET", "/resource/generic/"+id+"/metric/load/measures?refresh=true", ""); a.status != 200 {
+	for _, id := range r.metrics {
+		if a := r.server.ask(t, "GET", "/metric/"+id+"/measures?refresh=true", "", r.header...); a.status != 200 {
 			t.Fatal(a)
 		}
 	}
 }
 
 // alarms has one of each kind; two of the last kind. Each has a webhook for both states.
-func alarms(hook string, metrics []string) []map[string]any {
+func (r *alarming) alarms(hook string) []map[string]any {
 	alarm := func(name, kind, method, comparison string, threshold float64, rule map[string]any) map[string]any {
 		rule["aggregation_method"], rule["comparison_operator"], rule["threshold"] = method, comparison, threshold
 		rule["granularity"], rule["evaluation_periods"] = 60, 2
@@ -133,14 +146,14 @@ func alarms(hook string, metrics []string) []map[string]any {
 			"name": name, "type": kind, kind + "_rule": rule, "alarm_actions": []string{hook}, "ok_actions": []string{hook},
 		}
 	}
-	const query = `{"and": [{"=": {"ended_at": null}}, {"=": {"project_id": "p1"}}]}`
+	query := `{"and": [{"=": {"ended_at": null}}, {"=": {"project_id": "` + r.project + `"}}]}`
 	resources := func() map[string]any {
 		return map[string]any{"metric": "load", "resource_type": "generic", "query": query}
 	}
 	return []map[string]any{
 		alarm("one", "gnocchi_resources_threshold", "mean", "gt", 30,
-			map[string]any{"metric": "load", "resource_type": "generic", "resource_id": "r1"}),
-		alarm("metrics", "gnocchi_aggregation_by_metrics_threshold", "mean", "gt", 30, map[string]any{"metrics": metrics}),
+			map[string]any{"metric": "load", "resource_type": "generic", "resource_id": r.names[0]}),
+		alarm("metrics", "gnocchi_aggregation_by_metrics_threshold", "mean", "gt", 30, map[string]any{"metrics": r.metrics}),
 		alarm("resources", "gnocchi_aggregation_by_resources_threshold", "mean", "gt", 30, resources()),
 		alarm("steady", "gnocchi_aggregation_by_resources_threshold", "rate:mean", "lt", 1, resources()),
 	}
@@ -155,13 +168,16 @@ type aodhProcess struct {
 	server *thread
 }
 
-// startAodh starts an Aodh with alarms, about what a server of ours has.
-func startAodh(t *testing.T, client *testservers.Client, p *thread, alarms []map[string]any) *aodhProcess {
+// startAodh starts an Aodh, which comes to a server of ours with the credentials given, with
+// alarms of somebody who has a role in a project. Resources of the cloud's own project are
+// Ceilometer's to Aodh.
+func startAodh(t *testing.T, client *testservers.Client, p *thread, credentials, role, project string,
+	alarms []map[string]any) *aodhProcess {
 	t.Helper()
 	dir := t.TempDir()
 	config := filepath.Join(dir, "aodh.conf")
-	if err := os.WriteFile(config, fmt.Appendf(nil, aodhConfig, filepath.Join(dir, "aodh.db"), p.base),
-		0o644); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, aodhConfig, filepath.Join(dir, "aodh.db"), credentials),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	if out, errOut, err := runClient(t, nil, "", client.Program("aodh-dbsync"), "--config-file", config); err != nil {
@@ -170,9 +186,12 @@ func startAodh(t *testing.T, client *testservers.Client, p *thread, alarms []map
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	a := &aodhProcess{
-		cmd:    exec.CommandContext(ctx, client.Program("python"), filepath.Join("testdata", "aodh", "alarms.py"), config),
+		cmd: exec.CommandContext(ctx, client.Program("python"), filepath.Join("testdata", "aodh", "alarms.py"), config, role,
+			project),
 		exited: make(chan error, 1), server: p,
 	}
+	// Its plugin for Prometheus, which is not used, wants to know of one.
+	a.cmd.Env = append(os.Environ(), "PROMETHEUS_HOST=127.0.0.1", "PROMETHEUS_PORT=9")
 	a.cmd.Stderr = &a.errOut
 	input, err := a.cmd.StdinPipe()
 	if err != nil {
