@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,6 +30,7 @@ type InfluxServer struct {
 	// and an empty token.
 	Org, Token string
 	version    InfluxVersion
+	users      bool // 1.8 asks who one is
 }
 
 // InfluxDB is the InfluxDB that all tests of this binary share (word: influxdb).
@@ -36,7 +38,7 @@ func InfluxDB(t testing.TB, version InfluxVersion) *InfluxServer {
 	t.Helper()
 	return shared(t, "influxdb", []string{string(version)}, string(version),
 		func(i []installation) (*InfluxServer, error) {
-			return startInflux(i[0], version)
+			return startInflux(i[0], version, false)
 		})
 }
 
@@ -44,16 +46,25 @@ func InfluxDB(t testing.TB, version InfluxVersion) *InfluxServer {
 func NewInfluxDB(t testing.TB, version InfluxVersion) *InfluxServer {
 	t.Helper()
 	return own(t, "influxdb", []string{string(version)}, func(i []installation) (*InfluxServer, error) {
-		return startInflux(i[0], version)
+		return startInflux(i[0], version, false)
 	})
 }
 
-func startInflux(i installation, version InfluxVersion) (*InfluxServer, error) {
+// NewInfluxDBUsers is an InfluxDB 1.8 of the test's own that asks who one is: its Token is
+// user:password of an administrator (word: influxdb).
+func NewInfluxDBUsers(t testing.TB) *InfluxServer {
+	t.Helper()
+	return own(t, "influxdb", []string{string(Influx1)}, func(i []installation) (*InfluxServer, error) {
+		return startInflux(i[0], Influx1, true)
+	})
+}
+
+func startInflux(i installation, version InfluxVersion, users bool) (*InfluxServer, error) {
 	p, _, err := newProcess("InfluxDB", i.version)
 	if err != nil {
 		return nil, err
 	}
-	s := &InfluxServer{Process: p, Org: "millrace", version: version}
+	s := &InfluxServer{Process: p, Org: "millrace", version: version, users: users}
 	if err := s.start(i); err != nil {
 		s.close()
 		return nil, err
@@ -102,9 +113,11 @@ query-log-enabled = false
 bind-address = %q
 flux-enabled = true
 log-enabled = false
+auth-enabled = %t
 [monitor]
 store-enabled = false
-`, address(rpc), filepath.Join(s.Dir, "meta"), filepath.Join(s.Dir, "data"), filepath.Join(s.Dir, "wal"), s.Addr)
+`, address(rpc), filepath.Join(s.Dir, "meta"), filepath.Join(s.Dir, "data"), filepath.Join(s.Dir, "wal"), s.Addr,
+		s.users)
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return err
 	}
@@ -114,7 +127,19 @@ store-enabled = false
 		return command
 	}
 	s.ready = s.healthy
-	return s.Start()
+	if err := s.Start(); err != nil || !s.users {
+		return err
+	}
+	s.Token = "millrace:millrace-password"
+	_, err = s.Query(context.Background(), `CREATE USER millrace WITH PASSWORD 'millrace-password' WITH ALL PRIVILEGES`)
+	return err
+}
+
+// Query asks a 1.8 something in InfluxQL, and returns its answer, which is JSON.
+func (s *InfluxServer) Query(ctx context.Context, statement string) (string, error) {
+	var answer json.RawMessage
+	err := s.call(ctx, http.MethodPost, "/query?"+url.Values{"q": {statement}}.Encode(), nil, &answer)
+	return string(answer), err
 }
 
 // URL is where influxdb-client-go connects to.
