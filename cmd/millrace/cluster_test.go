@@ -55,6 +55,18 @@ func sharedS3(t *testing.T, server *testservers.S3Server) sharedStorage {
 	}}
 }
 
+func sharedInflux(server *testservers.InfluxServer) sharedStorage {
+	bucket := strings.ToLower(rand.Text())
+	return sharedStorage{server.Process, func(addr string) []string {
+		return []string{
+			"MILLRACE_STORAGE_DRIVER=influxdb", "MILLRACE_STORAGE_INFLUXDB_URL=http://" + addr,
+			"MILLRACE_STORAGE_INFLUXDB_ORG=" + server.Org, "MILLRACE_STORAGE_INFLUXDB_TOKEN=" + server.Token,
+			"MILLRACE_STORAGE_INFLUXDB_BUCKET=" + bucket, "MILLRACE_STORAGE_INFLUXDB_CREATE_BUCKET=true",
+			"MILLRACE_STORAGE_INFLUXDB_TIMEOUT=2s",
+		}
+	}}
+}
+
 func clusterOn(t *testing.T, postgres *testservers.PostgresServer, kafka *testservers.KafkaServer,
 	storage sharedStorage, settings ...string) *cluster {
 	t.Helper()
@@ -137,7 +149,14 @@ func (c *cluster) count(p *process, id, position string) int {
 
 // What one API accepts another shows, at once, whoever applies it; and whoever dies.
 func TestCluster(t *testing.T) {
-	c := newCluster(t)
+	t.Run("Redis", func(t *testing.T) { testCluster(t, newCluster(t)) })
+	t.Run("InfluxDB", func(t *testing.T) {
+		testCluster(t, clusterOn(t, testservers.Postgres(t), testservers.Kafka(t, testservers.Kafka4),
+			sharedInflux(testservers.InfluxDB(t, testservers.Influx2))))
+	})
+}
+
+func testCluster(t *testing.T, c *cluster) {
 	one := c.start("api")
 	two := c.start("api")
 	first := c.start("worker")

@@ -25,18 +25,21 @@ type victim struct {
 // TestClusterKill loads a deployment of two APIs and three workers, and kills, stops,
 // freezes or cuts off any of them, the broker, the database or the storage at random
 // moments, again and again. What was acknowledged is there, once, with the right value,
-// whichever process is asked. MILLRACE_TEST_CLUSTER_CYCLES says how often (4), and
+// whichever process is asked. MILLRACE_TEST_CLUSTER_CYCLES says how often, and
 // MILLRACE_TEST_SEED which harms.
 func TestClusterKill(t *testing.T) {
 	t.Run("Redis", func(t *testing.T) {
 		redis := testservers.NewRedis(t, testservers.RedisFlavor, "--appendonly", "yes", "--appendfsync", "always")
-		testClusterKill(t, sharedRedis(redis))
+		testClusterKill(t, sharedRedis(redis), 4)
 	})
-	t.Run("S3", func(t *testing.T) { testClusterKill(t, sharedS3(t, testservers.NewMinIO(t))) })
+	t.Run("S3", func(t *testing.T) { testClusterKill(t, sharedS3(t, testservers.NewMinIO(t)), 4) })
+	t.Run("InfluxDB", func(t *testing.T) {
+		testClusterKill(t, sharedInflux(testservers.NewInfluxDB(t, testservers.Influx2)), 2)
+	})
 }
 
-func testClusterKill(t *testing.T, storage sharedStorage) {
-	cycles := testNumber(t, "MILLRACE_TEST_CLUSTER_CYCLES", 4)
+func testClusterKill(t *testing.T, storage sharedStorage, often uint64) {
+	cycles := testNumber(t, "MILLRACE_TEST_CLUSTER_CYCLES", often)
 	seed := testNumber(t, "MILLRACE_TEST_SEED", rand.Uint64())
 	t.Logf("MILLRACE_TEST_SEED=%d", seed)
 	random := rand.New(rand.NewPCG(seed, 7))
