@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -48,7 +49,8 @@ func (d *Driver) askVersion(ctx context.Context) (major int, name string, err er
 	name = strings.TrimPrefix(health.Version, "v")
 	switch {
 	case strings.HasPrefix(name, "1."):
-		if !strings.HasPrefix(name, "1.8") && !strings.HasPrefix(name, "1.9") && !strings.HasPrefix(name, "1.1") {
+		minor, _, _ := strings.Cut(name[len("1."):], ".")
+		if n, err := strconv.Atoi(minor); err != nil || n < 8 {
 			return 0, "", ingest.Permanent(fmt.Errorf("it is %s: 1.8 and 2.x will do", name))
 		}
 		return 1, name, nil
@@ -97,8 +99,11 @@ func (d *Driver) findBucket(ctx context.Context) (time.Duration, error) {
 	}
 	query := url.Values{"org": {d.config.Org}, "name": {d.config.Bucket}}
 	err := d.call(ctx, http.MethodGet, "/api/v2/buckets?"+query.Encode(), "", nil, &found)
-	if isStatus(err, http.StatusNotFound) && strings.Contains(err.Error(), "bucket") {
-		return 0, errNoBucket
+	if e, ok := errors.AsType[*statusError](err); ok && e.status == http.StatusNotFound {
+		if strings.Contains(e.message, "bucket") {
+			return 0, errNoBucket
+		}
+		return 0, fmt.Errorf("InfluxDB has no organisation %q that the token may see: %w", d.config.Org, err)
 	}
 	if err != nil {
 		return 0, failed(fmt.Sprintf("look for bucket %q of organisation %q", d.config.Bucket, d.config.Org), err)

@@ -24,6 +24,7 @@ type Driver struct {
 	series   *seriesCache
 	log      *slog.Logger
 	client   influxdb2.Client
+	own      *http.Transport // nil: the caller's
 	write    api.WriteAPIBlocking
 	metrics  *metrics
 	gate     *gate        // passed when there is a server that will do
@@ -74,6 +75,9 @@ func New(config Config, policies ingest.Policies, labeler ingest.Labeler, log *s
 		client: client, write: client.WriteAPIBlocking(config.Org, config.Bucket),
 		sacks: make(map[ingest.Sack]*known), metrics: metrics,
 	}
+	if config.Transport == nil {
+		d.own, _ = transport.(*http.Transport)
+	}
 	d.gate = newGate(d.check)
 	return d, nil
 }
@@ -119,7 +123,10 @@ func (d *Driver) Close() error {
 	defer d.mu.Unlock()
 	if !d.closed {
 		d.closed = true
-		d.client.Close()
+		d.client.Close() // it leaves connections that aren't its own alone
+		if d.own != nil {
+			d.own.CloseIdleConnections()
+		}
 	}
 	return nil
 }
