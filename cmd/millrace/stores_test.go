@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +23,7 @@ type backend struct {
 	settings []string
 	harms    map[string]func(t *testing.T, while func()) // each does harm, calls while, and ends it
 	down, up func(t *testing.T)
+	server   *testservers.Process // to be killed together with ours; nil: it is not
 }
 
 // gone is the back-end killed, and started again.
@@ -165,8 +168,9 @@ func onInflux(t *testing.T, version testservers.InfluxVersion) backend {
 				proxy.SetDown(false)
 			},
 		},
-		down: func(*testing.T) { proxy.SetDown(true) },
-		up:   func(*testing.T) { proxy.SetDown(false) },
+		down:   func(*testing.T) { proxy.SetDown(true) },
+		up:     func(*testing.T) { proxy.SetDown(false) },
+		server: server.Process,
 	}
 	writes := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/write") }
 	b.suffer(proxy, map[string][]faultproxy.Fault{
@@ -246,7 +250,9 @@ func onSentinel(t *testing.T) backend {
 
 // TestStores holds a loaded server to the promise while its storage is harmed, and while it
 // is killed itself: whatever happens, what was acknowledged is there, once, and no hand is
-// needed. MILLRACE_TEST_STORE_CYCLES says how often each harm is done (1).
+// needed. MILLRACE_TEST_STORE_CYCLES says how often each harm is done (1), with a kill after
+// each, and MILLRACE_TEST_STORE_HARMS which: names with a comma between them (all), or none,
+// for kills alone.
 func TestStores(t *testing.T) {
 	for name, open := range map[string]func(*testing.T) backend{"S3": onS3, "Redis": onRedis, "Sentinel": onSentinel,
 		"InfluxDB 2": onInflux2} {
@@ -260,20 +266,38 @@ func TestStores(t *testing.T) {
 			s.settings = append(s.settings, "MILLRACE_WORKER_FLUSH_INTERVAL=50ms", "MILLRACE_LOG_LEVEL=warn")
 			s.process = start(t, s.dir, s.settings...)
 			s.oracles = newOracles(t, &s.process.server, seed)
-			names := make([]string, 0, len(b.harms))
-			for name := range b.harms {
-				names = append(names, name)
+			if b.server != nil {
+				b.harms["killed with ours"] = s.killBoth
 			}
-			slices.Sort(names)
+			b.harms["none"] = func(*testing.T, func()) {}
+			names := harmsToDo(t, b.harms)
 			for range cycles {
 				for _, name := range names {
-					s.harm(t, name, b.harms[name])
+					if name != "none" {
+						s.harm(t, name, b.harms[name])
+					}
 					s.kill(t)
 				}
 			}
 			s.finish(t, name, names, int(cycles))
 		})
 	}
+}
+
+// harmsToDo are the names of those that are asked for.
+func harmsToDo(t *testing.T, harms map[string]func(*testing.T, func())) []string {
+	t.Helper()
+	names := slices.Sorted(maps.Keys(harms))
+	asked := os.Getenv("MILLRACE_TEST_STORE_HARMS")
+	if asked == "" {
+		return slices.DeleteFunc(names, func(name string) bool { return name == "none" })
+	}
+	for name := range strings.SplitSeq(asked, ",") {
+		if harms[name] == nil {
+			t.Fatalf("MILLRACE_TEST_STORE_HARMS: there is no harm %q; there are %q", name, names)
+		}
+	}
+	return strings.Split(asked, ",")
 }
 
 // A storeTrial is a server on a back-end, and those who write to it.
@@ -329,6 +353,17 @@ func (s *storeTrial) kill(t *testing.T) {
 		s.process.kill()
 		s.process = start(t, s.dir, append(s.settings, "MILLRACE_API_LISTEN="+s.process.base.Host)...)
 	})
+}
+
+// killBoth kills the back-end's server and ours, and starts ours first.
+func (s *storeTrial) killBoth(t *testing.T, _ func()) {
+	t.Helper()
+	s.backend.server.Kill()
+	s.process.kill()
+	s.process = start(t, s.dir, append(s.settings, "MILLRACE_API_LISTEN="+s.process.base.Host)...)
+	if err := s.backend.server.Start(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (s *storeTrial) finish(t *testing.T, name string, harms []string, cycles int) {
