@@ -63,13 +63,14 @@ func onRedis(t *testing.T, name string) []string {
 }
 
 func onS3(t *testing.T, name string) []string {
+	return onS3After(t, name, fromEnv(t, "MILLRACE_BENCH_LATENCY", 0, time.ParseDuration))
+}
+
+// onS3After is an S3 each request of which takes a time more.
+func onS3After(t *testing.T, name string, latency time.Duration) []string {
 	minio := testservers.NewMinIO(t)
 	endpoint := minio.Endpoint()
-	if text := os.Getenv("MILLRACE_BENCH_LATENCY"); text != "" {
-		latency, err := time.ParseDuration(text)
-		if err != nil {
-			t.Fatal(err)
-		}
+	if latency > 0 {
 		proxy, err := faultproxy.NewHTTP(minio.Addr, nil)
 		if err != nil {
 			t.Fatal(err)

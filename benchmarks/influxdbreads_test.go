@@ -24,21 +24,27 @@ import (
 // pairClients write and read at the same time, each a pair after the other.
 const pairClients = 8
 
-// pairsOnInflux writes one measure, and at once reads it back with the position that the
-// write was answered with, many times. A read that is answered 200 without it is stale; one
-// that is answered 503 (not applied within api.wait_cap) is asked again, and counted.
+// pairsOnInflux writes and reads through one process.
 func pairsOnInflux(t *testing.T) {
 	pairs := fromEnv(t, "MILLRACE_BENCH_PAIRS", 10_000, strconv.Atoi)
-	server := testservers.NewInfluxDB(t, testservers.Influx2)
-	p, _ := programOn(t, server)
-	ids := created(t, p, "high", 100) // of a granularity of one second: each measure in a bucket of its own
+	p, _ := programOn(t, testservers.NewInfluxDB(t, testservers.Influx2))
+	pairsOf(t, p, p, pairs, pairClients)
+}
+
+// pairsOf writes one measure, and at once reads it back, from another process or the same,
+// with the position that the write was answered with, many times. A read that is answered 200
+// without it is stale; one that is answered 503 (not applied within api.wait_cap) is asked
+// again, and counted.
+func pairsOf(t *testing.T, writer, reader *program, pairs, clients int) {
+	t.Helper()
+	ids := created(t, writer, "high", 100) // of a granularity of one second: each measure in a bucket of its own
 	start := time.Now().Add(-50 * time.Minute).Truncate(time.Second)
-	client := newHTTPClient(pairClients)
+	client := newHTTPClient(2 * clients)
 	defer client.CloseIdleConnections()
 	var writes, reads, whole histogram
 	var next, stale, later atomic.Int64
 	group, ctx := errgroup.WithContext(t.Context())
-	for range pairClients {
+	for range clients {
 		group.Go(func() error {
 			for {
 				n := int(next.Add(1)) - 1
@@ -46,15 +52,15 @@ func pairsOnInflux(t *testing.T) {
 					return nil
 				}
 				at := start.Add(time.Duration(n/len(ids)) * time.Second)
-				metric := p.url + "/v1/metric/" + ids[n%len(ids)].String() + "/measures"
+				metric := "/v1/metric/" + ids[n%len(ids)].String() + "/measures"
 				began := time.Now()
 				body := fmt.Sprintf(`[{"timestamp":%q,"value":%d}]`, at.UTC().Format(time.RFC3339), n)
-				position, err := call(ctx, client, "POST", metric, basicAdmin, "", body, nil)
+				position, err := call(ctx, client, "POST", writer.url+metric, basicAdmin, "", body, nil)
 				if err != nil {
 					return err
 				}
 				written := time.Now()
-				got, again, err := readAt(ctx, client, metric, position, at)
+				got, again, err := readAt(ctx, client, reader.url+metric, position, at)
 				if err != nil {
 					return err
 				}
@@ -69,10 +75,10 @@ func pairsOnInflux(t *testing.T) {
 		})
 	}
 	if err := group.Wait(); err != nil {
-		t.Fatalf("%v\n%s", err, p.said())
+		t.Fatalf("%v\n%s", err, reader.said())
 	}
 	t.Logf("%d pairs of %d clients: %d stale, %d reads answered 503 first; write %s, read %s, both %s", pairs,
-		pairClients, stale.Load(), later.Load(), quantiles(&writes), quantiles(&reads), quantiles(&whole))
+		clients, stale.Load(), later.Load(), quantiles(&writes), quantiles(&reads), quantiles(&whole))
 	if stale.Load() > 0 {
 		t.Errorf("%d of %d reads are stale", stale.Load(), pairs)
 	}

@@ -13,21 +13,46 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// A program is bin/millrace in a process of its own, with an empty data directory.
+// A program is bin/millrace in a process of its own.
 type program struct {
 	url string
 	pid int
 	log string // a file
+	cmd *exec.Cmd
+
+	once sync.Once // of its end
 }
 
-// startProgram starts a server on a real disk, which a temporary folder may not be. It ends
-// with the test.
+// startProgram starts a server with all roles and an empty data directory. It ends with the
+// test.
 func startProgram(t *testing.T, settings ...string) *program {
+	t.Helper()
+	return startRoles(t, dataDir(t), "api,worker", settings...)
+}
+
+// dataDir is a new folder on a real disk, which a temporary one may not be. It goes with the
+// test.
+func dataDir(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join("../.cache", strings.ToLower(rand.Text())))
+	if err == nil {
+		err = os.MkdirAll(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// startRoles starts a server with some roles on a data directory. It ends with the test.
+func startRoles(t *testing.T, dir, roles string, settings ...string) *program {
 	t.Helper()
 	binary, err := filepath.Abs("../bin/millrace")
 	if err == nil {
@@ -36,25 +61,13 @@ func startProgram(t *testing.T, settings ...string) *program {
 	if err != nil {
 		t.Fatalf("the program is measured as it is built, by make build: %v", err)
 	}
-	dir, err := filepath.Abs(filepath.Join("../.cache", strings.ToLower(rand.Text())))
-	if err == nil {
-		err = os.MkdirAll(dir, 0o755)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	_ = listener.Close()
-	log, err := os.Create(filepath.Join(dir, "server.log"))
+	address := freeAddress(t)
+	log, err := os.CreateTemp(dir, "server-*.log")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(binary, "serve")
+	cmd := exec.Command(binary, "serve", "--roles", roles)
 	cmd.Env = append(os.Environ(), "MILLRACE_DATA_DIR="+filepath.Join(dir, "data"), "MILLRACE_API_LISTEN="+address,
 		"MILLRACE_INDEX_CREATE_DEFAULTS=true", "MILLRACE_LOG_LEVEL=warn")
 	cmd.Env = append(cmd.Env, settings...)
@@ -63,16 +76,32 @@ func startProgram(t *testing.T, settings ...string) *program {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait()
-		_ = os.RemoveAll(dir)
-	})
-	p := &program{url: "http://" + address, pid: cmd.Process.Pid, log: log.Name()}
+	p := &program{url: "http://" + address, pid: cmd.Process.Pid, log: log.Name(), cmd: cmd}
+	t.Cleanup(func() { p.end(syscall.SIGTERM) })
 	if err := p.awaitReady(t.Context()); err != nil {
 		t.Fatalf("%v\n%s", err, p.said())
 	}
 	return p
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// end ends the server by a signal, waits until it has ended, and says what CPU time it has
+// taken in its whole life, in seconds.
+func (p *program) end(signal syscall.Signal) float64 {
+	p.once.Do(func() {
+		_ = p.cmd.Process.Signal(signal)
+		_ = p.cmd.Wait()
+	})
+	return (p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()).Seconds()
 }
 
 // awaitReady waits until clients are served.
@@ -135,19 +164,23 @@ func cpuSeconds(t *testing.T, pid int) float64 {
 	return float64(ticks) / ticksPerSecond
 }
 
-// residentMiB is what of a process is in memory (VmRSS of /proc/PID/status).
-func residentMiB(pid int) (float64, error) {
+// residentMiB is what of a process is in memory.
+func residentMiB(pid int) (float64, error) { return memoryMiB(pid, "VmRSS:") }
+
+// memoryMiB is a line of /proc/PID/status (proc_pid_status(5)): VmHWM is the most that was
+// in memory at one time.
+func memoryMiB(pid int, name string) (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if rest, ok := strings.CutPrefix(line, name); ok {
 			kib, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
 			return kib / 1024, err
 		}
 	}
-	return 0, fmt.Errorf("/proc/%d/status has no VmRSS", pid)
+	return 0, fmt.Errorf("/proc/%d/status has no %s", pid, name)
 }
 
 // awaitIdle waits until a process takes less than a tenth of a processor: what it does about
