@@ -2,9 +2,29 @@ package api
 
 import (
 	"net/url"
+	"strings"
 
 	"millrace/api/gnocchi"
 )
+
+// checkQuery refuses a query string that is not escaped as it must be: net/url would leave
+// out the parameter that is wrong, so that a filter becomes none. A semicolon stands for
+// itself.
+func (q *request) checkQuery() error {
+	raw := q.r.URL.RawQuery
+	if strings.IndexByte(raw, ';') >= 0 {
+		r, u := *q.r, *q.r.URL // they are the caller's
+		u.RawQuery = strings.ReplaceAll(raw, ";", "%3B")
+		r.URL, q.r = &u, &r
+	}
+	if strings.IndexByte(raw, '%') < 0 { // Fast path.
+		return nil
+	}
+	if _, err := url.QueryUnescape(raw); err != nil {
+		return badRequest("Unable to parse the query string: " + err.Error())
+	}
+	return nil
+}
 
 // scalar returns a query parameter that may be given once.
 func scalar(values url.Values, name string) (value string, given bool, err error) {

@@ -82,6 +82,9 @@ func (q *request) serve() error {
 		return err
 	}
 	q.route = rt
+	if err := q.checkQuery(); err != nil {
+		return err
+	}
 	if rt.find != nil {
 		if err := rt.find(q); err != nil {
 			return err

@@ -77,6 +77,8 @@ func kindOf(v any) string {
 		return "number"
 	case string, token:
 		return "str"
+	case []any:
+		return "list"
 	}
 	return "dict"
 }
