@@ -104,6 +104,11 @@ func testPostNamedBatch(t *testing.T, address string) {
 				`{"metric": "r/auto.x", "measure": 2, "field": "timestamp"`, `{"metric": "r/z", "reason"`,
 				`{"metric": "r/no.rule", "reason"`, `{"metric": "a/b", "reason"`, `{"metric": "nope/auto.x", "reason"`}, "",
 			[]string{"Preference-Applied: handling=lenient"}},
+		{"texts that no database holds", "POST", create, post(`{"r": {"auto.x": `+one+`, "auto.\u0000": `+one+`, "w": {"unit": `+
+			`"\u0000", "archive_policy_name": "low", "measures": `+one+`}}}`, "Prefer: handling=lenient"), 202,
+			[]string{`"state": "queued", "accepted": 1, "refused": 2`,
+				`{"metric": "r/auto.\u0000", "reason": "metric name is not UTF-8 text"}`, `{"metric": "r/w", "reason": "unit of`},
+			"", nil},
 	})
 	count := map[string]int{}
 	for _, r := range h.log.records() {
@@ -111,7 +116,7 @@ func testPostNamedBatch(t *testing.T, address string) {
 			count[r.Project+" "+e.Policy] += len(e.Measures)
 		}
 	}
-	if len(count) != 1 || count["foobar low"] != 2+4+1+1 {
+	if len(count) != 1 || count["foobar low"] != 2+4+1+1+1 {
 		t.Errorf("the log has %v", count)
 	}
 }

@@ -334,6 +334,32 @@ func TestLenient(t *testing.T) {
 	}
 }
 
+// A text that no database holds is left out of a lenient batch as everything else that is bad.
+func TestLenientTexts(t *testing.T) {
+	d := newDesk(t, ingest.AcceptConfig{})
+	d.make(t, 1, "a", "old")
+	unit := series(0, "unit", 5)
+	unit.Unit, unit.Policy = "B\x00", "low"
+	b := &Batch{CreateMetrics: true, Resources: []Resource{home(1, "")}, Series: []Series{
+		series(0, "cpu\x00", 1), series(0, "cpu", 2), series(0, "\xff", 3, 4), series(0, "old", 6), unit,
+	}}
+	got, err := d.Accept(t.Context(), caller("a"), b, Lenient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Reject{{0, -1, "metric name is not UTF-8 text"}, {2, -1, "metric name is not UTF-8 text"},
+		{4, -1, "unit of the metric is not UTF-8 text"}}
+	if diff := cmp.Diff(want, got.Rejects); diff != "" || got.Ticket.Accepted != 2 || got.Ticket.Refused != 4 {
+		t.Errorf("%+v, rejects (-want +got): %s", got, diff)
+	}
+	for name, value := range map[string]float64{"cpu": 2, "old": 6} {
+		m, _ := d.metric(t, 1, name)
+		if diff := cmp.Diff([]float64{value}, d.log.values()[m]); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
 // When the log fails after metrics have been created, the answer says so.
 func TestCreatedAndFailed(t *testing.T) {
 	d := newDesk(t, ingest.AcceptConfig{})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"millrace/index"
 	"millrace/ingest"
@@ -78,6 +79,9 @@ func (w *work) find(ctx context.Context) (missing []int, err error) {
 	w.infos = slices.Grow(w.infos, n)[:n]
 	w.entries.Entries = slices.Grow(w.entries.Entries, n)[:n]
 	missing, err = w.index.LookupNamed(ctx, w.refs, w.entries.Entries, w.infos)
+	if _, bad := errors.AsType[*index.InvalidError](err); bad && w.lenient {
+		missing, err = w.findGood(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +89,25 @@ func (w *work) find(ctx context.Context) (missing []int, err error) {
 		return nil, w.unknownMetrics(missing)
 	}
 	return missing, w.findResources(ctx, missing)
+}
+
+// findGood looks for the metrics of a lenient batch in which there are names that no
+// database holds: they are left out.
+func (w *work) findGood(ctx context.Context) (missing []int, err error) {
+	bad := make([]bool, len(w.refs))
+	for i := range w.refs {
+		name := string(w.refs[i].Name)
+		reason := checkName(name)
+		if bad[i] = reason != ""; !bad[i] {
+			continue
+		}
+		if err := w.leaveOut(i, &NameError{i, name, reason}); err != nil {
+			return nil, err
+		}
+		w.refs[i].Name = []byte("/") // no metric is called so
+	}
+	missing, err = w.index.LookupNamed(ctx, w.refs, w.entries.Entries, w.infos)
+	return slices.DeleteFunc(missing, func(i int) bool { return bad[i] }), err
 }
 
 // unknownMetrics names what is missing, each once.
@@ -252,6 +275,9 @@ func (w *work) newMetric(ctx context.Context, i int, s *Series) (m index.Metric,
 	name := string(s.Name)
 	if reason := checkName(name); reason != "" {
 		return out(&NameError{i, name, reason})
+	}
+	if !utf8.ValidString(s.Unit) || strings.Contains(s.Unit, "\x00") {
+		return out(&NameError{i, name, "unit of the metric is not UTF-8 text"})
 	}
 	policy, err := w.policy(ctx, name, s.Policy)
 	if err != nil {

@@ -226,6 +226,11 @@ func underscore(name []byte) {
 func (p *Parser) place() error {
 	e := &p.line
 	slices.SortStableFunc(e.tags, func(a, b tag) int { return bytes.Compare(e.of(a.key), e.of(b.key)) })
+	for i := 1; i < len(e.tags); i++ {
+		if key := e.of(e.tags[i].key); bytes.Equal(key, e.of(e.tags[i-1].key)) { // as InfluxDB
+			return &Error{Reason: fmt.Sprintf("tag %q is there twice", key)}
+		}
+	}
 	at := slices.IndexFunc(e.tags, func(t tag) bool { return string(e.of(t.key)) == p.options.ResourceTag })
 	if at < 0 {
 		return &Error{Tag: p.options.ResourceTag, Reason: "the tag is missing"}

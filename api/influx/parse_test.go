@@ -128,6 +128,8 @@ func TestParseErrors(t *testing.T) {
 	f(4, "", "m,host=h v=1\n\n# x\nm,host=h v= 1\n")
 	f(3, "there is no tag \"host\"", "m,host=h v=1\n\nm,hos=h v=1\nm,host=h v=1")
 	f(5, "before 1970", "# x\nm,host=h s=\"a\nb\",v=1 1\n\nm,host=h v=1 -1\nm,host=h v=1")
+	f(2, `tag "host" is there twice`, "m,host=h v=1\nm,host=h,a=1,host=g v=1")
+	f(1, `tag "a" is there twice`, "m,a=1,host=h,a=1 v=1")
 	f(1, "out of range", "m,host=h v=1 9223372036854775808")
 	f(2, "'/' is not supported in resource id", "m,host=h v=1\nm,host=a/b v=1")
 	f(1, "invalid utf-8", "m,host=a\xff v=1")
