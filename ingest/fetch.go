@@ -128,10 +128,14 @@ const (
 	maxFetch = 1 << 20
 )
 
-// fetchLimit shares the memory for reading ahead between the sacks that are owned. A
-// payload takes about twice its length when it is decoded, and each sack has two buffers.
+// decodedSize is how many times its length a payload takes when it is decoded: of metrics
+// with one measure each, which a fleet sends. Many measures of few take less than twice.
+const decodedSize = 4
+
+// fetchLimit shares the memory for reading ahead between the sacks that are owned, each of
+// which has two buffers.
 func (t *tenure) fetchLimit() int {
-	return int(min(max(t.config.FetchAhead/(4*int64(t.ownedSacks())), minFetch), maxFetch))
+	return int(min(max(t.config.FetchAhead/(2*decodedSize*int64(t.ownedSacks())), minFetch), maxFetch))
 }
 
 func (w *Worker) ownedSacks() int {
