@@ -22,9 +22,11 @@ func TestLargeConditions(t *testing.T) {
 			return `{"` + op + `": [` + strings.Repeat(term+",", n-1) + term + `]}`
 		}
 		null := `{"=": {"user_id": null}}`
-		search(many("or", null, 34_000), 400, "34000 values, and the limit is 10000")
-		search(many("and", `{"!=": {"lifespan": null}}`, 30_000), 400, "30000 values, and the limit is 10000")
+		search(many("or", null, 34_000), 400, "34000 comparisons, and the limit is 1000")
+		search(many("and", `{"!=": {"lifespan": null}}`, 30_000), 400, "30000 comparisons, and the limit is 1000")
 		search(many("or", null, 1_000), 200, "[]")
+		search(many("or", `{"=": {"user_id": "x"}}`, 10_001), 400, "10001 values, and the limit is 10000")
+		search(many("or", `{"=": {"id": "x"}}`, 10_000), 200, "[]") // one comparison with many values
 		search(strings.Repeat(`{"not": `, 5000)+null+strings.Repeat("}", 5000), 400, "nested too deep")
 	})
 }

@@ -22,6 +22,9 @@ type resourceDialect struct {
 	// like matches a value with a pattern of SQL, of which % and _ are all that is
 	// special, and case matters. It returns what to write and the pattern to give it.
 	like func(expression, pattern string) (text, argument string)
+	// opaque is a condition in parentheses for which no index is looked for, where looking
+	// takes longer than the condition is long.
+	opaque func(condition string) string
 	// metricsOf is the names and ids of the metrics of the resource u.id, as an
 	// object of JSON; NULL where there are none.
 	metricsOf string
@@ -40,6 +43,7 @@ func sqliteResources() resourceDialect {
 			glob := strings.NewReplacer("%", "*", "_", "?", "*", "[*]", "?", "[?]", "[", "[[]")
 			return expression + " GLOB ?", glob.Replace(pattern)
 		},
+		opaque: func(condition string) string { return "+" + condition },
 		metricsOf: `(SELECT json_group_object(name, hex(id)) FROM metrics
 			WHERE resource = u.id AND deleted_at IS NULL AND name IS NOT NULL)`,
 	}
@@ -68,6 +72,7 @@ func postgresResources() resourceDialect {
 		like: func(expression, pattern string) (string, string) {
 			return expression + " LIKE ? ESCAPE ''", pattern
 		},
+		opaque: func(condition string) string { return condition },
 		metricsOf: `(SELECT CAST(json_object_agg(name, encode(id, 'hex')) AS TEXT) FROM metrics
 			WHERE resource = u.id AND deleted_at IS NULL AND name IS NOT NULL)`,
 	}

@@ -39,9 +39,17 @@ type Expr struct {
 	Args   []Expr
 }
 
-// MaxExprValues bounds the values of an Expr, all of its comparisons together, and its
-// comparisons: what every database takes as parameters of a statement, and plans in time.
-const MaxExprValues = 10_000
+// MaxExprValues bounds the values of an Expr, all of its comparisons together: what every
+// database takes as parameters of a statement. MaxExprComparisons bounds the comparisons,
+// of which those of one field with any of several values are one: what is planned in time.
+const (
+	MaxExprValues      = 10_000
+	MaxExprComparisons = 1000
+)
+
+// manyComparisons are more than a database is asked to find indexes for: SQLite's planning
+// grows with the square of them, and it can't be stopped meanwhile.
+const manyComparisons = 64
 
 // maxPattern bounds a pattern, in bytes: SQLite takes up to 50,000.
 const maxPattern = 4096
@@ -53,8 +61,17 @@ func (e *Expr) condition(d *dialect, old bool) (condition, error) {
 	}
 	c := compiler{dialect: d, old: old}
 	text, err := c.compile(e)
-	if n := max(len(c.args), c.comparisons); err == nil && n > MaxExprValues {
-		err = &InvalidError{fmt.Sprintf("Invalid filter: it has %d values, and the limit is %d", n, MaxExprValues)}
+	if err == nil && c.comparisons > manyComparisons {
+		text = d.opaque(text)
+	}
+	switch {
+	case err != nil:
+	case len(c.args) > MaxExprValues:
+		err = &InvalidError{fmt.Sprintf("Invalid filter: it has %d values, and the limit is %d", len(c.args),
+			MaxExprValues)}
+	case c.comparisons > MaxExprComparisons:
+		err = &InvalidError{fmt.Sprintf("Invalid filter: it has %d comparisons, and the limit is %d", c.comparisons,
+			MaxExprComparisons)}
 	}
 	return condition{text, c.args}, err
 }
@@ -76,7 +93,7 @@ func (c *compiler) compile(e *Expr) (string, error) {
 	case OpAnd:
 		return c.join(e.Args, " AND ")
 	case OpOr:
-		return c.join(e.Args, " OR ")
+		return c.join(gather(e.Args), " OR ")
 	case OpNot:
 		if len(e.Args) != 1 {
 			panic("BUG: OpNot has one argument")
@@ -92,6 +109,30 @@ func (c *compiler) compile(e *Expr) (string, error) {
 		return c.ofTypes(e)
 	}
 	return c.compare(e)
+}
+
+// gather makes one OpIn of all comparisons with a value that an OpOr has of a field, which
+// says the same.
+func gather(args []Expr) []Expr {
+	at := make(map[string]int) // by field, in gathered
+	var gathered []Expr
+	for i, arg := range args {
+		if arg.Op != OpEq || arg.Value == nil || arg.Field.Kind == FieldCreatedBy {
+			gathered = append(gathered, arg)
+			continue
+		}
+		first, there := at[arg.Field.Name]
+		switch {
+		case !there:
+			at[arg.Field.Name] = len(gathered)
+			gathered = append(gathered, args[i])
+		case gathered[first].Op == OpEq:
+			gathered[first] = Expr{Op: OpIn, Field: arg.Field, Values: []any{gathered[first].Value, arg.Value}}
+		default:
+			gathered[first].Values = append(gathered[first].Values, arg.Value)
+		}
+	}
+	return gathered
 }
 
 // join writes a long list as a tree that is flat enough for every database.

@@ -540,6 +540,17 @@ func testSearch(t *testing.T, open opener) {
 	in(generic, &Scope{Project: "p1"}, nil, "")
 	in(generic, &Scope{Project: "p3", Created: true}, is(OpEq, "type", "generic"), "")
 
+	// What an OpOr has of one field is looked for at once.
+	in(instance, nil, all(OpOr, is(OpEq, "original_resource_id", "a"), is(OpEq, "project_id", nil),
+		is(OpEq, "project_id", "p3"), is(OpEq, "original_resource_id", "x"), is(OpEq, "original_resource_id", "c"),
+		is(OpEq, "type", "nope"), is(OpEq, "type", "neither"), is(OpEq, "created_by_user_id", "nobody"),
+		is(OpEq, "created_by_user_id", "neither")), "a c")
+	var none []*Expr
+	for range manyComparisons + 1 {
+		none = append(none, is(OpLt, "started_at", day(-100)))
+	}
+	in(instance, nil, all(OpOr, append(none, is(OpEq, "original_resource_id", "b"))...), "b")
+
 	many := &Expr{Op: OpIn, Field: f("original_resource_id")}
 	for range MaxExprValues {
 		many.Values = append(many.Values, "a")
