@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"millrace/ingest"
 )
@@ -200,6 +202,48 @@ func testPurge(t *testing.T, open opener) {
 	must(t, x.CreateMetric(ctx, goes))
 }
 
+// testDescribe asks for what metrics are called now: two that don't exist, one without a
+// resource, and two of resource {9}, of which the first was renamed.
+func testDescribe(t *testing.T, x *Index, generic *ResourceType, ids []ingest.MetricID) {
+	t.Helper()
+	ctx := t.Context()
+	renamed := ingest.Description{Known: true, Name: "new name", Resource: "server 9", ResourceType: GenericType}
+	made := renamed
+	made.Name = "made"
+	bare := ingest.Description{Known: true, User: "admin"}
+	want := []ingest.Description{{}, {}, bare, renamed, made, renamed}
+	got := value(x.Describe(ctx, ids))(t)
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("descriptions (-want +got):\n%s", diff)
+	}
+	host := &ResourceType{Name: "described", Attributes: []Attribute{
+		{Name: "host", Type: AttributeString, MaxLength: 99}, {Name: "size", Type: AttributeNumber},
+		{Name: "on", Type: AttributeBool}, {Name: "since", Type: AttributeDatetime}, {Name: "none", Type: AttributeString},
+	}}
+	must(t, x.CreateResourceType(ctx, host))
+	host = value(x.ResourceType(ctx, host.Name))(t)
+	project := "tenant"
+	r := Resource{ID: ResourceID{10}, Type: host.Name, Original: "s/10", Creator: "admin", Project: &project,
+		Attributes: map[string]any{"host": "web 1", "size": json.Number("2.5"), "on": true, "since": int64(1e18)}}
+	value(x.CreateResource(ctx, host, r, []Association{{Name: "cpu", ID: ingest.NewMetricID(), Policy: "low"}}))(t)
+	cpu := value(x.MetricOf(ctx, host, r.ID, "cpu"))(t)
+	describe := func() ingest.Description { return value(x.Describe(ctx, []ingest.MetricID{cpu.ID}))(t)[0] }
+	one := ingest.Description{Known: true, Name: "cpu", Resource: "s/10", ResourceType: "described", Project: "tenant",
+		Attributes: []ingest.DescribedAttribute{{Name: "host", Text: "web 1"}, {Name: "size", Text: "2.5"},
+			{Name: "on", Text: "true"}, {Name: "since", Text: "2001-09-09T01:46:40Z"}, {Name: "none"}}}
+	if diff := cmp.Diff(one, describe()); diff != "" {
+		t.Errorf("description (-want +got):\n%s", diff)
+	}
+	value(x.UpdateResource(ctx, host, r.ID, func(r *Resource) error { r.Attributes["host"] = "web 2"; return nil }, nil))(t)
+	if got := describe().Attributes[0].Text; got != "web 2" {
+		t.Errorf("after a change host is %q, want web 2", got)
+	}
+	must(t, x.MarkDeleted(ctx, cpu.ID))
+	if got := describe(); got.Known {
+		t.Errorf("a deleted metric is %v", got)
+	}
+}
+
 // testLabels asks for what metrics were called when they were created.
 func testLabels(t *testing.T, open opener) {
 	x, ctx := withPolicies(t, open, Config{}), t.Context()
@@ -238,6 +282,7 @@ func testLabels(t *testing.T, open opener) {
 	if diff := cmp.Diff(want, value(x.Labels(ctx, []ingest.MetricID{named.ID, made.ID}))(t)); diff != "" {
 		t.Errorf("labels of metrics of a resource (-want +got):\n%s", diff)
 	}
+	testDescribe(t, x, generic, []ingest.MetricID{gone.ID, ingest.NewMetricID(), bare.ID, named.ID, made.ID, named.ID})
 	must(t, x.Purge(ctx, gone.ID))
 	if got := value(x.Labels(ctx, ids[:1]))(t); got[0] != (ingest.Labels{}) {
 		t.Errorf("a purged metric has labels %v", got)

@@ -19,3 +19,26 @@ type Labeler interface {
 	// error says that they can't be told now.
 	Labels(ctx context.Context, metrics []MetricID) ([]Labels, error)
 }
+
+// A Description is what a metric and its resource are called now. It may change.
+type Description struct {
+	Name         string               // "": it has none
+	Resource     string               // as its client called it; "": it has none
+	ResourceType string               // ""
+	Project      string               // of the resource, or else of the metric's creator
+	User         string               // the same
+	Attributes   []DescribedAttribute // all that the resource's type has, in its order
+	Known        bool                 // false: there is no such metric any more
+}
+
+// A DescribedAttribute is an attribute of a resource as a text, times in RFC 3339.
+type DescribedAttribute struct{ Name, Text string }
+
+// A Describer is a Labeler that knows what things are called now, too. A driver asks it
+// anew from time to time.
+type Describer interface {
+	Labeler
+	// Describe returns the description of every metric, in their order. A deleted metric
+	// isn't known from the moment on in which nobody sees it any more.
+	Describe(ctx context.Context, metrics []MetricID) ([]Description, error)
+}

@@ -25,6 +25,7 @@ type influxConfig struct {
 	FsyncDelay   time.Duration `name:"fsync_delay" help:"the server's (storage-)wal-fsync-delay"`
 	CreateBucket bool          `name:"create_bucket" help:"create the bucket when there is none"`
 	Retention    time.Duration `name:"retention" help:"of a bucket that is created; 0: for ever"`
+	Describe     time.Duration `name:"describe_every" default:"10m" help:"how often to look up what metrics are called now; 0: never"`
 	Shard        time.Duration `name:"shard_duration" help:"of a bucket that is created; 0: as the server likes"`
 }
 
@@ -35,6 +36,7 @@ func (v *validator) influx(c *influxConfig) {
 	v.check(c.BatchPoints >= 1, "storage.influxdb.batch_points must be at least 1, not %d", c.BatchPoints)
 	v.check(c.FsyncDelay >= 0, "storage.influxdb.fsync_delay must not be negative")
 	v.check(c.Retention >= 0, "storage.influxdb.retention must not be negative")
+	v.check(c.Describe >= 0, "storage.influxdb.describe_every must not be negative")
 	v.check(c.Shard >= 0, "storage.influxdb.shard_duration must not be negative")
 }
 
@@ -47,6 +49,7 @@ func newInflux(c *config, of string, policies ingest.Policies, labeler ingest.La
 		URL: i.URL, Org: i.Org, Bucket: i.Bucket, Token: string(i.Token), CAFile: i.CAFile, Sacks: c.Sacks, Deployment: of,
 		Gzip: i.Gzip, Timeout: i.Timeout, BatchLines: i.BatchPoints, FsyncDelay: i.FsyncDelay,
 		CreateBucket: i.CreateBucket, Retention: i.Retention, ShardDuration: i.Shard, LongestTimespan: longest,
+		DescribeEvery: i.Describe,
 	}, policies, labeler, log, meter)
 }
 

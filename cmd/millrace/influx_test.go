@@ -70,7 +70,7 @@ func TestInflux1(t *testing.T) {
 	if a := p.ask(t, "GET", "/metric/"+deleted+"/measures", ""); a.status != http.StatusNotFound {
 		t.Errorf("a deleted metric is read with status %d: %s", a.status, a.body)
 	}
-	if found := pointsOnInflux1(t, influx, deleted); found {
+	if pointsOnInflux1(t, influx, "measures", deleted) || pointsOnInflux1(t, influx, "metrics", deleted) {
 		t.Error("a deleted metric has points again")
 	}
 	t.Logf("suite: ack oracle on %s with a user: %d measures acknowledged, through a start, a kill -9 of the server and "+
@@ -94,24 +94,32 @@ func deleteOnInflux1(t *testing.T, p *process, influx *testservers.InfluxServer)
 	if want := `["2026-01-02T03:04:05+00:00", 1.0, 7.0]`; !strings.Contains(read.body, want) {
 		t.Fatalf("status %d: %s; want %s\n%s", read.status, read.body, want, p.log)
 	}
-	if !pointsOnInflux1(t, influx, made.ID) {
+	if !pointsOnInflux1(t, influx, "measures", made.ID) {
 		t.Fatal("what the server answers is not in InfluxDB")
 	}
+	awaitPoints(t, p, influx, "metrics", made.ID, true)
 	if a := p.ask(t, "DELETE", "/metric/"+made.ID, ""); a.status != http.StatusNoContent {
 		t.Fatalf("status %d: %s", a.status, a.body)
 	}
-	for deadline := time.Now().Add(startTimeout); pointsOnInflux1(t, influx, made.ID); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("the points of a deleted metric stay\n%s", p.log)
-		}
-	}
+	awaitPoints(t, p, influx, "measures", made.ID, false)
 	return made.ID
 }
 
-// pointsOnInflux1 says whether InfluxDB has points of a metric.
-func pointsOnInflux1(t *testing.T, influx *testservers.InfluxServer, metric string) bool {
+// awaitPoints waits until a measurement has points of a metric, or has none.
+func awaitPoints(t *testing.T, p *process, influx *testservers.InfluxServer, measurement, metric string, want bool) {
 	t.Helper()
-	answer, err := influx.Query(t.Context(), `SELECT value FROM "measures".."measures" WHERE metric = '`+metric+`'`)
+	for deadline := time.Now().Add(startTimeout); pointsOnInflux1(t, influx, measurement, metric) != want; {
+		if time.Now().After(deadline) {
+			t.Fatalf("that there are points in %s stays %t\n%s", measurement, !want, p.log)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// pointsOnInflux1 says whether a measurement has points of a metric.
+func pointsOnInflux1(t *testing.T, influx *testservers.InfluxServer, measurement, metric string) bool {
+	t.Helper()
+	answer, err := influx.Query(t.Context(), `SELECT * FROM "measures".."`+measurement+`" WHERE metric = '`+metric+`'`)
 	if err != nil || strings.Contains(answer, "error") {
 		t.Fatal(answer, err)
 	}

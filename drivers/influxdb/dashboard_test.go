@@ -27,8 +27,9 @@ func TestDashboard(t *testing.T) {
 	}
 	c := configOf(server)
 	c.Bucket, c.ShardDuration = "measures", 0
-	d := open(t, c, anyPolicy{}, allKnown{})
+	c.DescribeEvery = time.Hour
 	id := ingest.MetricID{0, 1}
+	d := open(t, c, anyPolicy{}, &called{now: map[ingest.MetricID]ingest.Description{id: {Name: "cpu", Known: true}}})
 	write(t, d, id, ingest.Measure{Time: time.Now().Add(-time.Minute).UnixNano(), Value: 3})
 
 	var objects []json.RawMessage
@@ -57,8 +58,8 @@ func TestDashboard(t *testing.T) {
 		"v.millrace_name", quoted(stored.Replace(labels[0].Name)), "v.millrace_resource",
 		quoted(stored.Replace(labels[0].Resource)))
 	queries := regexp.MustCompile(`"query": ("(?:[^"\\]|\\.)*")`).FindAllSubmatch(text, -1)
-	if len(queries) != 5 {
-		t.Fatalf("%d queries, want 5", len(queries))
+	if len(queries) != 6 {
+		t.Fatalf("%d queries, want 6", len(queries))
 	}
 	for _, q := range queries {
 		var flux string
@@ -123,5 +124,8 @@ func write(t *testing.T, d ingest.Driver, id ingest.MetricID, list ...ingest.Mea
 	}
 	if rejects, err := w.Flush(t.Context(), ingest.Watermark{Offset: at.Offset + 1}); err != nil || len(rejects) > 0 {
 		t.Fatal(rejects, err)
+	}
+	if err := w.Maintain(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }

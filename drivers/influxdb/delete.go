@@ -71,24 +71,32 @@ func (d *Driver) readTombstones(ctx context.Context, sack ingest.Sack) (map[inge
 	return gone, nil
 }
 
-// deleteMetric deletes the points of a metric.
+// deleteMetric deletes the points of a metric, and what it was called.
 func (d *Driver) deleteMetric(ctx context.Context, id ingest.MetricID) error {
-	err := d.deleteRange(ctx, measures, "metric", id.String(), minTime, maxTime)
+	err := d.deleteRange(ctx, "", "metric", id.String(), minTime, maxTime)
 	if err != nil {
 		return failed(fmt.Sprintf("delete metric %s", id), err)
 	}
 	return nil
 }
 
-// deleteRange deletes the points of a measurement that have a tag, of a range of time.
+// deleteRange deletes the points of a measurement that have a tag, of a range of time; where
+// none is named, of those that are about metrics.
 func (d *Driver) deleteRange(ctx context.Context, measurement, tag, value string, from, to int64) error {
 	if d.version() == 1 {
-		return d.influxQL(ctx, fmt.Sprintf(`DELETE FROM %q WHERE %q = '%s' AND time >= %d AND time <= %d`, measurement, tag,
+		source := quoted(measurement)
+		if measurement == "" { // in others there are fields of that name, which a deletion stumbles over
+			source = "/^(" + measures + "|" + descriptions + ")$/"
+		}
+		return d.influxQL(ctx, fmt.Sprintf(`DELETE FROM %s WHERE %s = '%s' AND time >= %d AND time <= %d`, source, quoted(tag),
 			value, from, to), nil)
 	}
+	predicate := fmt.Sprintf(`%s=%q`, tag, value)
+	if measurement != "" {
+		predicate = fmt.Sprintf(`_measurement=%q AND %s`, measurement, predicate)
+	}
 	body, err := json.Marshal(map[string]string{
-		"start": stamp(from), "stop": stamp(to), "predicate": fmt.Sprintf(`_measurement=%q AND %s=%q`, measurement, tag,
-			value),
+		"start": stamp(from), "stop": stamp(to), "predicate": predicate,
 	})
 	if err != nil {
 		return err

@@ -14,6 +14,12 @@
 //	  field special      integer, on points whose value InfluxDB has no number for: 1 is
 //	                     NaN, 2 is +Inf, 3 is -Inf; their value is 5e-324, the smallest
 //	                     number there is, which itself is written with special = 0
+//	metrics              what metrics that have had measures are called now: a point per
+//	                     metric and day, at its beginning, written over when that changes
+//	  tag metric
+//	  fields             all texts, "" for nothing: name, resource, resource_type; project
+//	                     and user of the resource, or else of who made the metric; and
+//	                     attribute_<name> for each attribute of the resource's type
 //	millrace_watermark   how far a sack has been applied
 //	  tag sack
 //	  field offset       integer; of several points the greatest counts
@@ -27,6 +33,19 @@
 //
 // The tags of a metric never change, whatever is renamed: in InfluxDB they are what
 // makes two points the same, and a record that comes twice has to make the same points.
+// So metrics says what they are called now, a while (Config.DescribeEvery) after it has
+// changed; nothing waits for that, and reads don't use it. By its last points a dashboard
+// finds measures by their present name:
+//
+//	called = from(bucket: "measures") |> range(start: -3d)
+//	  |> filter(fn: (r) => r._measurement == "metrics") |> last()
+//	  |> pivot(rowKey: ["metric"], columnKey: ["_field"], valueColumn: "_value")
+//	  |> filter(fn: (r) => r.name == "cpu" and r.attribute_host == "web1") |> group(columns: ["metric"])
+//	measured = from(bucket: "measures") |> range(start: -1h)
+//	  |> filter(fn: (r) => r._measurement == "measures" and r._field == "value")
+//	  |> keep(columns: ["_time", "_value", "metric"])
+//	join(tables: {called: called, measured: measured}, on: ["metric"])
+//
 // In tags, a backslash is written as a slash and a control character as a space: line
 // protocol has no safe way to say them.
 //

@@ -19,18 +19,19 @@ import (
 
 // A Driver is an ingest.Driver on one bucket of an InfluxDB.
 type Driver struct {
-	config   Config
-	policies ingest.Policies
-	series   *seriesCache
-	log      *slog.Logger
-	client   influxdb2.Client
-	own      *http.Transport // nil: the caller's
-	write    api.WriteAPIBlocking
-	metrics  *metrics
-	gate     *gate        // passed when there is a server that will do
-	major    atomic.Int64 // of the server's version; 0: not known yet
-	skewed   sync.Once    // says that the clocks differ
-	fewer    atomic.Int64 // bytes in one write that the server has found too many, halved; 0: none
+	config    Config
+	policies  ingest.Policies
+	series    *seriesCache
+	log       *slog.Logger
+	client    influxdb2.Client
+	own       *http.Transport // nil: the caller's
+	write     api.WriteAPIBlocking
+	metrics   *metrics
+	gate      *gate            // passed when there is a server that will do
+	describer ingest.Describer // nil: nothing is described
+	major     atomic.Int64     // of the server's version; 0: not known yet
+	skewed    sync.Once        // says that the clocks differ
+	fewer     atomic.Int64     // bytes in one write that the server has found too many, halved; 0: none
 
 	mu     sync.Mutex
 	closed bool
@@ -51,8 +52,9 @@ var (
 var errClosed = errors.New("the InfluxDB driver is closed")
 
 // New returns a Driver. It asks policies whether a policy exists, and labeler what begins
-// the lines of a metric. No server need be there yet: what is called first finds out
-// whether there is one that will do, and fails until there is.
+// the lines of a metric and, where it is an [ingest.Describer], what things are called now.
+// No server need be there yet: what is called first finds out whether there is one that
+// will do, and fails until there is.
 func New(config Config, policies ingest.Policies, labeler ingest.Labeler, log *slog.Logger, meter Meter) (*Driver,
 	error) {
 	config = config.withDefaults()
@@ -74,6 +76,9 @@ func New(config Config, policies ingest.Policies, labeler ingest.Labeler, log *s
 		config: config, policies: policies, series: newSeriesCache(labeler, config.LabelBytes), log: log,
 		client: client, write: client.WriteAPIBlocking(config.Org, config.Bucket),
 		sacks: make(map[ingest.Sack]*known), metrics: metrics,
+	}
+	if config.DescribeEvery > 0 {
+		d.describer, _ = labeler.(ingest.Describer)
 	}
 	if config.Transport == nil {
 		d.own, _ = transport.(*http.Transport)

@@ -271,6 +271,7 @@ func (w *writer) deleteBuried(ctx context.Context) error {
 	if err := w.driver.writeTombstones(ctx, w.sack, w.buried, time.Now().UnixNano()); err != nil {
 		return err
 	}
+	defer w.follower.forget(w.buried)()
 	for len(w.buried) > 0 {
 		some := w.buried[:min(deletesAtOnce, len(w.buried))]
 		group, ctx := errgroup.WithContext(ctx)

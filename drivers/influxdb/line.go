@@ -14,6 +14,8 @@ const (
 	measures   = "measures"
 	watermarks = "millrace_watermark"
 	deletions  = "millrace_deleted"
+
+	descriptions = "metrics"
 )
 
 // What InfluxDB has no number for, as the field special says it.
@@ -51,8 +53,15 @@ func appendTag(dst []byte, key, value string) []byte {
 	if value == "" {
 		return dst
 	}
-	dst = append(dst, key...)
-	for _, r := range strings.ToValidUTF8(value, "\uFFFD") {
+	return appendEscaped(append(dst, key...), value)
+}
+
+// validText is a text without what is no UTF-8.
+func validText(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
+
+// appendEscaped appends what is no text in quotes: a tag's value, or a field's key.
+func appendEscaped(dst []byte, value string) []byte {
+	for _, r := range validText(value) {
 		switch {
 		case r == ',' || r == '=' || r == ' ':
 			dst = append(dst, '\\', byte(r))

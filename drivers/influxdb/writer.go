@@ -23,6 +23,9 @@ type writer struct {
 	buried   []tombstone      // deleted since the last flush
 	buffered int64
 	progress progress
+	follower *follower
+
+	maintaining sync.Mutex // held while Maintain follows
 
 	mu      sync.Mutex // of what Maintain looks at
 	closed  bool
@@ -78,7 +81,8 @@ func (l *entryList) forget() {
 var errWriterClosed = errors.New("this writer of the InfluxDB driver is closed")
 
 func newWriter(d *Driver, sack ingest.Sack, at ingest.Watermark, gone map[ingest.MetricID]ingest.Offset) *writer {
-	return &writer{driver: d, sack: sack, nonce: newNonce(), next: at.Offset, gone: gone, flushed: at.Clone()}
+	return &writer{driver: d, sack: sack, nonce: newNonce(), next: at.Offset, gone: gone, flushed: at.Clone(),
+		follower: newFollower(d)}
 }
 
 // Apply copies records into the buffer; see ingest.SackWriter. Its errors leave the
@@ -109,6 +113,7 @@ func (w *writer) Apply(ctx context.Context, records []ingest.Delivery) ([]ingest
 	if err := w.driver.series.find(ctx, series); err != nil {
 		return nil, ingest.Unharmed(err)
 	}
+	w.follower.saw(series)
 	var rejects []ingest.Reject
 	for i := range records {
 		d := &records[i]
@@ -198,12 +203,22 @@ func (w *writer) Buffered() int64 { return w.buffered }
 // Epoch is 0: nobody is fenced.
 func (w *writer) Epoch() uint64 { return 0 }
 
-// Maintain renews the watermark once a day, so that the bucket's retention doesn't take
-// it while nothing is written, and then forgets the old ones.
+// Maintain renews the watermark and says what metrics are called.
 func (w *writer) Maintain(ctx context.Context) error {
 	if err := w.usable(ctx); err != nil {
 		return err
 	}
+	if err := w.renew(ctx); err != nil {
+		return err
+	}
+	w.maintaining.Lock()
+	defer w.maintaining.Unlock()
+	return w.follower.follow(ctx)
+}
+
+// renew writes the watermark again once a day, so that the bucket's retention doesn't take
+// it while nothing is written, and then forgets the old ones.
+func (w *writer) renew(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	today := dayOf(time.Now())
@@ -236,6 +251,8 @@ func (w *writer) mark(ctx context.Context, at *ingest.Watermark) error {
 
 // Close forgets what was not flushed.
 func (w *writer) Close() error {
+	w.maintaining.Lock()
+	defer w.maintaining.Unlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.closed {
