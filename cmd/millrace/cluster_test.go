@@ -74,12 +74,17 @@ func clusterOn(t *testing.T, postgres *testservers.PostgresServer, kafka *testse
 	if err != nil {
 		t.Fatal(err)
 	}
+	copies := 1 // of what is acknowledged; a broker may be gone
+	if len(kafka.Brokers) > 2 {
+		copies = 2
+	}
 	return &cluster{t, path, slices.Concat([]string{
 		"MILLRACE_SACKS=8", "MILLRACE_INDEX_CREATE_DEFAULTS=true", "MILLRACE_LOG_LEVEL=info",
 		"MILLRACE_INDEX_URL=" + postgres.URL(postgres.Database(t)),
 		"MILLRACE_QUEUE_DRIVER=kafka", "MILLRACE_QUEUE_KAFKA_BROKERS=" + strings.Join(kafka.Addrs(), ","),
-		"MILLRACE_QUEUE_KAFKA_TOPIC=" + strings.ToLower(rand.Text()), "MILLRACE_QUEUE_KAFKA_REPLICATION=1",
-		"MILLRACE_QUEUE_KAFKA_MIN_IN_SYNC=1",
+		"MILLRACE_QUEUE_KAFKA_TOPIC=" + strings.ToLower(rand.Text()),
+		fmt.Sprintf("MILLRACE_QUEUE_KAFKA_REPLICATION=%d", min(3, len(kafka.Brokers))),
+		fmt.Sprintf("MILLRACE_QUEUE_KAFKA_MIN_IN_SYNC=%d", copies),
 		"MILLRACE_QUEUE_KAFKA_ACCEPT_RISKS=true",
 	}, storage.settings(storage.process.Addr), settings)}
 }
@@ -87,7 +92,12 @@ func clusterOn(t *testing.T, postgres *testservers.PostgresServer, kafka *testse
 // start starts a process of the deployment and waits until it answers.
 func (c *cluster) start(roles string, settings ...string) *process {
 	c.t.Helper()
-	listen := fmt.Sprintf("127.0.0.1:%d", freePort(c.t))
+	return c.startAt(fmt.Sprintf("127.0.0.1:%d", freePort(c.t)), roles, settings...)
+}
+
+// startAt starts one that listens on an address.
+func (c *cluster) startAt(listen, roles string, settings ...string) *process {
+	c.t.Helper()
 	all := append([]string{"MILLRACE_DATA_DIR=" + c.t.TempDir(), "MILLRACE_API_LISTEN=" + listen}, c.settings...)
 	p := launchAs(c.t, c.path, listen, []string{"--roles", roles}, append(all, settings...))
 	p.awaitUp(c.t)

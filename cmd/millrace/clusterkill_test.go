@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -25,8 +25,9 @@ type victim struct {
 // TestClusterKill loads a deployment of two APIs and three workers, and kills, stops,
 // freezes or cuts off any of them, the broker, the database or the storage at random
 // moments, again and again. What was acknowledged is there, once, with the right value,
-// whichever process is asked. MILLRACE_TEST_CLUSTER_CYCLES says how often, and
-// MILLRACE_TEST_SEED which harms.
+// whichever process is asked. MILLRACE_TEST_CLUSTER_CYCLES says how often,
+// MILLRACE_TEST_CLUSTER_BROKERS how many brokers there are (1; of three, two hold what is
+// acknowledged), and MILLRACE_TEST_SEED which harms.
 func TestClusterKill(t *testing.T) {
 	t.Run("Redis", func(t *testing.T) {
 		redis := testservers.NewRedis(t, testservers.RedisFlavor, "--appendonly", "yes", "--appendfsync", "always")
@@ -44,40 +45,34 @@ func testClusterKill(t *testing.T, storage sharedStorage, often uint64) {
 	t.Logf("MILLRACE_TEST_SEED=%d", seed)
 	random := rand.New(rand.NewPCG(seed, 7))
 	postgres := testservers.NewPostgres(t)
-	var toBroker *faultproxy.TCP
-	kafka := testservers.NewKafka(t, testservers.Kafka4, testservers.KafkaOptions{Proxies: func(_ int,
-		upstream string) (string, error) {
-		var err error
-		if toBroker, err = faultproxy.NewTCP(upstream); err != nil {
-			return "", err
-		}
-		return toBroker.Addr, nil
-	}})
+	kafka, ways := kafkaBehindProxies(t, int(testNumber(t, "MILLRACE_TEST_CLUSTER_BROKERS", 1)))
 	toStorage, err := faultproxy.NewTCP(storage.process.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = errors.Join(toBroker.Close(), toStorage.Close()) })
+	t.Cleanup(func() { _ = toStorage.Close() })
 	c := clusterOn(t, postgres, kafka, storage, "MILLRACE_WORKER_FLUSH_INTERVAL=1s", "MILLRACE_LOG_LEVEL=warn")
 	apis := []*process{c.start("api"), c.start("api")}
 	// One worker's way to the brokers and another one's to the storage can be cut.
-	ways := [][]string{{"MILLRACE_QUEUE_KAFKA_BROKERS=" + toBroker.Addr}, storage.settings(toStorage.Addr), nil}
+	reach := [][]string{{"MILLRACE_QUEUE_KAFKA_BROKERS=" + addrsOf(ways)}, storage.settings(toStorage.Addr), nil}
 	var workers []*process
-	for _, way := range ways {
+	for _, way := range reach {
 		workers = append(workers, c.start("worker", way...))
 	}
 	oracles := newOracles(t, &apis[0].server, seed)
-	restart := func(i int) { workers[i] = c.start("worker", ways[i]...) }
+	restart := func(i int) { workers[i] = c.start("worker", reach[i]...) }
 	victims := append(c.victims(random, postgres, kafka, storage, apis, workers, restart),
-		cutOff("a worker cut off from the brokers", toBroker), cutOff("a worker cut off from the storage", toStorage))
+		cutOff("a worker cut off from the brokers", ways...),
+		cutOff("a worker cut off from the storage", toStorage))
 	fell := map[string]int{}
 	for cycle := range cycles {
 		stop, cancel := context.WithCancel(t.Context())
 		var writing sync.WaitGroup
 		for i, o := range oracles {
+			client := apis[i%2].client // while everything is restarted, also of what takes its place
 			writing.Go(func() {
 				for stop.Err() == nil && o.refused == nil {
-					o.write(stop, apis[i%2].client)
+					o.write(stop, client)
 				}
 			})
 		}
@@ -115,15 +110,44 @@ func testClusterKill(t *testing.T, storage sharedStorage, often uint64) {
 
 // cutOff is a process that no longer reaches a server which the others do reach, for
 // longer than its session.
-func cutOff(name string, way *faultproxy.TCP) victim {
+func cutOff(name string, ways ...*faultproxy.TCP) victim {
 	return victim{name, func() func() {
-		way.Set(faultproxy.Mode{Cut: true})
+		for _, way := range ways {
+			way.Set(faultproxy.Mode{Cut: true})
+		}
 		time.Sleep(7 * time.Second)
 		return func() {
-			way.Set(faultproxy.Mode{})
-			way.ResetAll()
+			for _, way := range ways {
+				way.Set(faultproxy.Mode{})
+				way.ResetAll()
+			}
 		}
 	}}
+}
+
+// kafkaBehindProxies is a Kafka of so many brokers, and the proxies before them.
+func kafkaBehindProxies(t *testing.T, brokers int) (*testservers.KafkaServer, []*faultproxy.TCP) {
+	t.Helper()
+	var ways []*faultproxy.TCP
+	before := func(_ int, upstream string) (string, error) {
+		way, err := faultproxy.NewTCP(upstream)
+		if err != nil {
+			return "", err
+		}
+		t.Cleanup(func() { _ = way.Close() })
+		ways = append(ways, way)
+		return way.Addr, nil
+	}
+	return testservers.NewKafka(t, testservers.Kafka4, testservers.KafkaOptions{Brokers: brokers, Proxies: before}), ways
+}
+
+// addrsOf are the addresses of proxies, as a setting.
+func addrsOf(ways []*faultproxy.TCP) string {
+	var addrs []string
+	for _, way := range ways {
+		addrs = append(addrs, way.Addr)
+	}
+	return strings.Join(addrs, ",")
 }
 
 // victims are who may fall, and how. A process that is started again takes the place of
@@ -148,9 +172,21 @@ func (c *cluster) victims(random *rand.Rand, postgres *testservers.PostgresServe
 			time.Sleep(7 * time.Second)
 			return func() { p.cmd.Process.Signal(syscall.SIGCONT) }
 		}},
-		{"the broker killed", func() func() {
-			kafka.Brokers[0].Kill()
-			return func() { c.must(kafka.Brokers[0].Start()) }
+		{"a broker killed", func() func() {
+			broker := kafka.Brokers[random.IntN(len(kafka.Brokers))]
+			broker.Kill()
+			return func() { c.must(broker.Start()) }
+		}},
+		{"all restarted, one after the other", func() func() {
+			for i, p := range apis {
+				c.ends(p)
+				apis[i] = c.startAt(p.base.Host, "api")
+			}
+			for i, p := range workers {
+				c.ends(p)
+				restartWorker(i)
+			}
+			return func() {}
 		}},
 		{"the database killed", func() func() {
 			postgres.Kill()
