@@ -165,7 +165,8 @@ func (p *Progress) owns(sack Sack) bool {
 
 // follow says how far somebody else has applied the sack, and what waits behind that.
 // If the log can't say when the oldest of it was accepted, its age counts from when it
-// was first seen waiting.
+// was first seen waiting; and never from before nothing was waiting, whatever the clock
+// of the process that accepted it says.
 func (p *Progress) follow(sack Sack, watermark Offset, backlog Backlog, known bool, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -176,14 +177,23 @@ func (p *Progress) follow(sack Sack, watermark Offset, backlog Backlog, known bo
 	switch {
 	case !known:
 	case backlog.Records == 0:
-		s.oldest = time.Time{}
-	case !backlog.Oldest.IsZero():
-		s.oldest = backlog.Oldest
+		s.oldest, s.empty = time.Time{}, now
+	case !backlog.Oldest.IsZero() && !backlog.Oldest.After(now):
+		s.oldest = s.notBeforeEmpty(backlog.Oldest)
 	case s.oldest.IsZero() || watermark != s.watermark:
 		s.oldest = now
 	}
 	s.watermark, s.known, s.err = watermark, true, nil
 	s.sweep()
+}
+
+// notBeforeEmpty is a time of acceptance by this process's clock, as well as can be told:
+// what waits now has come since nothing was waiting.
+func (s *sackProgress) notBeforeEmpty(accepted time.Time) time.Time {
+	if accepted.Before(s.empty) {
+		return s.empty
+	}
+	return accepted
 }
 
 func (p *Progress) followFailed(sack Sack, err error) {

@@ -178,25 +178,34 @@ func TestFollowByHints(t *testing.T) {
 	})
 }
 
-// What waits in a sack of somebody else has the age that the log tells.
+// What waits in a sack of somebody else has the age that the log tells, also after hours
+// without a record, and also where the clock of the process that accepted it is wrong.
 func TestFollowAge(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		log := agedLog{newMemoryLog(1)}
-		p := NewProgress(1, log)
-		follower := NewFollower(p, &watermarks{at: make(Position, 1)}, nil, nil, FollowConfig{},
-			slog.New(slog.DiscardHandler))
-		ctx, stop := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { follower.Run(ctx); close(done) }()
-		time.Sleep(3 * time.Hour) // idle
-		log.put(0, Delivery{Record: Record{Kind: RecordMeasures, AcceptedAt: time.Now()}})
-		time.Sleep(time.Minute)
-		if age := p.AgeOf(0); age < 55*time.Second || age > time.Minute {
-			t.Errorf("a sack that was idle for hours is %s behind", age)
-		}
-		stop()
-		<-done
-	})
+	for _, off := range []time.Duration{0, -time.Hour, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			log := agedLog{newMemoryLog(1)}
+			p := NewProgress(1, log)
+			follower := NewFollower(p, &watermarks{at: make(Position, 1)}, nil, nil, FollowConfig{},
+				slog.New(slog.DiscardHandler))
+			ctx, stop := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() { follower.Run(ctx); close(done) }()
+			time.Sleep(3 * time.Hour) // idle
+			log.put(0, Delivery{Record: Record{Kind: RecordMeasures, AcceptedAt: time.Now().Add(off)}})
+			time.Sleep(time.Minute)
+			lag := p.Lag(ctx)[0]
+			for _, age := range []time.Duration{p.AgeOf(0), lag.Age} {
+				if age < 55*time.Second || age > 65*time.Second {
+					t.Errorf("a sack that was idle for hours is %s behind, by a clock that is %s off", age, off)
+				}
+			}
+			if lag.Records != 1 {
+				t.Errorf("lag %+v", lag)
+			}
+			stop()
+			<-done
+		})
+	}
 }
 
 // An agedLog knows when the first waiting record was accepted.

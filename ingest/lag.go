@@ -51,7 +51,7 @@ func (p *Progress) Lag(ctx context.Context) []SackLag {
 		}
 		l.Records, l.Bytes = backlog.Records, backlog.Bytes
 		if !l.Owned && backlog.Records > 0 && !backlog.Oldest.IsZero() {
-			l.Age = max(0, now.Sub(backlog.Oldest))
+			l.Age = p.ageSince(l.Sack, backlog.Oldest, l.Age, now)
 		}
 	}
 	return lags
@@ -75,6 +75,17 @@ func (p *Progress) AgeOf(sack Sack) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.age(&p.sacks[sack], now)
+}
+
+// ageSince is the age of what the log says was accepted then, in a sack of somebody else.
+// Of what comes from a clock that is ahead it is the age that was known before.
+func (p *Progress) ageSince(sack Sack, accepted time.Time, known time.Duration, now time.Time) time.Duration {
+	if accepted.After(now) {
+		return known
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return max(0, now.Sub(p.sacks[sack].notBeforeEmpty(accepted)))
 }
 
 // age counts from the start of the process at the earliest: what waited while

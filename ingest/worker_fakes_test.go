@@ -317,6 +317,29 @@ func (s *brokenSource) mend() {
 	s.broken = false
 }
 
+// A silentSource is a log that hands out nothing, and no error either.
+type silentSource struct {
+	*memoryLog
+	silent bool
+}
+
+func (s *silentSource) Fetch(ctx context.Context, sack Sack, from Offset, dst *Deliveries) error {
+	s.mu.Lock()
+	silent := s.silent
+	s.mu.Unlock()
+	if silent {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return s.memoryLog.Fetch(ctx, sack, from, dst)
+}
+
+func (s *silentSource) mend() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.silent = false
+}
+
 func newTestWorker(t *testing.T, source Source, b *bench) *Worker {
 	t.Helper()
 	w, err := NewWorker(source, b.driver, b.letters, b.assigner, b.progress, b.config, slog.New(slog.DiscardHandler),

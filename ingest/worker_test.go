@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -340,6 +341,36 @@ func TestFetchFails(t *testing.T) {
 		}
 		source.mend()
 		b.wait(time.Minute)
+		b.wantValues(0, 1)
+		if lag := b.lag(0); lag.Err != nil || lag.Age != 0 {
+			t.Errorf("afterwards the lag is %+v", lag)
+		}
+	})
+}
+
+// A log that hands out nothing although it has records is told, with what waits, and the
+// sack goes on when it does again. A sack in which nothing waits is not.
+func TestFetchMakesNoProgress(t *testing.T) {
+	onBench(t, WorkerConfig{FlushInterval: time.Second, FetchPatience: time.Minute}, func(t *testing.T, b *bench) {
+		source := &silentSource{memoryLog: b.log, silent: true}
+		b.progress = NewProgress(2, source)
+		b.runWorker(newTestWorker(t, source, b))
+		b.wait(3 * hour) // idle
+		if lag := b.lag(0); lag.Err != nil || lag.Age != 0 {
+			t.Errorf("the lag of an idle sack is %+v", lag)
+		}
+		b.write(0, 1)
+		b.wait(2 * time.Minute)
+		lag := b.lag(0)
+		if lag.Err == nil || !strings.Contains(lag.Err.Error(), "makes no progress: the log has 1 records") ||
+			lag.Records != 1 || lag.Age > 2*time.Minute {
+			t.Errorf("lag %+v", lag)
+		}
+		if other := b.lag(1); other.Err != nil {
+			t.Errorf("the other sack's lag is %+v", other)
+		}
+		source.mend()
+		b.wait(2 * time.Minute)
 		b.wantValues(0, 1)
 		if lag := b.lag(0); lag.Err != nil || lag.Age != 0 {
 			t.Errorf("afterwards the lag is %+v", lag)
