@@ -228,23 +228,8 @@ func memoryOfBacklog(t *testing.T) {
 	ids := created(t, api, "medium", metrics)
 	l := logOn(t, c.setting("MILLRACE_QUEUE_KAFKA_TOPIC"), kafka.Config{MustExist: true, MaxPending: math.MaxInt64}, sacks)
 	defer l.Close()
-	start := time.Now().Add(-24 * time.Hour).Truncate(time.Hour)
 	began := time.Now()
-	group, ctx := errgroup.WithContext(t.Context())
-	group.SetLimit(8)
-	for round := range records / metrics { // each metric's next measure
-		group.Go(func() error {
-			out := make([]ingest.Outgoing, metrics)
-			when := start.Add(time.Duration(round) * time.Second).UnixNano()
-			for i, id := range ids {
-				e := ingest.Entry{Metric: id, Policy: "medium", Measures: []ingest.Measure{{Time: when, Value: 1}}}
-				out[i] = ingest.Outgoing{Sack: ingest.SackOf(id, sacks), Record: &ingest.Record{
-					Kind: ingest.RecordMeasures, AcceptedAt: time.Now(), Entries: []ingest.Entry{e}}}
-			}
-			return l.Append(ctx, out)
-		})
-	}
-	if err := group.Wait(); err != nil {
+	if err := appendRounds(t.Context(), l, ids, sacks, records/metrics); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("%d records produced in %.0f s", records, time.Since(began).Seconds())
@@ -261,4 +246,28 @@ func memoryOfBacklog(t *testing.T) {
 	if got := metricOf(t, worker, "millrace_applied_measures_total"); int(got) != records {
 		t.Errorf("%.0f measures are applied", got)
 	}
+}
+
+// roundsAtOnce are appended by one call, so that the log has full batches to write.
+const roundsAtOnce = 50
+
+// appendRounds appends a record for each metric's next measure, so many times.
+func appendRounds(ctx context.Context, l ingest.Appender, ids []ingest.MetricID, sacks, rounds int) error {
+	start := time.Now().Add(-24 * time.Hour).Truncate(time.Hour)
+	for from := 0; from < rounds; from += roundsAtOnce {
+		var out []ingest.Outgoing
+		for round := from; round < min(from+roundsAtOnce, rounds); round++ {
+			when := start.Add(time.Duration(round) * time.Second).UnixNano()
+			for i, id := range ids {
+				e := ingest.Entry{Metric: id, Policy: "medium", Measures: []ingest.Measure{
+					{Time: when, Value: playedValue(i, when)}}}
+				out = append(out, ingest.Outgoing{Sack: ingest.SackOf(id, sacks), Record: &ingest.Record{
+					Kind: ingest.RecordMeasures, AcceptedAt: time.Now(), Entries: []ingest.Entry{e}}})
+			}
+		}
+		if err := l.Append(ctx, out); err != nil {
+			return err
+		}
+	}
+	return nil
 }

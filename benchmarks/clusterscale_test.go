@@ -27,7 +27,7 @@ func workersScale(t *testing.T) {
 	points := fromEnv(t, "MILLRACE_BENCH_POINTS", 20_000_000, strconv.Atoi)
 	for _, held := range []bool{true, false} {
 		for workers := 1; workers <= 3; workers++ {
-			name := map[bool]string{true: "held to one processor", false: "not held"}[held]
+			name := map[bool]string{true: "held", false: "free"}[held]
 			t.Run(fmt.Sprintf("%s/%d", name, workers), func(t *testing.T) { applyRate(t, workers, held, points) })
 		}
 	}
@@ -92,7 +92,7 @@ func apisScale(t *testing.T) {
 	points := fromEnv(t, "MILLRACE_BENCH_POINTS", 20_000_000, strconv.Atoi)
 	for _, held := range []bool{true, false} {
 		for apis := 1; apis <= 2; apis++ {
-			name := map[bool]string{true: "held to one processor", false: "not held"}[held]
+			name := map[bool]string{true: "held", false: "free"}[held]
 			t.Run(fmt.Sprintf("%s/%d", name, apis), func(t *testing.T) { acceptRate(t, apis, held, points) })
 		}
 	}

@@ -81,10 +81,14 @@ func (p *parts) checkDeployment(ctx context.Context, c *config) error {
 	}
 	if _, err := p.index.CurrentLog(ctx); errors.Is(err, index.ErrNoLog) {
 		// Its first process has stopped before it opened the log: nothing was accepted.
-		if held, err := holds(ctx, log); err != nil || held {
-			return errors.Join(err, fmt.Errorf("the index %s knows no log, but the log %s holds records: "+
+		held, err := holds(ctx, log)
+		if err != nil {
+			return err
+		}
+		if held {
+			return fmt.Errorf("the index %s knows no log, but the log %s holds records: "+
 				"they are of different deployments, or one is an old copy; restore the one that is wrong, or have the index "+
-				"take the log with \"millrace index adopt\"", indexName(c), id.ID))
+				"take the log with \"millrace index adopt\"", indexName(c), id.ID)
 		}
 	}
 	return p.index.OpenLog(ctx, id)

@@ -188,6 +188,19 @@ func TestTroubleThatPasses(t *testing.T) {
 	})
 }
 
+// A topic that was just made is open once all of its partitions have leaders, however long
+// that takes: who asks then where the log ends is told.
+func TestLeadersOfNewTopic(t *testing.T) {
+	cluster, config := fakeCluster(t)
+	began := time.Now()
+	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Err: kerr.NotLeaderForPartition, Count: -1,
+		When: func(kmsg.Request) bool { return time.Since(began) < 4*time.Second }})
+	l := open(t, config, 4)
+	if end, err := l.End(t.Context()); err != nil || len(end) != 4 {
+		t.Errorf("%v, %v", end, err)
+	}
+}
+
 // Brokers that refuse for long: the caller is answered within its deadline, what is not
 // written is not acknowledged, and memory is bounded.
 func TestBrokersGone(t *testing.T) {

@@ -53,6 +53,7 @@ func (c *Config) largestBatch() int {
 // cluster's id.
 func (l *Log) prepareTopic(ctx context.Context) (cluster string, err error) {
 	pause := 250 * time.Millisecond
+	made := false
 	for {
 		cluster, topic, err := l.describeTopic(ctx)
 		switch {
@@ -60,8 +61,13 @@ func (l *Log) prepareTopic(ctx context.Context) (cluster string, err error) {
 			return "", errors.New("there is no such topic")
 		case errors.Is(err, kafka.UnknownTopicOrPartition):
 			err = l.createTopic(ctx)
+			made = err == nil
 		case err == nil:
-			if err = l.checkTopic(ctx, cluster, topic); !errors.Is(err, ingest.ErrUnavailable) {
+			err = l.checkTopic(ctx, cluster, topic)
+			if err == nil && made { // its last partition may have no leader for seconds after its first
+				_, err = l.ends(ctx, time.Now())
+			}
+			if !errors.Is(err, ingest.ErrUnavailable) {
 				return cluster, err
 			}
 		case !isTransient(err):
