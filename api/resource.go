@@ -213,8 +213,16 @@ func (q *request) someDatetime(into **int64) check {
 
 // postResource answers POST /v1/resource/<type>.
 func (q *request) postResource() error {
+	v, err := q.readJSON(typeJSON)
+	if err != nil {
+		return err
+	}
+	return q.asTypeIs(func() error { return q.createResource(v) })
+}
+
+func (q *request) createResource(body any) error {
 	var b resourceBody
-	if err := q.decode(b.schema(q, q.resourceType, true)); err != nil {
+	if err := b.schema(q, q.resourceType, true)(body); err != nil {
 		return err
 	}
 	if !q.who.Permit(auth.CreateResource).For(q.who.Creator, q.who.Project) {
@@ -258,8 +266,16 @@ func (q *request) patchResource() error {
 	if err := precondition(q.r, &r); err != nil {
 		return err
 	}
+	v, err := q.readJSON(typeJSON)
+	if err != nil {
+		return err
+	}
+	return q.asTypeIs(func() error { return q.changeResource(r.ID, v) })
+}
+
+func (q *request) changeResource(id index.ResourceID, body any) error {
 	var b resourceBody
-	if err := q.decode(b.schema(q, q.resourceType, false)); err != nil {
+	if err := b.schema(q, q.resourceType, false)(body); err != nil {
 		return err
 	}
 	if err := q.completeAssociations(b.associations); err != nil {
@@ -273,7 +289,7 @@ func (q *request) patchResource() error {
 		}
 		return b.edit(r, name)
 	}
-	changed, err := q.index.UpdateResource(q.ctx, q.resourceType, r.ID, edit, b.metrics)
+	changed, err := q.index.UpdateResource(q.ctx, q.resourceType, id, edit, b.metrics)
 	if err != nil {
 		return badAssociation(err)
 	}

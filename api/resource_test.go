@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"millrace/ingest"
+	"millrace/testservers"
 )
 
 // patch is the header of a PATCH of a resource type.
@@ -635,4 +636,33 @@ func testScopedResources(t *testing.T, address string) {
 		t.Errorf("u1 deletes %s", w.Body)
 	}
 	count("GET", "/v1/resource/generic", "admin", 2)
+}
+
+// Another process changes a resource type: this one sees it when it writes, before it has
+// been told, and goes by what the type is now.
+func TestTypeChangedElsewhere(t *testing.T) {
+	server := testservers.Postgres(t)
+	url := server.URL(server.Database(t))
+	h, other := newHouse(t, build{url: url}), newHouse(t, build{url: url})
+	patch := func(h *house, name string) {
+		t.Helper()
+		h.must(t, "PATCH", "/v1/resource_type/vm", call{as: "admin", header: []string{"Content-Type: " + typeJSONPatch},
+			body: `[{"op": "add", "path": "/attributes/` + name + `", "value": {"type": "string", "required": false}}]`})
+	}
+	h.must(t, "POST", "/v1/resource_type", call{as: "admin", body: `{"name": "vm"}`})
+	other.must(t, "GET", "/v1/resource_type/vm", call{})
+	for i := range 3 {
+		first, second, third := fmt.Sprint("a", i), fmt.Sprint("b", i), fmt.Sprint("c", i)
+		patch(h, first)
+		r := other.must(t, "POST", "/v1/resource/vm", call{body: `{"id": "` + first + `"}`})
+		if _, there := r[first]; !there {
+			t.Errorf("%d: the resource is %v", i, r)
+		}
+		patch(h, second)
+		if r := other.must(t, "PATCH", "/v1/resource/vm/"+first, call{body: `{"user_id": "u"}`}); r["user_id"] != "u" {
+			t.Errorf("%d: the resource is %v", i, r)
+		}
+		patch(h, third)
+		patch(other, "d"+first)
+	}
 }

@@ -20,6 +20,20 @@ func (q *request) findType() (err error) {
 	return err
 }
 
+// asTypeIs does something with the route's resource type, and again with what the type
+// has become when somebody has changed it at the same time.
+func (q *request) asTypeIs(do func() error) error {
+	for range 2 {
+		if err := do(); !errors.Is(err, index.ErrChanged) {
+			return err
+		}
+		if err := q.findType(); err != nil {
+			return err
+		}
+	}
+	return do()
+}
+
 func (q *request) listResourceTypes() error {
 	types, err := q.index.ResourceTypes(q.ctx)
 	if err != nil {

@@ -40,7 +40,7 @@ func (x *Index) CreateResource(
 		},
 	})
 	if err != nil {
-		return Resource{}, x.failed("cannot create resource "+r.ID.String(), err)
+		return Resource{}, x.failedOn(ctx, "cannot create resource "+r.ID.String(), err)
 	}
 	return w.resource, nil
 }
@@ -102,7 +102,7 @@ func (x *Index) UpdateResource(
 		},
 	})
 	if err != nil {
-		return Resource{}, x.failed("cannot change resource "+id.String(), err)
+		return Resource{}, x.failedOn(ctx, "cannot change resource "+id.String(), err)
 	}
 	return w.resource, nil
 }

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -132,7 +133,8 @@ type Fill struct {
 // he wants, resources and history with it, and returns it. Attributes that are no
 // longer there vanish from them, those that are new get their fill, or nothing;
 // those that stay keep their type, and their fill goes where there was no value.
-// ErrNotFound when the type is gone, ErrChanged when it isn't what the caller has seen.
+// ErrNotFound when the type is gone, ErrChanged when it isn't what the caller has seen:
+// ResourceType then has it as it is.
 func (x *Index) UpdateResourceType(
 	ctx context.Context, seen *ResourceType, attributes []Attribute, fills []Fill,
 ) (*ResourceType, error) {
@@ -155,9 +157,21 @@ func (x *Index) UpdateResourceType(
 		},
 	})
 	if err != nil {
-		return nil, x.failed("cannot change resource type "+seen.Name, err)
+		return nil, x.failedOn(ctx, "cannot change resource type "+seen.Name, err)
 	}
 	return want, nil
+}
+
+// failedOn is failed of what has been done with a resource type. When the type has been
+// changed, maybe by another process, what is held of it is brought up to date, so that
+// it makes sense to try again.
+func (x *Index) failedOn(ctx context.Context, what string, err error) error {
+	if errors.Is(err, ErrChanged) {
+		if _, err := x.snapshots.refresh(ctx, x.database.reading()); err != nil {
+			return x.failed(what, err)
+		}
+	}
+	return x.failed(what, err)
 }
 
 // unchanged says with an error that the type is no longer what it was.
