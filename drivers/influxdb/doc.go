@@ -67,6 +67,12 @@
 // it: expiry by timespan, counted from the metric's newest bucket, is exact on each.
 // While a flush is under way readers may see a part of it.
 //
+// Reads are of raw points: those of a day go over the wire where InfluxDB could send a row
+// for each bucket. Having it aggregate would need a second question, of measures that it has
+// no number for. What it would save BenchmarkRead measures:
+//
+//	go test ./drivers/influxdb -run '^$' -bench 'BenchmarkRead$'
+//
 // A deleted metric's points are deleted: 2.x has an API for it, 1.8 is told in InfluxQL.
 // The tombstone keeps measures out that were accepted before everybody had heard of it.
 package influxdb
