@@ -88,8 +88,8 @@ func (d *Driver) deleteRange(ctx context.Context, measurement, tag, value string
 		if measurement == "" { // in others there are fields of that name, which a deletion stumbles over
 			source = "/^(" + measures + "|" + descriptions + ")$/"
 		}
-		return d.influxQL(ctx, fmt.Sprintf(`DELETE FROM %s WHERE %s = '%s' AND time >= %d AND time <= %d`, source, quoted(tag),
-			value, from, to), nil)
+		return d.influxQL(ctx, fmt.Sprintf(`DELETE FROM %s WHERE %s = '%s' AND time >= %d AND time <= %d`, source,
+			quoted(tag), value, from, to), nil)
 	}
 	predicate := fmt.Sprintf(`%s=%q`, tag, value)
 	if measurement != "" {

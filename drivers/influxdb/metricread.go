@@ -135,7 +135,7 @@ const rawChunk = 1 << 16
 func (r *metricRead) add(p *point) error {
 	r.begun = true
 	if n := len(r.raw); n > 0 && r.raw[n-1].Time >= p.time {
-		return fmt.Errorf("%w: metric %s has several series in InfluxDB, whose tags differ", ingest.ErrCorrupted, r.metric)
+		return severalSeries(r)
 	}
 	m := ingest.Measure{Time: p.time, Value: p.value}
 	if p.value == placeholder {
@@ -150,6 +150,10 @@ func (r *metricRead) add(p *point) error {
 		return errEnough
 	}
 	return nil
+}
+
+func severalSeries(r *metricRead) error {
+	return fmt.Errorf("%w: metric %s has several series in InfluxDB, whose tags differ", ingest.ErrCorrupted, r.metric)
 }
 
 // addSpecial remembers what a point's value stands for. InfluxDB's answers are ordered by

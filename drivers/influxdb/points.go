@@ -64,7 +64,7 @@ func (d *Driver) pointsFlux(reads []*metricRead, function string, fields []strin
 	}
 	b.WriteString("))")
 	if function != "" {
-		b.WriteString(" |> " + function + "()")
+		b.WriteString(" |> " + call(function))
 	}
 	b.WriteString(` |> keep(columns: ["_time", "_value", "_field", "metric"])`)
 	return b.String()

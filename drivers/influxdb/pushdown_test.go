@@ -1,12 +1,17 @@
 package influxdb
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
+	"math"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +20,85 @@ import (
 	"millrace/ingest"
 	"millrace/testservers"
 )
+
+// A tap counts the queries that have a word in them.
+type tap struct{ windows, raw atomic.Int64 }
+
+func (c *tap) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.HasSuffix(r.URL.Path, "/query") {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		switch {
+		case bytes.Contains(body, []byte("aggregateWindow")):
+			c.windows.Add(1)
+		case bytes.Contains(body, []byte(measures)) && !bytes.Contains(body, []byte("first()")):
+			c.raw.Add(1)
+		}
+	}
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// InfluxDB aggregates where it can, and nowhere else; the answers are the same.
+func TestReadWindows(t *testing.T) {
+	server := testservers.InfluxDB(t, testservers.Influx2)
+	counts := &tap{}
+	d, err := New(Config{URL: server.URL(), Org: server.Org, Token: server.Token, Sacks: 1, CreateBucket: true,
+		Bucket: "windows", Transport: counts}, minutes{}, minutes{}, slog.New(slog.DiscardHandler),
+		noop.NewMeterProvider().Meter(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = d.Close() }()
+	w, _, err := d.Open(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = w.Close() }()
+	plain, odd := ingest.MetricID{1}, ingest.MetricID{2}
+	list := []ingest.Measure{{Time: dayStart, Value: 1}, {Time: dayStart + 59e9, Value: 2},
+		{Time: dayStart + 60e9, Value: 4}}
+	special := append(slices.Clone(list), ingest.Measure{Time: dayStart + 61e9, Value: math.Inf(1)})
+	r := ingest.Record{Entries: []ingest.Entry{{Metric: plain, Policy: "p", Measures: list},
+		{Metric: odd, Policy: "p", Measures: special}}}
+	if _, err := w.Apply(t.Context(), []ingest.Delivery{{Record: r}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Flush(t.Context(), ingest.Watermark{Offset: 1}); err != nil {
+		t.Fatal(err)
+	}
+	policy, _ := minutes{}.Policy(t.Context(), "p")
+	read := func(m ingest.Method, from int64, limit int, windows, raw int64, first, second float64,
+		ids ...ingest.MetricID) {
+		t.Helper()
+		counts.windows.Store(0)
+		counts.raw.Store(0)
+		dst, queries := make([][]ingest.Measure, len(ids)), make([]ingest.Query, len(ids))
+		for i, id := range ids {
+			queries[i] = ingest.Query{Metric: id, Policy: policy, Granularity: time.Minute, Method: m, From: from,
+				To: ingest.MaxTime, Limit: limit}
+		}
+		if _, err := d.Read(t.Context(), queries, dst, nil); err != nil {
+			t.Fatal(err)
+		}
+		want := []ingest.Measure{{Time: dayStart, Value: first}, {Time: dayStart + 60e9, Value: second}}
+		if last := dst[len(dst)-1]; !slices.Equal(last, want) {
+			t.Errorf("%s from %d: %v, want %v", m, from, last, want)
+		}
+		if w, r := counts.windows.Load(), counts.raw.Load(); w != windows || r != raw {
+			t.Errorf("%s from %d: %d queries of windows and %d of raw measures, want %d and %d", m, from, w, r, windows, raw)
+		}
+	}
+	read(ingest.Mean, dayStart+1, 0, 1, 0, 1.5, 4, plain)
+	read(ingest.Count, 0, 0, 1, 0, 2, 1, plain)
+	read(ingest.Sum, dayStart, 0, 1, 1, 3, math.Inf(1), plain, odd)
+	read(ingest.Min, dayStart, 0, 1, 1, 1, 4, odd)
+	read(ingest.Median, dayStart, 0, 0, 1, 1.5, 4, plain)
+	read(ingest.Max, dayStart, 2, 0, 1, 2, 4, plain)
+	read(ingest.Max, ingest.MinTime, 0, 0, 1, 2, 4, plain)
+}
 
 // minutes knows a policy of minutes by any name, and every metric.
 type minutes struct{}
@@ -28,8 +112,8 @@ func (minutes) Labels(_ context.Context, metrics []ingest.MetricID) ([]ingest.La
 	return slices.Repeat([]ingest.Labels{{Known: true}}, len(metrics)), nil
 }
 
-// BenchmarkRead compares reads from raw measures, as the driver does them, with having
-// InfluxDB aggregate by aggregateWindow: a day of minutes, of one metric and of twenty.
+// BenchmarkRead compares reads from raw measures with having InfluxDB aggregate by
+// aggregateWindow: a day of minutes, of one metric and of twenty.
 // It says, too, how many rows are not the same to the bit.
 func BenchmarkRead(b *testing.B) {
 	server := testservers.InfluxDB(b, testservers.Influx2)
@@ -48,13 +132,16 @@ func BenchmarkRead(b *testing.B) {
 			b.Run(name+"/raw", func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					readDay(b, d, ids, m, raw)
+					readDay(b, ids, m, raw, func(reads []*metricRead) error { return d.readRaw(b.Context(), reads) })
 				}
 			})
 			b.Run(name+"/aggregateWindow", func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					pushDay(b, d, ids, m, pushed)
+					readDay(b, ids, m, pushed, func(reads []*metricRead) error {
+						_, err := d.readWindows(b.Context(), reads)
+						return err
+					})
 				}
 				b.ReportMetric(float64(unequal(raw, pushed)), "unequal")
 			})
@@ -92,7 +179,9 @@ func writeDay(b *testing.B, d *Driver, metrics, perMinute int) (ids []ingest.Met
 	return ids
 }
 
-func readDay(b *testing.B, d *Driver, ids []ingest.MetricID, m ingest.Method, dst [][]ingest.Measure) {
+// readDay reads a day of minutes in one of two ways.
+func readDay(b *testing.B, ids []ingest.MetricID, m ingest.Method, dst [][]ingest.Measure,
+	read func([]*metricRead) error) {
 	b.Helper()
 	policy, _ := minutes{}.Policy(b.Context(), "p")
 	queries := make([]ingest.Query, len(ids))
@@ -101,31 +190,11 @@ func readDay(b *testing.B, d *Driver, ids []ingest.MetricID, m ingest.Method, ds
 		queries[i] = ingest.Query{Metric: id, Policy: policy, Granularity: time.Minute, Method: m, From: dayStart,
 			To: dayStart + int64(day)}
 	}
-	if _, err := d.Read(b.Context(), queries, dst, nil); err != nil {
-		b.Fatal(err)
+	reads := readsOf(queries, dst)
+	for _, r := range reads {
+		r.plan()
 	}
-}
-
-// pushDay has InfluxDB aggregate: of the field value alone, as if no measure were special.
-func pushDay(b *testing.B, d *Driver, ids []ingest.MetricID, m ingest.Method, dst [][]ingest.Measure) {
-	b.Helper()
-	var reads []*metricRead
-	at := make(map[string]int)
-	for i, id := range ids {
-		dst[i] = dst[i][:0]
-		reads = append(reads, &metricRead{metric: id})
-		at[id.String()] = i
-	}
-	flux := d.pointsFlux(reads, "", []string{"value"}, dayStart, dayStart+int64(day))
-	cut := strings.LastIndex(flux, " |> keep(")
-	flux = flux[:cut] + fmt.Sprintf(` |> aggregateWindow(every: 1m, fn: %s, createEmpty: false, timeSrc: "_start")`, m) +
-		flux[cut:]
-	if err := d.query(b.Context(), flux, func(r *row) error {
-		p, err := pointOf(r)
-		i := at[string(r.field("metric"))]
-		dst[i] = append(dst[i], ingest.Measure{Time: p.time, Value: p.value})
-		return err
-	}); err != nil {
+	if err := read(reads); err != nil {
 		b.Fatal(err)
 	}
 }

@@ -84,9 +84,26 @@ func (d *Driver) readChunk(ctx context.Context, reads []*metricRead) error {
 		return err
 	}
 	reads = slices.DeleteFunc(reads, func(r *metricRead) bool { return !r.plan() })
+	var windowed, raw []*metricRead
+	for _, r := range reads {
+		if d.isWindowed(r) {
+			windowed = append(windowed, r)
+		} else {
+			raw = append(raw, r)
+		}
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(readsAtOnce)
-	for _, some := range alike(reads) {
+	for _, some := range alike(windowed) {
+		group.Go(func() error {
+			left, err := d.readWindows(ctx, some)
+			if err != nil || len(left) == 0 {
+				return err
+			}
+			return d.readRaw(ctx, left)
+		})
+	}
+	for _, some := range alike(raw) {
 		group.Go(func() error {
 			if err := d.findBefore(ctx, some); err != nil {
 				return err
