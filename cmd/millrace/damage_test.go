@@ -10,7 +10,7 @@ import (
 )
 
 // Damage that is found while reading is an error that doesn't ask for a retry, and a line of
-// the status.
+// the status, and a metric.
 func TestDamageFoundWhileReading(t *testing.T) {
 	dir := t.TempDir()
 	p := start(t, dir, "MILLRACE_SACKS=2")
@@ -50,6 +50,7 @@ func TestDamageFoundWhileReading(t *testing.T) {
 	if out := p.command(t, "status"); !strings.Contains(out, "damaged since ") || !strings.Contains(out, name) {
 		t.Errorf("the status doesn't say that %s is damaged:\n%s", name, out)
 	}
+	p.awaitMetric(t, "millrace_carbonara_damaged")
 	if a := p.ask(t, "GET", "/status?details=false", ""); strings.Contains(a.body, "damages") {
 		t.Errorf("without details: %s", a.body)
 	}

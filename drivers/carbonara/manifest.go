@@ -189,7 +189,7 @@ func decodeManifest(data []byte) (*manifest, error) {
 	if unknown := strict.Decode(m); unknown != nil {
 		m = new(manifest)
 		if err := json.Unmarshal(data, m); err != nil {
-			return nil, fmt.Errorf("not a manifest: %w", err)
+			return nil, fmt.Errorf("it is damaged: not a manifest: %w", err)
 		}
 		m.unknown = fmt.Errorf("%w, and would lose something: %w", ingest.ErrNewer, unknown)
 	}
