@@ -91,7 +91,8 @@ type partition struct {
 	shutting bool
 	broken   error // set when the topic turns out to be another one: nothing is taken any more
 
-	last int64 // own offset of the last record written; -1: none. The run goroutine's.
+	last  int64 // own offset of the last record written; -1: none
+	alone bool  // the last batch failed: the next one shares no request. The run goroutine's.
 }
 
 func newPartition(l *Log, number int) *partition {
@@ -245,14 +246,36 @@ func (p *partition) failed(err error, tries int) error {
 	return err
 }
 
+// tryProduce sends a batch, with those of other partitions unless the last one failed.
 func (p *partition) tryProduce(ctx context.Context, batch []pending) (int64, error) {
+	if !p.alone {
+		b := &sending{partition: p.number, records: recordsOf(batch)}
+		err := p.log.sender.send(ctx, b)
+		if !errors.Is(err, errAlone) {
+			if p.alone = err != nil; p.alone {
+				return 0, err
+			}
+			p.appendedAt(b.appended)
+			return b.base, nil
+		}
+	}
+	base, err := p.produceAlone(ctx, batch)
+	p.alone = err != nil
+	return base, err
+}
+
+func recordsOf(batch []pending) kafka.RecordReader {
 	records := make([]kafka.Record, len(batch))
 	for i := range batch {
 		records[i].Value = kafka.NewBytes(batch[i].value)
 	}
+	return kafka.NewRecordReader(records...)
+}
+
+func (p *partition) produceAlone(ctx context.Context, batch []pending) (int64, error) {
 	answer, err := p.log.client.Produce(ctx, &kafka.ProduceRequest{
 		Topic: p.log.config.Topic, Partition: p.number, RequiredAcks: kafka.RequireAll,
-		Records: kafka.NewRecordReader(records...), Compression: p.log.codec,
+		Records: recordsOf(batch), Compression: p.log.codec,
 	})
 	switch {
 	case err != nil:
@@ -264,10 +287,15 @@ func (p *partition) tryProduce(ctx context.Context, batch []pending) (int64, err
 			return 0, err
 		}
 	}
-	if !answer.LogAppendTime.IsZero() {
-		p.log.alarms.clock(p.log, time.Since(answer.LogAppendTime))
-	}
+	p.appendedAt(answer.LogAppendTime)
 	return answer.BaseOffset, nil
+}
+
+// appendedAt compares the broker's clock, where it says what that was, with ours.
+func (p *partition) appendedAt(t time.Time) {
+	if !t.IsZero() {
+		p.log.alarms.clock(p.log, time.Since(t))
+	}
 }
 
 // advance holds a batch's place against the last one's: a partition that goes back is

@@ -30,6 +30,7 @@ type Log struct {
 	report   Report
 
 	partitions []*partition
+	sender     *sender
 	decoders   sync.Pool // of *queue.Decoder
 	places     places
 	oldest     oldest
@@ -77,6 +78,7 @@ func Open(ctx context.Context, config Config, sacks int, register Registrar, log
 	if l.id.Base, err = register(ctx, l.id.ID); err != nil {
 		return nil, fmt.Errorf("cannot register the log %s: %w", l.id.ID, err)
 	}
+	l.sender = newSender(l)
 	for s := range sacks {
 		p := newPartition(l, s)
 		l.partitions = append(l.partitions, p)
