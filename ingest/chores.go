@@ -24,6 +24,7 @@ func (t *tenure) maintain(ctx context.Context) error {
 		began := time.Now()
 		err := t.writer.Maintain(ctx)
 		t.chores.Release(1)
+		t.traces.sealed(t.sealer)
 		switch {
 		case err == nil:
 			t.metrics.maintained(ctx, time.Since(began))

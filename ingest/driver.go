@@ -98,6 +98,14 @@ type SackWriter interface {
 	Close() error
 }
 
+// A Sealer is a SackWriter that aggregates what was flushed some time later.
+type Sealer interface {
+	// Sealed returns the offset below which all records have been gone through for
+	// that: what of them could no longer change has been aggregated for good. It may be
+	// called beside everything else.
+	Sealed() Offset
+}
+
 // A LiveReader is a Driver whose Read sees, in the process that owns a sack, what
 // Apply has taken, without a flush: whoever waits there for a position need not wait
 // for one.

@@ -8,8 +8,6 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
-	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/trace"
 )
 
 // workerMetrics is what a Worker tells about itself: per batch, never per measure.
@@ -112,28 +110,4 @@ func (m *workerMetrics) failed(ctx context.Context, err error) {
 		kind = "permanent"
 	}
 	m.failures.Add(ctx, 1, metric.WithAttributes(attribute.String("kind", kind)))
-}
-
-// A tracedRecord is a record whose request is being traced.
-type tracedRecord struct {
-	parent   string // W3C traceparent
-	accepted time.Time
-}
-
-// maxTraces bounds the spans that one flush makes.
-const maxTraces = 100
-
-// trace ends the story of the traced requests that the last flush carried: a
-// span from acceptance to application, below the request's own.
-func (t *tenure) trace() {
-	for _, r := range t.traces {
-		carrier := propagation.MapCarrier{"traceparent": r.parent}
-		ctx := propagation.TraceContext{}.Extract(context.Background(), carrier)
-		_, span := t.tracer.Start(ctx, "millrace.apply", trace.WithTimestamp(r.accepted),
-			trace.WithSpanKind(trace.SpanKindConsumer),
-			trace.WithAttributes(attribute.Int("millrace.sack", int(t.sack))))
-		span.End()
-	}
-	clear(t.traces)
-	t.traces = t.traces[:0]
 }

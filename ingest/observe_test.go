@@ -61,14 +61,29 @@ func TestObservations(t *testing.T) {
 			}
 		}
 
-		ended := spans.Ended()
-		if len(ended) != 1 {
-			t.Fatalf("%d spans, want 1", len(ended))
+		if n := len(spans.Ended()); n != 1 {
+			t.Errorf("%d spans before the seal, want 1", n)
 		}
-		span := ended[0]
-		if span.Parent().TraceID().String() != parent[3:35] || span.Parent().SpanID().String() != parent[36:52] ||
-			!span.StartTime().Equal(accepted) {
-			t.Errorf("span %v from %s", span.Parent(), span.StartTime())
+		b.driver.mu.Lock()
+		b.driver.sack(0).sealed = 1 << 40
+		b.driver.mu.Unlock()
+		time.Sleep(2 * time.Minute) // for the housekeeping
+
+		ended := spans.Ended()
+		if len(ended) != 2 {
+			t.Fatalf("%d spans, want 2", len(ended))
+		}
+		apply, seal := ended[0], ended[1]
+		for _, span := range ended {
+			if span.Parent().TraceID().String() != parent[3:35] || span.Parent().SpanID().String() != parent[36:52] {
+				t.Errorf("span %s is below %v", span.Name(), span.Parent())
+			}
+		}
+		if apply.Name() != "millrace.apply" || !apply.StartTime().Equal(accepted) {
+			t.Errorf("span %s from %s", apply.Name(), apply.StartTime())
+		}
+		if seal.Name() != "millrace.seal" || !seal.StartTime().Equal(apply.EndTime()) || !seal.EndTime().After(seal.StartTime()) {
+			t.Errorf("span %s from %s to %s", seal.Name(), seal.StartTime(), seal.EndTime())
 		}
 	})
 }

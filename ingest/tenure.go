@@ -16,7 +16,8 @@ type tenure struct {
 	*Worker
 	sack   Sack
 	writer SackWriter
-	live   bool // what is applied can be read here, without a flush
+	live   bool   // what is applied can be read here, without a flush
+	sealer Sealer // the writer; nil: it doesn't aggregate later
 	log    *slog.Logger
 
 	at        Watermark // everything before it has been given to the writer
@@ -25,7 +26,7 @@ type tenure struct {
 	last      time.Time // when the last flush ended
 	wanted    Offset    // a nudge asks for the flush of everything before it
 	urged     bool      // memory asks for a flush
-	traces    []tracedRecord
+	traces    traces
 	counts    applyCounts // since the last flush
 	unsettled []settling  // flushed, and not yet the log's to forget
 
@@ -36,7 +37,9 @@ type tenure struct {
 
 func newTenure(w *Worker, sack Sack, writer SackWriter, start Watermark) *tenure {
 	_, live := w.driver.(LiveReader)
+	sealer, _ := writer.(Sealer)
 	return &tenure{
+		sealer: sealer, traces: traces{tracer: w.tracer, sack: sack},
 		Worker: w, sack: sack, writer: writer, live: live, log: w.log.With("sack", sack), at: start, flushed: start.Offset,
 		fetched: make(chan fetched), free: make(chan *Deliveries, 2), flushedOnce: make(chan struct{}, 1),
 	}
@@ -204,9 +207,7 @@ func (t *tenure) look(d *Delivery) []DeadLetter {
 	if d.Record.Kind == RecordNudge {
 		t.wanted = max(t.wanted, d.Offset+1)
 	}
-	if d.Record.Trace != "" && len(t.traces) < maxTraces {
-		t.traces = append(t.traces, tracedRecord{d.Record.Trace, d.Record.AcceptedAt})
-	}
+	t.traces.see(d)
 	return letters
 }
 
@@ -275,7 +276,7 @@ func (t *tenure) flush(ctx context.Context) error {
 	t.progress.set(t.sack, t.flushed)
 	t.settle(t.flushed, t.last)
 	t.assigner.Applied(t.sack, t.at)
-	t.trace()
+	t.traces.flushed(t.sealer)
 	select {
 	case t.flushedOnce <- struct{}{}:
 	default:

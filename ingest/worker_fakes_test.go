@@ -30,6 +30,7 @@ type fakeSack struct {
 	at                               Watermark
 	values                           []float64 // in the order of the log
 	opened, applied, flushed, chored int       // successful calls
+	sealed                           Offset
 }
 
 func (d *fakeDriver) sack(s Sack) *fakeSack {
@@ -151,6 +152,12 @@ func (w *fakeWriter) Maintain(context.Context) error {
 	defer w.driver.mu.Unlock()
 	w.sack.chored++
 	return nil
+}
+
+func (w *fakeWriter) Sealed() Offset {
+	w.driver.mu.Lock()
+	defer w.driver.mu.Unlock()
+	return w.sack.sealed
 }
 
 func (w *fakeWriter) Close() error {

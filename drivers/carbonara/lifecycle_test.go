@@ -244,6 +244,25 @@ func metricsOf(t *testing.T, f *segment.Reader, seg entry) (ids []ingest.MetricI
 	return ids
 }
 
+// A seal says how far it has gone: up to what had been flushed when it began.
+func TestSealed(t *testing.T) {
+	s := newSackTest(t, nil, Config{SealRows: 20})
+	id := ingest.NewMetricID()
+	for i := range int64(30) {
+		s.measure(id, 1000+10*i, 1)
+	}
+	s.flush()
+	if at := s.writer.(ingest.Sealer).Sealed(); at != 0 {
+		t.Errorf("sealed to %d before the first seal", at)
+	}
+	flushed := s.offset
+	s.measure(id, 2000, 1)
+	s.maintain()
+	if at := s.writer.(ingest.Sealer).Sealed(); at != flushed {
+		t.Errorf("sealed to %d, want %d", at, flushed)
+	}
+}
+
 // What is replaced goes after its grace, and what nothing names too.
 func TestCollect(t *testing.T) {
 	s := newSackTest(t, nil, Config{SealRows: 20, MergeWidth: 3, Grace: time.Minute, CollectEach: time.Hour})

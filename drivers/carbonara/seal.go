@@ -49,6 +49,16 @@ type mark struct {
 	sealed int64
 }
 
+// Sealed is how far the log had been applied when the last seal began: what it left are
+// the state's segments.
+func (w *writer) Sealed() ingest.Offset {
+	to := ingest.Offset(0)
+	for _, s := range w.current().of(segment.State) {
+		to = max(to, s.To)
+	}
+	return to
+}
+
 // sealNow does one seal, of all that a manifest shows; nobody else replaces any of it meanwhile.
 func (w *writer) sealNow(ctx context.Context, m *manifest) error {
 	began := time.Now()

@@ -51,7 +51,10 @@ type writer struct {
 	closed      bool
 }
 
-var _ ingest.SackWriter = (*writer)(nil)
+var (
+	_ ingest.SackWriter = (*writer)(nil)
+	_ ingest.Sealer     = (*writer)(nil)
+)
 
 // A sighting is a moment at which the stored manifest was the one in memory.
 type sighting struct {
