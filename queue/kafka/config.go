@@ -32,7 +32,7 @@ type Config struct {
 	Deadline     time.Duration // how long a batch is tried; 15 s
 	Request      time.Duration // how long one request may take; 10 s
 	Session      time.Duration // after so long without a heartbeat a worker's sacks go to others; 6 s
-	Heartbeat    time.Duration // 1 s
+	Heartbeat    time.Duration // how often; by it a worker learns that sacks are to be shared out anew; 300 ms
 	RejoinPause  time.Duration // 1 s
 	CommitPeriod time.Duration // the least time between two commits of hints; 50 ms
 }
@@ -56,7 +56,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.Deadline, 15*time.Second)
 	setDefault(&c.Request, 10*time.Second)
 	setDefault(&c.Session, 6*time.Second)
-	setDefault(&c.Heartbeat, time.Second)
+	setDefault(&c.Heartbeat, 300*time.Millisecond)
 	setDefault(&c.RejoinPause, time.Second)
 	setDefault(&c.CommitPeriod, 50*time.Millisecond)
 	if _, err := compression(c.Compression); err != nil {
