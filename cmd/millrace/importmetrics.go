@@ -110,7 +110,8 @@ func each(ctx context.Context, n int, f func(ctx context.Context, i int) error) 
 }
 
 // create creates a metric. A doubtful one may have been created before, by a request
-// whose answer was not heard: one of its name that is empty is taken for it.
+// whose answer was not heard: one of its name that is empty is taken for it. (Where the
+// server is still at work on that request, an empty one of the name is left behind.)
 func (s *sender) create(ctx context.Context, name string, doubtful bool) (id string, err error) {
 	in := map[string]string{"name": name}
 	if s.options.policy != "" {
