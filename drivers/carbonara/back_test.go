@@ -251,6 +251,43 @@ func TestComesBackEmpty(t *testing.T) {
 	}
 }
 
+// What a writer has shown is not gone again when it ends, however fresh what readers knew before.
+func TestReadsAfterWriter(t *testing.T) {
+	for _, how := range []string{"Close", "Flush"} {
+		g := newGoBackTest(t, Config{ViewTTL: time.Hour})
+		q := ingest.Query{Metric: g.id, Policy: somePolicies()["two"], Granularity: time.Minute, Method: ingest.Count,
+			From: ingest.MinTime, To: ingest.MaxTime}
+		read := func() ([]ingest.Measure, error) {
+			rows := make([][]ingest.Measure, 1)
+			_, err := g.driver.Read(t.Context(), []ingest.Query{q}, rows, nil)
+			return rows[0], err
+		}
+		if err := g.driver.Watermarks(t.Context(), []ingest.Sack{0}, make([]ingest.Offset, 1)); err != nil { // a look at nothing
+			t.Fatal(err)
+		}
+		g.write()
+		g.flush()
+		if rows, err := read(); len(rows) != 1 || err != nil {
+			t.Fatalf("%s: the owner shows %v, %v", how, rows, err)
+		}
+		if how == "Close" {
+			if err := g.writer.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if rows, err := read(); len(rows) != 1 || err != nil {
+				t.Errorf("after the owner: %v, %v", rows, err)
+			}
+			continue
+		}
+		clear(g.store.objects)
+		g.write()
+		g.wantOver(how, g.tryFlush(), ingest.ErrWentBack)
+		if rows, err := read(); err == nil {
+			t.Errorf("all is lost, and a read gives %v", rows)
+		}
+	}
+}
+
 // A manifest of another deployment is an alarm as well.
 func TestForeignManifest(t *testing.T) {
 	g, other := newGoBackTest(t, Config{}), newGoBackTest(t, Config{})

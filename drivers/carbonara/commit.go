@@ -189,7 +189,7 @@ func (w *writer) end(reason error, format string, args ...any) error {
 	w.ended = reason
 	w.table = newTable()
 	w.buried, w.buriedCount = nil, 0
-	w.driver.views[w.sack].writer.CompareAndSwap(w, nil)
+	w.leave()
 	return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), reason)
 }
 

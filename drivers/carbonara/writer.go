@@ -284,10 +284,18 @@ func (w *writer) Close() error {
 	defer w.chores.Unlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.driver.views[w.sack].writer.CompareAndSwap(w, nil)
+	w.leave()
 	w.closed = true
 	w.table = newTable()
 	return nil
+}
+
+// leave has readers look at the store from now on. What they know of it may be older than what
+// the writer has shown them, so the first of them looks anew.
+func (w *writer) leave() {
+	slot := &w.driver.views[w.sack]
+	slot.expire()
+	slot.writer.CompareAndSwap(w, nil)
 }
 
 // timed adds the time since began to a counter of nanoseconds.
