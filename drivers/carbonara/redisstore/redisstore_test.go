@@ -79,6 +79,27 @@ func TestStore(t *testing.T) {
 	}
 }
 
+// What a fail-over takes between a put and the swap that names it is put again, or the sack's owner
+// finds out: nothing that was confirmed is lost.
+func TestReverts(t *testing.T) {
+	p, opened := alone(t, testservers.RedisFlavor), 0
+	storetest.Reverts(t, 32, func(t *testing.T) (func() carbonara.Store, func() func()) {
+		opened++
+		c := redisstore.Config{URL: p.url, Prefix: fmt.Sprintf("reverts-%d", opened)}
+		return func() carbonara.Store { return open(t, c) }, func() func() { return p.mark(t, c.Prefix+":") }
+	})
+}
+
+func TestOwners(t *testing.T) {
+	for name, start := range places {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := redisstore.Config{URL: start(t).url, Prefix: "owners-" + name}
+			storetest.Owners(t, 100, func() carbonara.Store { return open(t, c) })
+		})
+	}
+}
+
 // mark notes all keys that begin with prefix, and brings them back.
 func (p place) mark(t *testing.T, prefix string) (back func()) {
 	kept := make(map[string]string)

@@ -47,6 +47,16 @@ func TestStore(t *testing.T) {
 	}
 }
 
+func TestOwners(t *testing.T) {
+	for name, start := range servers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := configOf(t, start(t))
+			storetest.Owners(t, 100, func() carbonara.Store { return open(t, c) })
+		})
+	}
+}
+
 func TestProbe(t *testing.T) {
 	for name, start := range servers {
 		t.Run(name, func(t *testing.T) {

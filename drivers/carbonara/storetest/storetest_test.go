@@ -85,3 +85,15 @@ func TestCrashes(t *testing.T) {
 type kept struct{ *Memory }
 
 func (kept) Close() error { return nil }
+
+func TestReverts(t *testing.T) {
+	Reverts(t, 8, func(*testing.T) (func() carbonara.Store, func() func()) {
+		m := kept{NewMemory()}
+		return func() carbonara.Store { return m }, m.Mark
+	})
+}
+
+func TestOwners(t *testing.T) {
+	m := kept{NewMemory()}
+	Owners(t, 200, func() carbonara.Store { return m })
+}
