@@ -33,13 +33,14 @@ const KMSKey = "millrace-key"
 // writes are atomic; it syncs what it writes.
 func MinIO(t testing.TB) *S3Server {
 	t.Helper()
-	return shared(t, "s3", []string{"minio"}, "minio", startMinIO)
+	return shared(t, "s3", []string{"minio"}, "minio", startMinIO(nil))
 }
 
-// NewMinIO is a MinIO of the test's own (word: s3).
-func NewMinIO(t testing.TB) *S3Server {
+// NewMinIO is a MinIO of the test's own (word: s3). Environ is added to its environment, like
+// "MINIO_DOMAIN=localhost".
+func NewMinIO(t testing.TB, environ ...string) *S3Server {
 	t.Helper()
-	return own(t, "s3", []string{"minio"}, startMinIO)
+	return own(t, "s3", []string{"minio"}, startMinIO(environ))
 }
 
 // VersityGW is the versitygw that all tests of this binary share, on a folder (word: s3).
@@ -63,19 +64,22 @@ func S3SFS(t testing.TB) *S3Server {
 	return shared(t, "s3s-fs", []string{"s3s-fs"}, "s3s-fs", startS3SFS)
 }
 
-func startMinIO(i []installation) (*S3Server, error) {
-	s, _, data, err := newS3("MinIO", i[0].version)
-	if err != nil {
-		return nil, err
+func startMinIO(environ []string) func([]installation) (*S3Server, error) {
+	return func(i []installation) (*S3Server, error) {
+		s, _, data, err := newS3("MinIO", i[0].version)
+		if err != nil {
+			return nil, err
+		}
+		return s.started(func() *exec.Cmd {
+			command := exec.Command(i[0].program("minio"), "server", "--quiet", "--address", s.Addr, "--console-address",
+				"127.0.0.1:0", data)
+			command.Env = append(os.Environ(), "MINIO_ROOT_USER="+s.AccessKey, "MINIO_ROOT_PASSWORD="+s.SecretKey,
+				"MINIO_KMS_SECRET_KEY="+KMSKey+":bWlsbHJhY2UtbWlsbHJhY2UtbWlsbHJhY2UtMTIzNDU=",
+				"MINIO_FS_OSYNC=on", "MINIO_UPDATE=off", "MINIO_BROWSER=off", "MINIO_CALLHOME_ENABLE=off", "HOME="+s.Dir)
+			command.Env = append(command.Env, environ...)
+			return command
+		})
 	}
-	return s.started(func() *exec.Cmd {
-		command := exec.Command(i[0].program("minio"), "server", "--quiet", "--address", s.Addr, "--console-address",
-			"127.0.0.1:0", data)
-		command.Env = append(os.Environ(), "MINIO_ROOT_USER="+s.AccessKey, "MINIO_ROOT_PASSWORD="+s.SecretKey,
-			"MINIO_KMS_SECRET_KEY="+KMSKey+":bWlsbHJhY2UtbWlsbHJhY2UtbWlsbHJhY2UtMTIzNDU=",
-			"MINIO_FS_OSYNC=on", "MINIO_UPDATE=off", "MINIO_BROWSER=off", "MINIO_CALLHOME_ENABLE=off", "HOME="+s.Dir)
-		return command
-	})
 }
 
 func startVersityGW(i []installation) (*S3Server, error) {

@@ -99,8 +99,10 @@ func TestRedisSentinel(t *testing.T) {
 
 func TestS3(t *testing.T) {
 	t.Parallel()
-	for name, start := range map[string]func(testing.TB) *S3Server{"MinIO": NewMinIO, "versitygw": VersityGW,
-		"moto": Moto, "s3s-fs": S3SFS} {
+	for name, start := range map[string]func(testing.TB) *S3Server{
+		"MinIO":     func(t testing.TB) *S3Server { return NewMinIO(t) },
+		"versitygw": VersityGW, "moto": Moto, "s3s-fs": S3SFS,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t)

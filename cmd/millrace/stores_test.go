@@ -188,44 +188,43 @@ func onInflux(t *testing.T, version testservers.InfluxVersion) backend {
 	return b
 }
 
-// onSentinel is Redis that fails over to a replica, and loses the last it has acknowledged.
-func onSentinel(t *testing.T) backend {
-	r := testservers.NewRedisSentinel(t, testservers.RedisFlavor)
-	url := "redis+sentinel://" + strings.Join(r.SentinelAddrs(), ",") + "/0?master_name=" + r.Name
-	failOver := func(t *testing.T, behind time.Duration, while func()) {
-		master, err := r.Master(t.Context())
-		if err != nil {
+// failsOver has a replica take over. Where it lags, it has nothing of what is written in before; else
+// before isn't called. Called at last, end has the old master follow the new one.
+func failsOver(t *testing.T, r *testservers.RedisSentinel, lags bool, before func()) (end func()) {
+	t.Helper()
+	master, err := r.Master(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	replica := r.Servers[0]
+	if replica == master {
+		replica = r.Servers[1]
+	}
+	if lags { // what it hasn't got when the master goes is lost
+		if err := replica.Pause(); err != nil {
 			t.Fatal(err)
 		}
-		replica := r.Servers[0]
-		if replica == master {
-			replica = r.Servers[1]
-		}
-		if behind > 0 { // what it hasn't got when the master goes is lost
-			if err := replica.Pause(); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := master.Do(t.Context(), "client", "kill", "type", "replica"); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(behind)
-			if _, err := master.Do(t.Context(), "set", "tail", "lost"); err != nil {
-				t.Fatal(err)
-			}
-		}
-		master.Kill()
-		if behind > 0 {
-			if err := replica.Resume(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if _, err := r.FailOver(t.Context()); err != nil {
+		if _, err := master.Do(t.Context(), "client", "kill", "type", "replica"); err != nil {
 			t.Fatal(err)
 		}
-		if kept, err := replica.Do(t.Context(), "get", "tail"); err != nil || kept != "" {
-			t.Errorf("what was to be lost is there: %q, %v", kept, err)
+		before()
+		if _, err := master.Do(t.Context(), "set", "tail", "lost"); err != nil {
+			t.Fatal(err)
 		}
-		while()
+	}
+	master.Kill()
+	if lags {
+		if err := replica.Resume(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.FailOver(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if kept, err := replica.Do(t.Context(), "get", "tail"); err != nil || kept != "" {
+		t.Errorf("what was to be lost is there: %q, %v", kept, err)
+	}
+	return func() {
 		if err := master.Start(); err != nil { // as the new one's replica
 			t.Fatal(err)
 		}
@@ -238,6 +237,17 @@ func onSentinel(t *testing.T) backend {
 				t.Fatal("the old master does not follow the new one")
 			}
 		}
+	}
+}
+
+// onSentinel is Redis that fails over to a replica, and loses the last it has acknowledged.
+func onSentinel(t *testing.T) backend {
+	r := testservers.NewRedisSentinel(t, testservers.RedisFlavor)
+	url := "redis+sentinel://" + strings.Join(r.SentinelAddrs(), ",") + "/0?master_name=" + r.Name
+	failOver := func(t *testing.T, behind time.Duration, while func()) {
+		end := failsOver(t, r, behind > 0, func() { time.Sleep(behind) })
+		while()
+		end()
 	}
 	return backend{
 		settings: []string{"MILLRACE_STORAGE_DRIVER=redis", "MILLRACE_STORAGE_REDIS_URL=" + url},

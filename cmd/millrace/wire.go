@@ -135,7 +135,8 @@ func (p *parts) workerConfig(c *config, maxFuture time.Duration) ingest.WorkerCo
 		MaxFuture:  maxFuture, Maintainers: int64(c.Worker.Maintainers), Retain: c.Queue.Retain,
 	}
 	if p.traits.mayGoBack {
-		w.Retain, w.ConfirmEvery = cmp.Or(c.Queue.Retain, volatileRetain), confirmEvery
+		w.Retain = cmp.Or(c.Queue.Retain, volatileRetain)
+		w.ConfirmEvery = min(confirmEvery, max(w.Retain/4, time.Second)) // several times while it is retained
 	}
 	return w
 }
