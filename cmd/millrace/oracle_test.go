@@ -19,11 +19,12 @@ import (
 type oracle struct {
 	random  *rand.Rand
 	metrics []string
-	clock   int64   // seconds: of the next measures
-	acked   []int64 // seconds whose measures, of every metric, must be there, ascending
-	maybe   []int64 // … may be there
-	refused error   // an answer that no good batch gets
-	from    int64   // clock when this cycle began
+	clock   int64         // seconds: of the next measures
+	acked   []int64       // seconds whose measures, of every metric, must be there, ascending
+	maybe   []int64       // … may be there
+	refused error         // an answer that no good batch gets
+	from    int64         // clock when this cycle began
+	pace    time.Duration // between batches; 0: none
 	total   int
 	unknown int
 }
@@ -93,6 +94,7 @@ func (o *oracle) write(ctx context.Context, c *client) {
 			}
 			o.total += int(n) * oracleMetrics
 			o.clock += n
+			time.Sleep(o.pace)
 		case answered && refused.status != 503:
 			o.refused = err
 			return
