@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,7 +17,7 @@ import (
 )
 
 // What deploy/sql/segments.py says of a deployment by SQL, and by pyarrow, is what the API says,
-// while the server runs: sealed aggregates, and those of measures that are not sealed yet.
+// while the server runs and writes: a week of sealed aggregates, and of measures that are not sealed yet.
 func TestSQL(t *testing.T) {
 	python := os.Getenv("MILLRACE_PYTHON")
 	if _, err := os.Stat(python); err != nil {
@@ -60,9 +62,10 @@ if storage.startswith("s3://"):
 raw, sealed = (segments.table(storage, kind, filesystem) for kind in ("raw", "sealed"))
 mine = sealed.to_pandas()
 mine = mine[(mine["metric"] == uuid.UUID(metric).bytes) & (mine["granularity"] == 60 * 10**9)]
+mine_raw = (m == uuid.UUID(metric).bytes for m in raw["metric"].to_pylist())
 print(json.dumps({
     "minutes": minutes,
-    "raw": [db.execute("select count(*) from raw").fetchone()[0], raw.num_rows],
+    "raw": [db.execute("select count(*) from raw where metric = $m", {"m": metric}).fetchone()[0], sum(mine_raw)],
     "sealed": [db.execute("select count(*) from sealed where metric = $m and granularity = 60e9", {"m": metric}).fetchone()[0], len(mine)],
     "doubled": db.execute("select count(*) from (select 1 from raw group by metric, timestamp having count(*) > 1)").fetchone()[0],
 }))
@@ -85,8 +88,8 @@ func testSQL(t *testing.T, python, dir, storage string, environ []string, settin
 		}
 		ids = append(ids, made.ID)
 	}
-	// Forty thousand measures of each metric, a few seconds apart, some of them twice: more than
-	// what makes a seal due.
+	// Forty thousand measures of each metric in more than a week, seconds apart, some of them
+	// twice: more than what makes a seal due.
 	const batches, each = 20, 2000
 	for b := range batches {
 		body := []byte{'{'}
@@ -99,7 +102,7 @@ func testSQL(t *testing.T, python, dir, storage string, environ []string, settin
 				if m > 0 {
 					body = append(body, ',')
 				}
-				at := oracleStart + 7*(b*each+m-b) // the last of one batch is the first of the next
+				at := oracleStart + 16*(b*each+m-b) // the last of one batch is the first of the next
 				body = fmt.Appendf(body, `{"timestamp":%d,"value":%d.25}`, at, (at+b)%1000)
 			}
 			body = append(body, ']')
@@ -116,6 +119,25 @@ func testSQL(t *testing.T, python, dir, storage string, environ []string, settin
 	if _, err := p.do(t.Context(), "GET", "/metric/"+ids[0]+"/measures", query, nil, &want); err != nil {
 		t.Fatal(err)
 	}
+	// From here on the other metric is written to all the while, so that segments come and go below
+	// whoever reads them; that one the reader asks for stays as it is.
+	ctx, stop := context.WithCancel(t.Context())
+	var writing sync.WaitGroup
+	written := 0
+	writing.Go(func() {
+		for at := int64(oracleStart + 16*batches*each); ctx.Err() == nil; at += 100 {
+			var body []byte
+			for second := range int64(100) {
+				body = fmt.Appendf(body, `,{"timestamp":%d,"value":1}`, at+second)
+			}
+			body[0] = '['
+			if _, err := p.do(ctx, "POST", "/metric/"+ids[1]+"/measures", nil, append(body, ']'), nil); err == nil {
+				written++
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	})
+	defer func() { stop(); writing.Wait() }()
 	var got struct {
 		Minutes     [][2]float64
 		Raw, Sealed [2]int
@@ -129,12 +151,17 @@ func testSQL(t *testing.T, python, dir, storage string, environ []string, settin
 		if err == nil {
 			err = json.Unmarshal(out, &got)
 		}
-		if err == nil && got.Sealed[0] > 0 {
+		if err == nil && got.Sealed[0] >= 7*24*60 { // a week
 			break
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("nothing is sealed: %v\n%s%s\n%s", err, out, problems.String(), p.log)
 		}
+	}
+	stop()
+	writing.Wait()
+	if written == 0 {
+		t.Error("nothing was written meanwhile")
 	}
 	if got.Raw[0] != got.Raw[1] || got.Sealed[0] != got.Sealed[1] || got.Doubled > 0 {
 		t.Errorf("DuckDB and pyarrow see %d and %d raw measures (%d of them double), %d and %d sealed minutes",
@@ -148,5 +175,6 @@ func testSQL(t *testing.T, python, dir, storage string, environ []string, settin
 			t.Fatalf("minute %d is %d: %v by SQL, and %d: %v by the API", i, at, mean, w.at.Unix(), w.value)
 		}
 	}
-	t.Logf("suite: SQL over %s: %d minutes, %d of them sealed, as the API has them", storage, len(want), got.Sealed[0])
+	t.Logf("suite: SQL over %s: %d minutes, %d of them sealed, as the API has them, while %d batches were written",
+		storage, len(want), got.Sealed[0], written)
 }
