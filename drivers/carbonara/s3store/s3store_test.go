@@ -52,7 +52,7 @@ func TestOwners(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := configOf(t, start(t))
-			storetest.Owners(t, 100, func() carbonara.Store { return open(t, c) })
+			storetest.Owners(t, 400, func() carbonara.Store { return open(t, c) })
 		})
 	}
 }
