@@ -109,8 +109,10 @@ func (l *memoryLog) Applied(sack Sack, watermark Offset) {
 func (l *memoryLog) Backlog(_ context.Context, sack Sack, from Offset) (b Backlog, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	b.End = from
 	for _, d := range l.sacks[sack] {
 		if d.Offset >= from {
+			b.End = max(b.End, d.Offset+1)
 			b.Records++
 			b.Bytes += 10
 		}

@@ -178,11 +178,11 @@ func TestRepeatedRecords(t *testing.T) {
 		put(0, 0, 5) // this producer never repeats itself
 		b.wait(2 * time.Second)
 		b.wantValues(0, 1, 2, 3, 4, 5, 5)
-		b.wait(2 * time.Hour)
+		b.wait(7 * time.Hour)
 		put(9, 1, 6)
 		b.wait(2 * time.Second)
 		if at := b.driver.state(0).at; len(at.Producers) != 1 || at.Producers[0].ID != 9 {
-			t.Errorf("producers of two hours ago are remembered: %+v", at.Producers)
+			t.Errorf("producers of seven hours ago are remembered: %+v", at.Producers)
 		}
 	})
 }

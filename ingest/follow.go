@@ -164,9 +164,9 @@ func (p *Progress) owns(sack Sack) bool {
 }
 
 // follow says how far somebody else has applied the sack, and what waits behind that.
-// If the log can't say when the oldest of it was accepted, its age counts from when it
-// was first seen waiting; and never from before nothing was waiting, whatever the clock
-// of the process that accepted it says.
+// The age of the oldest of it counts from when the log says that it was accepted, within
+// what this process has seen of the log's end: whatever the clock of the process that
+// accepted it says.
 func (p *Progress) follow(sack Sack, watermark Offset, backlog Backlog, known bool, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -174,26 +174,15 @@ func (p *Progress) follow(sack Sack, watermark Offset, backlog Backlog, known bo
 	if s.owned { // since we asked: we know better
 		return
 	}
-	switch {
-	case !known:
-	case backlog.Records == 0:
-		s.oldest, s.empty = time.Time{}, now
-	case !backlog.Oldest.IsZero() && !backlog.Oldest.After(now):
-		s.oldest = s.notBeforeEmpty(backlog.Oldest)
-	case s.oldest.IsZero() || watermark != s.watermark:
-		s.oldest = now
+	if known {
+		s.arrivals.note(watermark, backlog.End, now)
+		s.oldest = time.Time{}
+		if backlog.Records > 0 {
+			s.oldest = s.arrivals.clamp(watermark, backlog.Oldest)
+		}
 	}
 	s.watermark, s.known, s.err = watermark, true, nil
 	s.sweep()
-}
-
-// notBeforeEmpty is a time of acceptance by this process's clock, as well as can be told:
-// what waits now has come since nothing was waiting.
-func (s *sackProgress) notBeforeEmpty(accepted time.Time) time.Time {
-	if accepted.Before(s.empty) {
-		return s.empty
-	}
-	return accepted
 }
 
 func (p *Progress) followFailed(sack Sack, err error) {

@@ -73,7 +73,7 @@ func TestFollow(t *testing.T) {
 		if err := p.Wait(ctx, ticket.Position); err != nil || time.Since(began) > 12*time.Second {
 			t.Errorf("waited for %s: %v", time.Since(began), err)
 		}
-		if age := p.Age(); age != 0 {
+		if age := p.Age(); age > 12*time.Second { // the nudge of who waited is still there
 			t.Errorf("all is applied, and the oldest has been waiting for %s", age)
 		}
 
@@ -206,6 +206,54 @@ func TestFollowAge(t *testing.T) {
 			<-done
 		})
 	}
+}
+
+// A sack of somebody else that is never empty, two minutes behind, is two minutes behind
+// whatever the clock of the process that accepts says: nothing is refused for an age that
+// only that clock knows, and no lag is hidden.
+func TestFollowAgeNeverEmpty(t *testing.T) {
+	for _, off := range []time.Duration{0, -time.Hour, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			log := &steadyLog{memoryLog: newMemoryLog(1), began: time.Now(), off: off}
+			marks := &watermarks{at: make(Position, 1)}
+			p := NewProgress(1, log)
+			follower := NewFollower(p, marks, nil, nil, FollowConfig{}, slog.New(slog.DiscardHandler))
+			ctx, stop := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() { follower.Run(ctx); close(done) }()
+			const behind = 120
+			for second := range Offset(3600) {
+				time.Sleep(time.Second)
+				marks.set(0, max(0, second-behind), nil)
+				if second < 2*behind || second%60 != 0 {
+					continue
+				}
+				time.Sleep(100 * time.Millisecond)
+				for _, age := range []time.Duration{p.AgeOf(0), p.Lag(ctx)[0].Age} {
+					if age < (behind-15)*time.Second || age > (behind+15)*time.Second {
+						t.Errorf("after %d s it is %s behind by a clock that is %s off, want 2 minutes", second, age, off)
+					}
+				}
+			}
+			stop()
+			<-done
+		})
+	}
+}
+
+// A steadyLog takes a record each second, by a clock that is off.
+type steadyLog struct {
+	*memoryLog
+	began time.Time
+	off   time.Duration
+}
+
+func (l *steadyLog) Backlog(_ context.Context, _ Sack, from Offset) (Backlog, error) {
+	end := Offset(time.Since(l.began) / time.Second)
+	if from >= end {
+		return Backlog{End: from}, nil
+	}
+	return Backlog{Records: int64(end - from), End: end, Oldest: l.began.Add(time.Duration(from+1)*time.Second + l.off)}, nil
 }
 
 // An agedLog knows when the first waiting record was accepted.

@@ -51,7 +51,7 @@ func (p *Progress) Lag(ctx context.Context) []SackLag {
 		}
 		l.Records, l.Bytes = backlog.Records, backlog.Bytes
 		if !l.Owned && backlog.Records > 0 && !backlog.Oldest.IsZero() {
-			l.Age = p.ageSince(l.Sack, backlog.Oldest, l.Age, now)
+			l.Age = p.ageSince(l, backlog.Oldest, now)
 		}
 	}
 	return lags
@@ -77,15 +77,17 @@ func (p *Progress) AgeOf(sack Sack) time.Duration {
 	return p.age(&p.sacks[sack], now)
 }
 
-// ageSince is the age of what the log says was accepted then, in a sack of somebody else.
-// Of what comes from a clock that is ahead it is the age that was known before.
-func (p *Progress) ageSince(sack Sack, accepted time.Time, known time.Duration, now time.Time) time.Duration {
-	if accepted.After(now) {
-		return known
-	}
+// ageSince is the age of what the log says was accepted then, behind the watermark of a
+// sack of somebody else. Of what comes from a clock that is ahead, and was never seen to
+// come, it is the age that was known before.
+func (p *Progress) ageSince(l *SackLag, accepted, now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return max(0, now.Sub(p.sacks[sack].notBeforeEmpty(accepted)))
+	since := p.sacks[l.Sack].arrivals.clamp(l.Watermark, accepted)
+	if since.After(now) {
+		return l.Age
+	}
+	return now.Sub(since)
 }
 
 // age counts from the start of the process at the earliest: what waited while

@@ -293,3 +293,28 @@ func TestRejectsOfTicket(t *testing.T) {
 		t.Errorf("rejects at %v, want %v", got, want)
 	}
 }
+
+// A producer whose clock is an hour ahead doesn't make another's sequence forgotten: what
+// the log has twice counts once all the same. How many are remembered is bounded.
+func TestProducersAreRemembered(t *testing.T) {
+	var w Watermark
+	now := time.Unix(1_700_000_000, 0)
+	take := func(producer, sequence uint64, at time.Time) bool {
+		return w.Take(&Delivery{Offset: w.Offset, Record: Record{Producer: producer, Sequence: sequence, AcceptedAt: at}})
+	}
+	if !take(1, 7, now) || !take(2, 1, now.Add(61*time.Minute)) {
+		t.Error("a record is left out")
+	}
+	if take(1, 7, now) {
+		t.Error("a record that the log has twice is applied twice")
+	}
+	for id := range uint64(2 * maxProducers) {
+		take(100+id, 1, now.Add(time.Duration(id)*time.Second))
+	}
+	if n := len(w.Producers); n != maxProducers {
+		t.Errorf("%d producers are remembered, want %d", n, maxProducers)
+	}
+	if take(100+2*maxProducers-1, 1, now) {
+		t.Error("the last of many producers has been forgotten")
+	}
+}

@@ -26,7 +26,7 @@ type sackProgress struct {
 	owned     bool      // by the Worker of this process
 	caughtUp  Offset    // where the log ended when the sack was opened
 	oldest    time.Time // when the oldest record not yet applied was accepted; zero when none is known
-	empty     time.Time // when nothing of it was waiting, last; only of a sack that isn't owned
+	arrivals  arrivals  // what is known of when the records came; only while the sack isn't owned is it added to
 	err       error     // why what was fetched stands still; nil when it doesn't
 	fetchErr  error     // why the log hands out nothing
 	since     time.Time // when the first of them came

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -20,7 +21,7 @@ type Watermark struct {
 	Offset Offset      `json:"offset"` // every record before it has been applied
 	Log    LogID       `json:"log"`
 	Last   Fingerprint `json:"last"`
-	// Producers are those of the last hour, so that a record which the log has twice
+	// Producers are those of the last hours, so that a record which the log has twice
 	// counts once.
 	Producers []Producer `json:"producers,omitempty"`
 }
@@ -40,9 +41,13 @@ type Producer struct {
 	At       int64  `json:"at"` // when that record was accepted, in nanoseconds since 1970
 }
 
-// producerMemory is how long a producer's last sequence is remembered: much longer
-// than a record can be on its way to the log.
-const producerMemory = time.Hour
+// How long a producer's last sequence is remembered, by the clocks of the producers: much
+// longer than a record can be on its way to the log, and than their clocks are apart. Of
+// more than maxProducers those are forgotten that have said nothing for longest.
+const (
+	producerMemory = 6 * time.Hour
+	maxProducers   = 256
+)
 
 // FingerprintOf returns the fingerprint of a delivered record.
 func FingerprintOf(d *Delivery) Fingerprint {
@@ -80,6 +85,10 @@ func (w *Watermark) count(id, sequence uint64, at int64) bool {
 		return true
 	}
 	w.Producers = slices.DeleteFunc(w.Producers, func(p Producer) bool { return p.At < at-int64(producerMemory) })
+	if len(w.Producers) >= maxProducers {
+		oldest := slices.MinFunc(w.Producers, func(a, b Producer) int { return cmp.Compare(a.At, b.At) })
+		w.Producers = slices.DeleteFunc(w.Producers, func(p Producer) bool { return p.ID == oldest.ID })
+	}
 	w.Producers = append(w.Producers, Producer{id, sequence, at})
 	return true
 }

@@ -148,27 +148,48 @@ func set(seconds []int64, from, to int64) map[int64]bool {
 	return in
 }
 
-// verifySeconds compares one chunk of one metric.
+// verifySeconds compares one chunk of one metric. A batch of unknown outcome may arrive
+// between the seconds and the minutes; then the seconds have changed, and it compares again.
 func verifySeconds(ctx context.Context, c *client, id string, from int64, must, may map[int64]bool,
 	minutes bool) error {
+	const tries = 5
+	for try := 1; ; try++ {
+		got, err := compareSeconds(ctx, c, id, from, must, may)
+		if err != nil || !minutes {
+			return err
+		}
+		wrong := verifyMinutes(ctx, c, id, from, got)
+		if wrong == nil {
+			return nil
+		}
+		again, err := compareSeconds(ctx, c, id, from, must, may)
+		if err != nil {
+			return err
+		}
+		if try == tries || maps.Equal(got, again) {
+			return wrong
+		}
+	}
+}
+
+// compareSeconds compares the seconds that are there with those that must and may be.
+func compareSeconds(ctx context.Context, c *client, id string, from int64,
+	must, may map[int64]bool) (map[int64]float64, error) {
 	got, err := readChunk(ctx, c, id, "last", "1", from)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for s := range must {
 		if v, ok := got[s]; !ok || v != valueAt(s) {
-			return fmt.Errorf("acknowledged at %d: %v, got %v, %v (%d rows)", s, valueAt(s), v, ok, len(got))
+			return nil, fmt.Errorf("acknowledged at %d: %v, got %v, %v (%d rows)", s, valueAt(s), v, ok, len(got))
 		}
 	}
 	for s, v := range got {
 		if !must[s] && !may[s] || v != valueAt(s) {
-			return fmt.Errorf("%v at %d was never sent", v, s)
+			return nil, fmt.Errorf("%v at %d was never sent", v, s)
 		}
 	}
-	if minutes {
-		return verifyMinutes(ctx, c, id, from, got)
-	}
-	return nil
+	return got, nil
 }
 
 // verifyMinutes recomputes counts and sums of minutes from the seconds that are there.

@@ -149,6 +149,7 @@ func (l *Log) End(context.Context) (ingest.Position, error) {
 func (l *Log) Backlog(_ context.Context, sack ingest.Sack, from ingest.Offset) (b ingest.Backlog, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	b.End = max(from, l.last[sack])
 	for i := len(l.segments) - 1; i >= 0 && l.segments[i].end() > from; i-- {
 		records, bytes := l.segments[i].backlog(sack, from)
 		b.Records += records

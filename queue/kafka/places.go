@@ -166,9 +166,9 @@ func (l *Log) Backlog(ctx context.Context, sack ingest.Sack, from ingest.Offset)
 	}
 	own = max(own, place.first)
 	if own >= place.end {
-		return ingest.Backlog{}, nil
+		return ingest.Backlog{End: max(from, l.offset(place.end))}, nil
 	}
-	b := ingest.Backlog{Records: place.end - own}
+	b := ingest.Backlog{Records: place.end - own, End: l.offset(place.end)}
 	first, err := l.firstWaiting(ctx, sack, l.offset(own))
 	if err != nil {
 		return b, nil // how many is known all the same

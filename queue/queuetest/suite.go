@@ -292,6 +292,9 @@ func testBacklog(t *testing.T, open opener) {
 		if err != nil || b.Records != want || (b.Bytes > 0) != (want > 0) {
 			t.Errorf("%s: backlog of sack %d from %d is %+v, %v; want %d records", when, sack, from, b, err, want)
 		}
+		if end, err := q.End(deadline(t)); err != nil || want > 0 && b.End != end[sack] || b.End < from {
+			t.Errorf("%s: behind %d in sack %d the log ends at %d, want %v, %v", when, from, sack, b.End, end, err)
+		}
 	}
 	check("empty", 1, 0, 0)
 	var offsets []ingest.Offset
