@@ -22,16 +22,6 @@ func TestCostIsLinear(t *testing.T) {
 	h.must(t, "POST", "/v1/influxdb/query?q=create+database+db", call{as: "admin"})
 	h.must(t, "POST", "/v1/resource/generic", call{as: "admin", body: `{"id": "r", "metrics": {"m": {}}}`})
 	id := h.must(t, "POST", "/v1/metric", call{as: "admin", body: `{}`})["id"].(string)
-	many := func(n int, item func(i int) string) string {
-		var s strings.Builder
-		for i := range n {
-			if i > 0 {
-				s.WriteByte(',')
-			}
-			s.WriteString(item(i))
-		}
-		return s.String()
-	}
 	const one = `[{"timestamp": 1, "value": 1}, {"timestamp": 2, "value": 2}]`
 	lenient := "Prefer: handling=lenient"
 	lines := "Content-Type: text/plain"
@@ -41,26 +31,26 @@ func TestCostIsLinear(t *testing.T) {
 		body               func(n int) string
 	}{
 		{"one metric over and over", batchPath, "", 20_000, func(n int) string {
-			return "{" + many(n, func(int) string { return `"` + id + `": ` + one }) + "}"
+			return "{" + commas(n, func(int) string { return `"` + id + `": ` + one }) + "}"
 		}},
 		{"metrics that don't exist", batchPath, lenient, 4_000, func(n int) string {
-			return "{" + many(n, func(i int) string { return fmt.Sprintf(`"%032x": %s`, i, one) }) + "}"
+			return "{" + commas(n, func(i int) string { return fmt.Sprintf(`"%032x": %s`, i, one) }) + "}"
 		}},
 		{"measures of one metric", "/v1/metric/" + id + "/measures", "", 20_000, func(n int) string {
-			return "[" + many(n, func(i int) string { return fmt.Sprintf(`{"timestamp": %d, "value": 1}`, i) }) + "]"
+			return "[" + commas(n, func(i int) string { return fmt.Sprintf(`{"timestamp": %d, "value": 1}`, i) }) + "]"
 		}},
 		{"bad measures", "/v1/metric/" + id + "/measures", lenient, 10_000, func(n int) string {
-			return `[{"timestamp": 1, "value": 1},` + many(n, func(int) string { return "{}" }) + "]"
+			return `[{"timestamp": 1, "value": 1},` + commas(n, func(int) string { return "{}" }) + "]"
 		}},
 		{"one named metric over and over", "/v1/batch/resources/metrics/measures", "", 10_000, func(n int) string {
-			return "{" + many(n, func(int) string { return `"r": {"m": ` + one + `}` }) + "}"
+			return "{" + commas(n, func(int) string { return `"r": {"m": ` + one + `}` }) + "}"
 		}},
 		{"resources that can't be", "/v1/batch/resources/metrics/measures", lenient, 4_000, func(n int) string {
-			return "{" + many(n, func(i int) string { return fmt.Sprintf(`"a/%d": {"m": %s}`, i, one) }) + "}"
+			return "{" + commas(n, func(i int) string { return fmt.Sprintf(`"a/%d": {"m": %s}`, i, one) }) + "}"
 		}},
 		{"metrics that are to be created, and can't", "/v1/batch/resources/metrics/measures?create_metrics=true", lenient,
 			2_000, func(n int) string {
-				return `{"r": {` + many(n, func(i int) string { return fmt.Sprintf(`"a/%d": %s`, i, one) }) + "}}"
+				return `{"r": {` + commas(n, func(i int) string { return fmt.Sprintf(`"a/%d": %s`, i, one) }) + "}}"
 			}},
 		{"lines of one series", "/v1/influxdb/write?db=db", lines, 10_000,
 			func(n int) string { return strings.Repeat("m,host=h v=1 1\n", n) }},
@@ -74,7 +64,7 @@ func TestCostIsLinear(t *testing.T) {
 			return remoteWrite(all...)
 		}},
 		{"an archive policy", "/v1/archive_policy", "", 500, func(n int) string {
-			return `{"name": "p", "definition": [` + many(n, func(i int) string {
+			return `{"name": "p", "definition": [` + commas(n, func(i int) string {
 				return fmt.Sprintf(`{"granularity": %d}`,
 					i+1)
 			}) + `], "nope": 1}`

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,13 +24,7 @@ const (
 // (15s): 64 clients that never pause. Each request is taken or refused, in time; the API's
 // memory stays flat, the worker's within a bound; and what was taken is there.
 func TestClusterOverload(t *testing.T) {
-	length := 15 * time.Second
-	if text := os.Getenv("MILLRACE_TEST_OVERLOAD"); text != "" {
-		var err error
-		if length, err = time.ParseDuration(text); err != nil {
-			t.Fatal(err)
-		}
-	}
+	length := testDuration(t, "MILLRACE_TEST_OVERLOAD", 15*time.Second)
 	c := newCluster(t, "MILLRACE_LOG_LEVEL=warn", "MILLRACE_INGEST_MAX_IN_FLIGHT=256KiB", "MILLRACE_INGEST_MAX_AGE=10s",
 		"MILLRACE_WORKER_FLUSH_INTERVAL=1s", "MILLRACE_WORKER_TABLE_BYTES=32MiB", "MILLRACE_WORKER_FLUSH_BYTES=8MiB",
 		"MILLRACE_WORKER_FETCH_AHEAD=8MiB")

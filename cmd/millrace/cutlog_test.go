@@ -48,7 +48,7 @@ func TestLogCutBehindWhatIsApplied(t *testing.T) {
 				}
 			}
 			p = start(t, dir, settings...)
-			p.awaitReady(t)
+			awaitReady(t, p, http.StatusOK)
 			p.goesOn(t)
 			if !test.repair {
 				p.awaitLog(t, "cutting off the end of the log",
@@ -63,29 +63,11 @@ func TestLogCutBehindWhatIsApplied(t *testing.T) {
 			}
 			p.kill()
 			p = start(t, dir, settings...)
-			p.awaitReady(t)
+			awaitReady(t, p, http.StatusOK)
 			if n := p.count(t, id); n != 5 {
 				t.Errorf("after another start %d measures can be read, want 5", n)
 			}
 		})
-	}
-}
-
-// awaitReady waits for /readyz to say 200.
-func (p *process) awaitReady(t *testing.T) {
-	t.Helper()
-	for deadline := time.Now().Add(startTimeout); ; time.Sleep(10 * time.Millisecond) {
-		resp, err := http.Get(p.base.String() + "/readyz")
-		if err != nil {
-			t.Fatalf("%v\n%s", err, p.log)
-		}
-		resp.Body.Close()
-		if resp.StatusCode == http.StatusOK {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the server is not ready: %s\n%s", resp.Status, p.log)
-		}
 	}
 }
 

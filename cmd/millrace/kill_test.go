@@ -91,3 +91,17 @@ func testNumber(t *testing.T, variable string, otherwise uint64) uint64 {
 	}
 	return n
 }
+
+// testDuration is what an environment variable says, or otherwise.
+func testDuration(t *testing.T, variable string, otherwise time.Duration) time.Duration {
+	t.Helper()
+	text := os.Getenv(variable)
+	if text == "" {
+		return otherwise
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatalf("%s: %v", variable, err)
+	}
+	return d
+}

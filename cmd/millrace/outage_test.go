@@ -14,13 +14,7 @@ import (
 // the while, says how far it is behind, takes no more memory than its settings give to what
 // waits, and catches up by itself.
 func TestOutage(t *testing.T) {
-	outage := 10 * time.Second
-	if text := os.Getenv("MILLRACE_TEST_OUTAGE"); text != "" {
-		var err error
-		if outage, err = time.ParseDuration(text); err != nil {
-			t.Fatal(err)
-		}
-	}
+	outage := testDuration(t, "MILLRACE_TEST_OUTAGE", 10*time.Second)
 	for name, open := range map[string]func(*testing.T) backend{"S3": onS3, "Redis": onRedis} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

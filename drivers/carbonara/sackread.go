@@ -117,8 +117,8 @@ func join(dst []ingest.Measure, q *ingest.Query, from int64, raw, sealed []inges
 		n = min(n, most)
 	}
 	dst = slices.Grow(dst, n)
-	for end := len(dst) + n; len(dst) < end && len(sealed) > 0 && len(open) > 0; {
-		n--
+	end := len(dst) + n
+	for len(dst) < end && len(sealed) > 0 && len(open) > 0 {
 		switch s, o := sealed[0], open[0]; {
 		case s.Time < o.Time:
 			dst, sealed = append(dst, s), sealed[1:]
@@ -128,8 +128,8 @@ func join(dst []ingest.Measure, q *ingest.Query, from int64, raw, sealed []inges
 			dst, sealed, open = append(dst, s), sealed[1:], open[1:]
 		}
 	}
-	dst = append(dst, sealed[:min(n, len(sealed))]...)
-	return append(dst, open[:min(n-min(n, len(sealed)), len(open))]...)
+	dst = append(dst, sealed[:min(end-len(dst), len(sealed))]...)
+	return append(dst, open[:min(end-len(dst), len(open))]...)
 }
 
 // oldestKept returns the earliest bucket of a granularity that a policy still keeps
