@@ -248,20 +248,22 @@ func (p *partition) failed(err error, tries int) error {
 
 // tryProduce sends a batch, with those of other partitions unless the last one failed.
 func (p *partition) tryProduce(ctx context.Context, batch []pending) (int64, error) {
+	b := &sending{partition: p.number, records: recordsOf(batch)}
+	err := errAlone
 	if !p.alone {
-		b := &sending{partition: p.number, records: recordsOf(batch)}
-		err := p.log.sender.send(ctx, b)
-		if !errors.Is(err, errAlone) {
-			if p.alone = err != nil; p.alone {
-				return 0, err
-			}
-			p.appendedAt(b.appended)
-			return b.base, nil
-		}
+		err = p.log.sender.send(ctx, b)
 	}
-	base, err := p.produceAlone(ctx, batch)
-	p.alone = err != nil
-	return base, err
+	if errors.Is(err, errAlone) {
+		b.records = recordsOf(batch) // what was encoded before has been read
+		err = p.log.sender.sendAlone(ctx, b)
+	}
+	if p.alone = err != nil; p.alone {
+		return 0, err
+	}
+	if !b.appended.IsZero() {
+		p.log.alarms.clock(p.log, time.Since(b.appended))
+	}
+	return b.base, nil
 }
 
 func recordsOf(batch []pending) kafka.RecordReader {
@@ -270,32 +272,6 @@ func recordsOf(batch []pending) kafka.RecordReader {
 		records[i].Value = kafka.NewBytes(batch[i].value)
 	}
 	return kafka.NewRecordReader(records...)
-}
-
-func (p *partition) produceAlone(ctx context.Context, batch []pending) (int64, error) {
-	answer, err := p.log.client.Produce(ctx, &kafka.ProduceRequest{
-		Topic: p.log.config.Topic, Partition: p.number, RequiredAcks: kafka.RequireAll,
-		Records: recordsOf(batch), Compression: p.log.codec,
-	})
-	switch {
-	case err != nil:
-		return 0, err
-	case answer.Error != nil:
-		return 0, answer.Error
-	case len(answer.RecordErrors) > 0:
-		for _, err := range answer.RecordErrors {
-			return 0, err
-		}
-	}
-	p.appendedAt(answer.LogAppendTime)
-	return answer.BaseOffset, nil
-}
-
-// appendedAt compares the broker's clock, where it says what that was, with ours.
-func (p *partition) appendedAt(t time.Time) {
-	if !t.IsZero() {
-		p.log.alarms.clock(p.log, time.Since(t))
-	}
 }
 
 // advance holds a batch's place against the last one's: a partition that goes back is

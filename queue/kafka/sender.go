@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -99,33 +100,43 @@ func (s *sender) flush(q *sendQueue) {
 	q.waiting, q.gathered = nil, false
 	s.mu.Unlock()
 	defer func() { <-q.slots }()
-	if err := s.produce(batches); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), s.log.config.Request)
+	defer cancel()
+	failures := s.produce(ctx, min(sharedTimeout, s.log.config.Request/2), batches)
+	if slices.ContainsFunc(failures, func(err error) bool { return err != nil }) {
 		s.forget()
-		for _, b := range batches {
-			b.done <- err
+	}
+	for i, b := range batches {
+		if _, foreign := errors.AsType[*produce.Error](failures[i]); foreign {
+			failures[i] = errAlone // it has not been sent: they have several leaders, or none
 		}
+		b.done <- failures[i]
 	}
 }
 
-// produce sends one request and tells each batch what became of it; an error is for all.
-func (s *sender) produce(batches []*sending) error {
-	l := s.log
-	ctx, cancel := context.WithTimeout(context.Background(), l.config.Request)
+// sendAlone sends a batch in a request of its own.
+func (s *sender) sendAlone(ctx context.Context, b *sending) error {
+	ctx, cancel := context.WithTimeout(ctx, s.log.config.Request)
 	defer cancel()
+	deadline, _ := ctx.Deadline()
+	return s.produce(ctx, time.Until(deadline)/2, []*sending{b})[0]
+}
+
+// produce sends one request, for whose replicas a broker waits so long, and says what
+// became of each batch.
+func (s *sender) produce(ctx context.Context, wait time.Duration, batches []*sending) []error {
+	l := s.log
 	partitions := make([]produce.RequestPartition, len(batches))
 	for i, b := range batches {
 		partitions[i] = produce.RequestPartition{Partition: int32(b.partition),
 			RecordSet: protocol.RecordSet{Attributes: protocol.Attributes(l.codec) & 0x7, Records: b.records}}
 	}
 	answer, err := l.client.Transport.RoundTrip(ctx, l.client.Addr, &produce.Request{
-		Acks: int16(kafka.RequireAll), Timeout: int32(min(sharedTimeout, l.config.Request/2).Milliseconds()),
+		Acks: int16(kafka.RequireAll), Timeout: int32(wait.Milliseconds()),
 		Topics: []produce.RequestTopic{{Topic: l.config.Topic, Partitions: partitions}},
 	})
-	if _, foreign := errors.AsType[*produce.Error](err); foreign { // it has not been sent: they have several leaders, or none
-		return errAlone
-	}
 	if err != nil {
-		return err
+		return slices.Repeat([]error{err}, len(batches))
 	}
 	found := make(map[int]*produce.ResponsePartition, len(batches))
 	for _, topic := range answer.(*produce.Response).Topics {
@@ -133,16 +144,11 @@ func (s *sender) produce(batches []*sending) error {
 			found[int(topic.Partitions[i].Partition)] = &topic.Partitions[i]
 		}
 	}
-	failed := false
-	for _, b := range batches {
-		err := b.take(found[b.partition])
-		failed = failed || err != nil
-		b.done <- err
+	failures := make([]error, len(batches))
+	for i, b := range batches {
+		failures[i] = b.take(found[b.partition])
 	}
-	if failed {
-		s.forget()
-	}
-	return nil
+	return failures
 }
 
 // take keeps what a broker answered for a batch.
