@@ -68,6 +68,20 @@ func BenchmarkSeries(b *testing.B) {
 	}
 }
 
+// BenchmarkSeriesOfMinutes has one measure in each bucket, as a metric that is polled.
+func BenchmarkSeriesOfMinutes(b *testing.B) {
+	raw := Resample(nil, hours(24), time.Minute, ingest.Mean)
+	for _, m := range []ingest.Method{ingest.Mean, ingest.Max} {
+		b.Run(m.String(), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				Series(nil, raw, time.Minute, m, ingest.MinTime, ingest.MaxTime)
+			}
+			perMeasure(b, len(raw))
+		})
+	}
+}
+
 func BenchmarkResampleCalendar(b *testing.B) {
 	rows := Resample(nil, hours(24*7), time.Minute, ingest.Mean)
 	var dst []ingest.Measure

@@ -3,6 +3,7 @@ package aggregate
 import (
 	"errors"
 	"math"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -298,5 +299,33 @@ func BenchmarkEvaluate(bench *testing.B) {
 			}
 			perMeasure(bench, metrics*rows)
 		})
+	}
+}
+
+// TestAcrossRows computes each row by itself.
+func TestAcrossRows(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	const rows = totalRows*2 + 7
+	columns := make([]Column, 5)
+	for k := range columns {
+		columns[k].Values = make([]float64, rows)
+		for i, m := range oddMeasures(random, rows) {
+			columns[k].Values[i] = m.Value
+			if i%11 == 0 || random.IntN(3) == 0 {
+				columns[k].Values[i] = nan
+			}
+		}
+	}
+	for f := OfMean; f <= OfCount; f++ {
+		got := f.across(columns, rows)
+		for i := range rows {
+			var row []float64
+			for _, c := range columns {
+				row = append(row, c.Values[i])
+			}
+			if want := f.of(row); !sameBits(want, got[i]) {
+				t.Fatalf("%s of row %d: %v, want %v", f, i, got[i], want)
+			}
+		}
 	}
 }

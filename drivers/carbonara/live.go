@@ -27,14 +27,21 @@ func (w *writer) snapshot(ctx context.Context, metrics []ingest.MetricID) *state
 		return nil
 	}
 	s.view, s.position = w.shown, w.next
+	all := make([]ingest.Measure, 0, w.table.expected(len(metrics)))
+	begins := make([]int, 0, len(metrics)+1)
 	for i, id := range metrics {
 		s.newest[i] = ingest.MinTime
 		s.gone[i] = w.deleted[id]
+		begins = append(begins, len(all))
 		if at, ok := w.table.index[id]; ok {
 			m := &w.table.metrics[at]
 			s.newest[i], s.late[i] = m.newest, m.late
-			s.buffered[i] = w.table.chain(at, nil)
+			all = w.table.chain(at, all)
 		}
+	}
+	begins = append(begins, len(all))
+	for i := range metrics {
+		s.buffered[i] = all[begins[i]:begins[i+1]:begins[i+1]]
 	}
 	return s
 }

@@ -51,7 +51,7 @@ func (r *sackRead) isLong(ctx context.Context, raw *rawRead) (bool, error) {
 // answerLong appends the rows of each query to dst, one query after the other.
 func (r *sackRead) answerLong(ctx context.Context, s *state, dst [][]ingest.Measure) error {
 	reads := make([]*longRead, len(r.list))
-	sealed := newSealedRead(s)
+	sealed := newSealedRead(s, len(r.list))
 	for n, i := range r.list {
 		q, at := &r.queries[i], r.of[n]
 		l := &longRead{state: s, at: at, metric: r.metrics[at], query: q}

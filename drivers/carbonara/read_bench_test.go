@@ -73,3 +73,71 @@ func BenchmarkRead(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkReadMany reads a day of minutes of each of a hundred metrics in 16 sacks, as an
+// aggregate across them does: while the day is in the open tables, when it has been
+// flushed, and when it has been sealed in several slots of time.
+func BenchmarkReadMany(b *testing.B) {
+	const metrics, minutes, sacks, start = 100, 1440, 16, int64(1_700_000_040e9)
+	policy := &ingest.ArchivePolicy{Name: "minutes", Methods: ingest.MethodsOf(ingest.Mean),
+		Definitions: []ingest.Definition{{Granularity: time.Minute, Points: minutes, Timespan: minutes * time.Minute}}}
+	policies := policyMap{"minutes": policy}
+	d, err := New(b.Context(), newMemoryStore(), policies, sacks, Config{SealRows: 1, slotRows: 1000})
+	if err != nil {
+		b.Fatal(err)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	var queries []ingest.Query
+	of := make([][]ingest.MetricID, sacks)
+	for range metrics {
+		id := ingest.NewMetricID()
+		sack := ingest.SackOf(id, sacks)
+		of[sack] = append(of[sack], id)
+		queries = append(queries, ingest.Query{Metric: id, Policy: policy, Granularity: time.Minute, Method: ingest.Mean,
+			From: start, To: start + minutes*int64(time.Minute)})
+	}
+	var writers []ingest.SackWriter
+	each := func(do func(sack int, w ingest.SackWriter) error) {
+		for sack, w := range writers {
+			if err := do(sack, w); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	for sack, ids := range of {
+		w, _, err := d.Open(b.Context(), ingest.Sack(sack))
+		if err != nil {
+			b.Fatal(err)
+		}
+		writers = append(writers, w)
+		r := benchRecord(ids, start, minutes, random)
+		for i := range r.Entries {
+			r.Entries[i].Policy = policy.Name
+		}
+		if _, err := w.Apply(b.Context(), []ingest.Delivery{{Offset: 0, Record: r}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	run := func(name string) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				rows := make([][]ingest.Measure, metrics)
+				if _, err := d.Read(b.Context(), queries, rows, nil); err != nil {
+					b.Fatal(err)
+				}
+				if n := len(rows[7]); n != minutes {
+					b.Fatalf("%d rows", n)
+				}
+			}
+		})
+	}
+	run("open")
+	each(func(_ int, w ingest.SackWriter) error {
+		_, err := w.Flush(b.Context(), upTo(1))
+		return err
+	})
+	run("flushed")
+	each(func(_ int, w ingest.SackWriter) error { return w.Maintain(b.Context()) })
+	run("sealed")
+}

@@ -55,7 +55,7 @@ func (r *sackRead) answer(ctx context.Context, s *state, dst [][]ingest.Measure)
 	}
 	fan := s.driver.newFan(ctx)
 	raw.start(fan)
-	sealed := newSealedRead(s)
+	sealed := newSealedRead(s, len(r.list))
 	if !limited {
 		for n, i := range r.list {
 			q := &r.queries[i]
@@ -112,6 +112,9 @@ func join(dst []ingest.Measure, q *ingest.Query, from int64, raw, sealed []inges
 	}
 	// The aggregates of buckets that are sealed are not even computed, where that is plain.
 	open := aggregate.Series(nil, raw, q.Granularity, q.Method, from, q.To)
+	if len(open) == 0 && most == 0 && cap(dst) == 0 {
+		return sealed
+	}
 	n := len(sealed) + len(open)
 	if most > 0 {
 		n = min(n, most)
@@ -250,11 +253,14 @@ type sealedRead struct {
 	limit []int          // of each want; 0: none
 
 	mu    sync.Mutex
-	found map[int][]ingest.Measure // by place
+	found [][]piece // by place
 }
 
-func newSealedRead(s *state) *sealedRead {
-	return &sealedRead{state: s, found: make(map[int][]ingest.Measure)}
+// A piece is rows as one page has them, ascending in time.
+type piece []ingest.Measure
+
+func newSealedRead(s *state, places int) *sealedRead {
+	return &sealedRead{state: s, found: make([][]piece, places)}
 }
 
 // want asks for the rows of a query from a time on.
@@ -298,14 +304,17 @@ func (r *sealedRead) find(ctx context.Context, seg *entry, ask []int) error {
 	if err != nil {
 		return judgeError(ctx, r.sack, seg, err)
 	}
-	found := make([][]ingest.Measure, len(ask))
-	err = file.FindSealed(ctx, wants, func(i int, rows []ingest.Measure) error {
-		found[i] = append(found[i], rows...)
-		if limit := r.limit[ask[i]]; limit > 0 && len(found[i]) >= limit {
-			found[i] = found[i][:limit]
-			if len(ask) == 1 {
-				return errEnough
-			}
+	found, rows := make([][]piece, len(ask)), make([]int, len(ask))
+	err = file.FindSealed(ctx, wants, func(i int, measures []ingest.Measure) error {
+		limit := r.limit[ask[i]]
+		if limit > 0 {
+			measures = measures[:min(limit-rows[i], len(measures))]
+		}
+		if rows[i] += len(measures); len(measures) > 0 {
+			found[i] = append(found[i], slices.Clone(measures))
+		}
+		if limit > 0 && rows[i] == limit && len(ask) == 1 {
+			return errEnough
 		}
 		return nil
 	})
@@ -314,12 +323,9 @@ func (r *sealedRead) find(ctx context.Context, seg *entry, ask []int) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i, rows := range found {
-		if place := r.whose[ask[i]]; r.found[place] == nil {
-			r.found[place] = rows
-		} else {
-			r.found[place] = append(r.found[place], rows...)
-		}
+	for i, pieces := range found {
+		place := r.whose[ask[i]]
+		r.found[place] = append(r.found[place], pieces...)
 	}
 	return nil
 }
@@ -363,7 +369,7 @@ func (r *sealedRead) isFull() (last int64, full bool) {
 			full = false
 			continue
 		}
-		r.found[place] = rows[:limit]
+		r.found[place] = []piece{rows[:limit]}
 		last = max(last, rows[limit-1].Time)
 	}
 	return last, full
@@ -371,8 +377,25 @@ func (r *sealedRead) isFull() (last int64, full bool) {
 
 // rows returns the rows of the query at a place, ascending in time.
 func (r *sealedRead) rows(place int) []ingest.Measure {
-	rows := r.found[place]
-	if !slices.IsSortedFunc(rows, byTime) { // segments are in the order of merges, not of time
+	if pieces := r.found[place]; len(pieces) > 1 {
+		r.found[place] = []piece{joinPieces(pieces)}
+	}
+	if len(r.found[place]) == 0 {
+		return nil
+	}
+	return r.found[place][0]
+}
+
+// joinPieces makes one piece of several. Segments are in the order of merges, but those
+// of different slots don't overlap in time, so that rows needn't be sorted.
+func joinPieces(pieces []piece) piece {
+	slices.SortFunc(pieces, func(a, b piece) int { return byTime(a[0], b[0]) })
+	overlap := false
+	for i, next := range pieces[1:] {
+		overlap = overlap || next[0].Time <= pieces[i][len(pieces[i])-1].Time
+	}
+	rows := slices.Concat(pieces...)
+	if overlap {
 		slices.SortFunc(rows, byTime)
 	}
 	return rows

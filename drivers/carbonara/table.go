@@ -182,6 +182,14 @@ func (t *table) chain(i uint32, dst []ingest.Measure) []ingest.Measure {
 	return dst
 }
 
+// expected is about how many measures of so many metrics are in the buffer, rather too many.
+func (t *table) expected(metrics int) int {
+	if metrics >= len(t.touched) {
+		return len(t.buffer)
+	}
+	return min(len(t.buffer), 2*metrics*len(t.buffer)/len(t.touched))
+}
+
 // settleIfNeeded is settle for measures that are mostly in order already.
 func settleIfNeeded(measures []ingest.Measure) []ingest.Measure {
 	for n := 1; n < len(measures); n++ {
