@@ -25,11 +25,12 @@ const (
 // lag all the while.
 func outageOfInflux(t *testing.T) {
 	outage := fromEnv(t, "MILLRACE_BENCH_OUTAGE", 5*time.Minute, time.ParseDuration)
+	rate := fromEnv(t, "MILLRACE_BENCH_OUTAGE_RATE", outageRate, parseFloat)
 	server := testservers.NewInfluxDB(t, testservers.Influx2)
 	p, bucket := programOn(t, server)
 	start := time.Now().Add(-2 * time.Hour).Truncate(time.Minute)
 	load := Load{URL: p.url, User: "admin", Metrics: created(t, p, "medium", outageMetrics), Series: 100, Measures: 1,
-		Clients: 4, Duration: outage + 2*outageMargin, Start: start, Step: time.Second / 10, Rate: outageRate}
+		Clients: 4, Duration: outage + 2*outageMargin, Start: start, Step: time.Second / 10, Rate: rate}
 	w := &watcher{t: t, program: p}
 	watching, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -62,7 +63,7 @@ func outageOfInflux(t *testing.T) {
 	}
 	w.report(down, up)
 	t.Logf("InfluxDB gone for %s at %.0f measures/s: %d acknowledged, p99 %.1f ms; caught up %.1f s after its start, "+
-		"beside the load", outage, outageRate, result.Accepted, result.P99, caughtUp.Seconds())
+		"beside the load", outage, rate, result.Accepted, result.P99, caughtUp.Seconds())
 	there, applied, err := countAll(t.Context(), p, server, bucket, load)
 	if err != nil {
 		t.Fatal(err)
@@ -72,6 +73,8 @@ func outageOfInflux(t *testing.T) {
 		t.Errorf("%d were acknowledged", result.Accepted)
 	}
 }
+
+func parseFloat(text string) (float64, error) { return strconv.ParseFloat(text, 64) }
 
 // A moment is what is seen of a program once a second.
 type moment struct {

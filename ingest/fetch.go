@@ -128,9 +128,10 @@ const (
 	maxFetch = 1 << 20
 )
 
-// decodedSize is how many times its length a payload takes when it is decoded: of metrics
-// with one measure each, which a fleet sends. Many measures of few take less than twice.
-const decodedSize = 4
+// decodedSize is how many times its length a payload takes when it is decoded, itself and the
+// room that lists have to grow included: of metrics with one measure each, which a fleet
+// sends. Many measures of few take less than half of that.
+const decodedSize = 6
 
 // fetchLimit shares the memory for reading ahead between the sacks that are owned, each of
 // which has two buffers.

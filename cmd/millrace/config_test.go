@@ -183,7 +183,9 @@ func TestConfigErrors(t *testing.T) {
 	f("storage: {driver: influxdb, influxdb: {fsync_delay: -1s}}", nil, "storage.influxdb.url must not be empty",
 		"storage.influxdb.bucket must not be empty", "storage.influxdb.fsync_delay must not be negative")
 	f("storage: {driver: tape}", nil, `storage.driver "tape" is not known`)
-	f("worker: {flush_bytes: 0}", nil, "worker.flush_bytes must be positive")
+	f("worker: {flush_bytes: 3MiB, table_bytes: 2MiB}", nil,
+		"worker.table_bytes (2.0MiB) must be at least worker.flush_bytes (3.0MiB)")
+	f("worker: {fetch_ahead: 0, table_bytes: 31MiB}", nil, "worker.table_bytes (31MiB) must be at least")
 	f("worker: {maintainers: 0}", nil, "worker.maintainers must be at least 1")
 	f("queue: {driver: pigeon}", nil, `queue.driver "pigeon" is not known: want disklog, kafka`)
 	f("queue: {driver: kafka}", nil, "queue.kafka.brokers must not be empty")

@@ -22,6 +22,7 @@ type influxConfig struct {
 	Gzip         bool          `name:"gzip" help:"compress what is written: for slow networks"`
 	Timeout      time.Duration `name:"timeout" default:"20s" help:"longest wait for an answer"`
 	BatchPoints  int           `name:"batch_points" default:"5000" help:"points in one write at most"`
+	MaxWrites    int           `name:"max_writes" default:"4" help:"writes of points at the same time, of all sacks"`
 	FsyncDelay   time.Duration `name:"fsync_delay" help:"the server's (storage-)wal-fsync-delay"`
 	CreateBucket bool          `name:"create_bucket" help:"create the bucket when there is none"`
 	Retention    time.Duration `name:"retention" help:"of a bucket that is created; 0: for ever"`
@@ -34,6 +35,7 @@ func (v *validator) influx(c *influxConfig) {
 	v.check(c.Bucket != "", "storage.influxdb.bucket must not be empty")
 	v.positive("storage.influxdb.timeout", c.Timeout)
 	v.check(c.BatchPoints >= 1, "storage.influxdb.batch_points must be at least 1, not %d", c.BatchPoints)
+	v.check(c.MaxWrites >= 1, "storage.influxdb.max_writes must be at least 1, not %d", c.MaxWrites)
 	v.check(c.FsyncDelay >= 0, "storage.influxdb.fsync_delay must not be negative")
 	v.check(c.Retention >= 0, "storage.influxdb.retention must not be negative")
 	v.check(c.Describe >= 0, "storage.influxdb.describe_every must not be negative")
@@ -47,7 +49,7 @@ func newInflux(c *config, of string, policies ingest.Policies, labeler ingest.La
 	i := &c.Storage.Influx
 	return influxdb.New(influxdb.Config{
 		URL: i.URL, Org: i.Org, Bucket: i.Bucket, Token: string(i.Token), CAFile: i.CAFile, Sacks: c.Sacks, Deployment: of,
-		Gzip: i.Gzip, Timeout: i.Timeout, BatchLines: i.BatchPoints, FsyncDelay: i.FsyncDelay,
+		Gzip: i.Gzip, Timeout: i.Timeout, BatchLines: i.BatchPoints, MaxWrites: i.MaxWrites, FsyncDelay: i.FsyncDelay,
 		CreateBucket: i.CreateBucket, Retention: i.Retention, ShardDuration: i.Shard, LongestTimespan: longest,
 		DescribeEvery: i.Describe,
 	}, policies, labeler, log, meter)

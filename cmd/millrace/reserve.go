@@ -24,7 +24,7 @@ const (
 // a sack, as it is in memory, which is more than it takes in the storage), and for the
 // next start, which comes after flushes may have used up the rest.
 func (c *config) reserveSize() int64 {
-	return startRoom + max(leastFlushRoom, int64(c.Worker.FlushBytes))
+	return startRoom + max(leastFlushRoom, int64(c.flushBytes()))
 }
 
 // minRoom is the least that the log has to leave of its disk: where the storage is on it, too,
@@ -34,14 +34,14 @@ func (c *config) minRoom() size {
 		return 0
 	}
 	if c.Storage.Driver == "file" {
-		return max(1<<20, c.Worker.FlushBytes)
+		return max(1<<20, c.flushBytes())
 	}
 	return 1 << 20
 }
 
 // whyRoom says where minRoom comes from.
 func (c *config) whyRoom() string {
-	if c.Storage.Driver == "file" && c.Worker.FlushBytes > 1<<20 {
+	if c.Storage.Driver == "file" && c.flushBytes() > 1<<20 {
 		return ", which is worker.flush_bytes: on a full disk the log becomes shorter only when the storage has room for " +
 			"a flush"
 	}

@@ -30,12 +30,13 @@ func (c *config) validate() error {
 	v.check(c.Ingest.ProjectQuota >= 0, "ingest.project_quota must not be negative; 0 is no quota")
 
 	v.check(c.Worker.FlushInterval >= 0, "worker.flush_interval must not be negative; 0 is as the storage likes it")
-	v.check(c.Worker.FlushBytes > 0, "worker.flush_bytes must be positive")
 	v.check(c.Worker.Maintainers >= 1, "worker.maintainers must be at least 1, not %d", c.Worker.Maintainers)
 
 	v.check(c.Worker.NudgeInterval >= 0, "worker.nudge_interval must not be negative")
-	v.check(c.Worker.TableBytes >= c.Worker.FlushBytes, "worker.table_bytes must be at least worker.flush_bytes")
-	v.check(c.Worker.FetchAhead > 0, "worker.fetch_ahead must be positive")
+	v.check(c.Worker.FlushBytes >= 0 && c.Worker.TableBytes >= 0 && c.Worker.FetchAhead >= 0,
+		"worker.flush_bytes, worker.table_bytes and worker.fetch_ahead must not be negative; 0 is as the storage likes it")
+	flush, table, _ := c.workerMemory()
+	v.check(table >= flush, "worker.table_bytes (%s) must be at least worker.flush_bytes (%s)", table, flush)
 
 	v.queue(&c.Queue)
 	v.check(c.Queue.MaxBytes == 0 || c.Queue.MaxBytes > c.Ingest.MinRoom,

@@ -127,12 +127,12 @@ const (
 )
 
 func (p *parts) workerConfig(c *config, maxFuture time.Duration) ingest.WorkerConfig {
+	flush, table, ahead := c.workerMemory()
 	w := ingest.WorkerConfig{
 		FlushInterval: cmp.Or(c.Worker.FlushInterval, p.traits.flushInterval),
 		NudgeInterval: cmp.Or(c.Worker.NudgeInterval, p.traits.nudgeInterval),
-		FlushBytes:    int64(c.Worker.FlushBytes), TableBytes: int64(c.Worker.TableBytes),
-		FetchAhead: int64(c.Worker.FetchAhead),
-		MaxFuture:  maxFuture, Maintainers: int64(c.Worker.Maintainers), Retain: c.Queue.Retain,
+		FlushBytes:    int64(flush), TableBytes: int64(table), FetchAhead: int64(ahead),
+		MaxFuture: maxFuture, Maintainers: int64(c.Worker.Maintainers), Retain: c.Queue.Retain,
 	}
 	if p.traits.mayGoBack {
 		w.Retain = cmp.Or(c.Queue.Retain, volatileRetain)

@@ -29,6 +29,7 @@ type Config struct {
 	Timeout    time.Duration // longest wait for an answer; 20 s
 	BatchLines int           // points in one write at most; 5000
 	BatchBytes int           // bytes in one write at most, roughly; 1 MiB
+	MaxWrites  int           // writes of points at the same time, of all sacks; 4
 	LabelBytes int           // memory for the series keys of metrics, roughly; 64 MiB
 	ReadChunk  int           // metrics in one query at most; 100
 
@@ -59,6 +60,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Timeout, 20*time.Second)
 	setDefault(&c.BatchLines, 5000)
 	setDefault(&c.BatchBytes, 1<<20)
+	setDefault(&c.MaxWrites, 4)
 	setDefault(&c.LabelBytes, 64<<20)
 	setDefault(&c.ReadChunk, 100)
 	return c

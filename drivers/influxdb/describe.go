@@ -39,15 +39,16 @@ func newFollower(d *Driver) *follower {
 	return &follower{driver: d, said: make(map[ingest.MetricID]uint64), next: time.Now().Add(d.config.DescribeEvery)}
 }
 
-// saw hears of metrics that have measures: the keys of series that have a text.
-func (f *follower) saw(series map[ingest.MetricID]string) {
+// saw hears of metrics that have measures: of the series that have a text.
+func (f *follower) saw(series []seriesPart) {
 	if f == nil {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for id, text := range series {
-		if _, known := f.said[id]; !known && text != "" {
+	for i := range series {
+		id := series[i].metric
+		if _, known := f.said[id]; !known && series[i].text != "" {
 			f.said[id] = 0
 			f.new = append(f.new, id)
 		}

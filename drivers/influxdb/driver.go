@@ -31,6 +31,7 @@ type Driver struct {
 	describer ingest.Describer // nil: nothing is described
 	major     atomic.Int64     // of the server's version; 0: not known yet
 	skewed    sync.Once        // says that the clocks differ
+	batches   chan *batch      // those that nobody fills or writes
 	fewer     atomic.Int64     // bytes in one write that the server has found too many, halved; 0: none
 
 	mu     sync.Mutex
@@ -75,7 +76,10 @@ func New(config Config, policies ingest.Policies, labeler ingest.Labeler, log *s
 	d := &Driver{
 		config: config, policies: policies, series: newSeriesCache(labeler, config.LabelBytes), log: log,
 		client: client, write: client.WriteAPIBlocking(config.Org, config.Bucket),
-		sacks: make(map[ingest.Sack]*known), metrics: metrics,
+		sacks: make(map[ingest.Sack]*known), metrics: metrics, batches: make(chan *batch, config.MaxWrites),
+	}
+	for range config.MaxWrites {
+		d.batches <- new(batch)
 	}
 	if config.DescribeEvery > 0 {
 		d.describer, _ = labeler.(ingest.Describer)

@@ -16,12 +16,12 @@ import (
 	"millrace/ingest"
 )
 
-// A place names a measure of the buffer.
+// A place names a measure of the buffer: an entry, and which of its measures.
 type place struct{ entry, measure int }
 
 // progress is how far the flush of a buffer has come, over several tries.
 type progress struct {
-	at      place            // everything before it is durable, or refused
+	at      place            // in the buffer's order: everything before it is durable, or refused
 	refused map[place]string // why, since rejects were handed over last
 	passed  map[place]bool   // refused before that
 }
@@ -86,41 +86,59 @@ func (b *batch) lines(from, to int) []byte {
 
 // writeEntries writes what has not been written yet, batch by batch.
 func (w *writer) writeEntries(ctx context.Context) error {
-	var b batch
-	for w.progress.at.entry < w.entries.n {
-		next := w.fill(&b)
-		if len(b.ends) > 0 {
-			if err := w.send(ctx, &b, 0, len(b.ends)); err != nil {
-				return err
-			}
+	w.buffer.arrange()
+	for w.progress.at.entry < len(w.buffer.order) {
+		if err := w.writeBatch(ctx); err != nil {
+			return err
 		}
-		w.progress.at = next
 	}
 	return nil
 }
 
-// fill encodes the next batch, and returns the place behind it.
+// writeBatch writes the next batch, when it is its turn: there are only so many batches, of
+// all sacks.
+func (w *writer) writeBatch(ctx context.Context) error {
+	var b *batch
+	select {
+	case b = <-w.driver.batches:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { w.driver.batches <- b }()
+	next := w.fill(b)
+	if len(b.ends) > 0 {
+		if err := w.send(ctx, b, 0, len(b.ends)); err != nil {
+			return err
+		}
+	}
+	w.progress.at = next
+	return nil
+}
+
+// fill encodes the next batch, and returns the place in the order behind it.
 func (w *writer) fill(b *batch) place {
 	b.text, b.ends, b.which = b.text[:0], b.ends[:0], b.which[:0]
 	at, size := w.progress.at, w.driver.batchBytes()
-	for ; at.entry < w.entries.n; at = (place{at.entry + 1, 0}) {
-		e := w.entries.at(at.entry)
-		if by, gone := w.gone[e.metric]; gone && by > e.record.offset {
+	for ; at.entry < len(w.buffer.order); at = (place{at.entry + 1, 0}) {
+		number := int(w.buffer.order[at.entry])
+		e := w.buffer.entries.at(number)
+		series, measures := &w.buffer.series[e.series], w.buffer.of(e)
+		if series.isGone && series.gone > w.buffer.records[e.record].offset {
 			continue
 		}
-		for ; at.measure < len(e.measures); at.measure++ {
+		for ; at.measure < len(measures); at.measure++ {
 			if len(b.ends) >= w.driver.config.BatchLines || len(b.text) >= size {
 				return at
 			}
-			m := e.measures[at.measure]
+			m, which := measures[at.measure], place{number, at.measure}
 			if m.Time < minTime || m.Time > maxTime {
-				w.refuse(at, "InfluxDB can't store this time")
+				w.refuse(which, "InfluxDB can't store this time")
 			}
-			if w.progress.passed[at] || w.progress.refused[at] != "" {
+			if w.progress.passed[which] || w.progress.refused[which] != "" {
 				continue
 			}
-			b.text = AppendMeasure(b.text, e.series, m)
-			b.ends, b.which = append(b.ends, len(b.text)), append(b.which, at)
+			b.text = AppendMeasure(b.text, series.text, m)
+			b.ends, b.which = append(b.ends, len(b.text)), append(b.which, which)
 		}
 	}
 	return at
@@ -240,15 +258,17 @@ func (w *writer) takeRejects() []ingest.Reject {
 	})
 	var rejects []ingest.Reject
 	for i, at := range places {
-		e, reason := w.entries.at(at.entry), w.progress.refused[at]
+		e, reason := w.buffer.entries.at(at.entry), w.progress.refused[at]
 		if i == 0 || places[i-1].entry != at.entry || rejects[len(rejects)-1].Reason != reason {
-			rejects = append(rejects, ingest.Reject{Offset: e.record.offset, Entry: e.index, Reason: reason,
+			record := &w.buffer.records[e.record]
+			rejects = append(rejects, ingest.Reject{Offset: record.offset, Entry: int(e.index), Reason: reason,
 				Part: &ingest.RejectedPart{
-					AcceptedAt: e.record.acceptedAt, Project: e.record.project, Metric: e.metric, Policy: e.policy,
+					AcceptedAt: record.acceptedAt, Project: record.project, Metric: w.buffer.series[e.series].metric,
+					Policy: w.buffer.policies[e.policy],
 				}})
 		}
 		part := rejects[len(rejects)-1].Part
-		part.Measures = append(part.Measures, e.measures[at.measure])
+		part.Measures = append(part.Measures, w.buffer.of(e)[at.measure])
 		if w.progress.passed == nil {
 			w.progress.passed = make(map[place]bool)
 		}

@@ -26,16 +26,16 @@ func newSeriesCache(labeler ingest.Labeler, size int) *seriesCache {
 	return &seriesCache{labeler: labeler, half: size / 2, young: make(map[ingest.MetricID]string)}
 }
 
-// find sets the texts of the metrics that are keys of into. Metrics that don't exist any
-// more keep the empty text.
-func (c *seriesCache) find(ctx context.Context, into map[ingest.MetricID]string) error {
+// find sets the texts of series. Metrics that don't exist any more keep the empty text.
+func (c *seriesCache) find(ctx context.Context, list []seriesPart) error {
 	var unknown []ingest.MetricID
+	var places []int
 	c.mu.Lock()
-	for id := range into {
-		if series, ok := c.lookUp(id); ok {
-			into[id] = series
+	for i := range list {
+		if text, ok := c.lookUp(list[i].metric); ok {
+			list[i].text = text
 		} else {
-			unknown = append(unknown, id)
+			unknown, places = append(unknown, list[i].metric), append(places, i)
 		}
 	}
 	c.mu.Unlock()
@@ -54,8 +54,9 @@ func (c *seriesCache) find(ctx context.Context, into map[ingest.MetricID]string)
 			continue
 		}
 		text = AppendSeries(text[:0], id, &labels[i])
-		into[id] = string(text)
-		c.keep(id, into[id])
+		s := &list[places[i]]
+		s.text = string(text)
+		c.keep(id, s.text)
 	}
 	return nil
 }

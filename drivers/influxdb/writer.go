@@ -18,12 +18,11 @@ type writer struct {
 
 	next     ingest.Offset                     // everything before it has been applied
 	gone     map[ingest.MetricID]ingest.Offset // deleted metrics, by which record
-	entries  entryList
-	arena    []ingest.Measure // what the entries' measures are cut from
-	buried   []tombstone      // deleted since the last flush
-	buffered int64
+	buffer   buffer
+	buried   []tombstone // deleted since the last flush
 	progress progress
 	follower *follower
+	scratch  lookup
 
 	maintaining sync.Mutex // held while Maintain follows
 
@@ -31,51 +30,6 @@ type writer struct {
 	closed  bool
 	flushed ingest.Watermark // as written last
 	wrote   int64            // the day of that
-}
-
-// An entry is a copy of an entry of a record.
-type entry struct {
-	record   *recordPart
-	index    int // in the record's entries
-	policy   string
-	metric   ingest.MetricID
-	series   string // what begins its lines
-	measures []ingest.Measure
-}
-
-// A recordPart is what a record's entries have in common.
-type recordPart struct {
-	offset     ingest.Offset
-	acceptedAt time.Time
-	project    string
-}
-
-// An entryList keeps entries in chunks, which nothing has to be copied for as it grows. The
-// chunks that a flush has filled serve the next; after a smaller one, the others are let go.
-type entryList struct {
-	chunks []*[entriesPerChunk]entry
-	n      int
-}
-
-const entriesPerChunk = 256
-
-func (l *entryList) add(e entry) {
-	if l.n == len(l.chunks)*entriesPerChunk {
-		l.chunks = append(l.chunks, new([entriesPerChunk]entry))
-	}
-	*l.at(l.n) = e
-	l.n++
-}
-
-func (l *entryList) at(i int) *entry { return &l.chunks[i/entriesPerChunk][i%entriesPerChunk] }
-
-func (l *entryList) forget() {
-	used := (l.n + entriesPerChunk - 1) / entriesPerChunk
-	for _, chunk := range l.chunks[:used] {
-		clear(chunk[:])
-	}
-	clear(l.chunks[used:])
-	l.chunks, l.n = l.chunks[:used], 0
 }
 
 var errWriterClosed = errors.New("this writer of the InfluxDB driver is closed")
@@ -91,29 +45,10 @@ func (w *writer) Apply(ctx context.Context, records []ingest.Delivery) ([]ingest
 	if err := w.usable(ctx); err != nil {
 		return nil, err
 	}
-	series := make(map[ingest.MetricID]string)
-	unknown := make(map[string]bool) // policies, and whether each is missing
-	for i := range records {
-		d := &records[i]
-		if d.Offset < w.next || d.Err != nil {
-			continue
-		}
-		for j := range d.Record.Entries {
-			e := &d.Record.Entries[j]
-			series[e.Metric] = ""
-			unknown[e.Policy] = false
-		}
-	}
-	for name := range unknown {
-		_, err := w.driver.policies.Policy(ctx, name)
-		if unknown[name] = errors.Is(err, ingest.ErrNoPolicy); err != nil && !unknown[name] {
-			return nil, ingest.Unharmed(fmt.Errorf("cannot look up archive policy %q: %w", name, err))
-		}
-	}
-	if err := w.driver.series.find(ctx, series); err != nil {
+	found, err := w.lookUp(ctx, records)
+	if err != nil {
 		return nil, ingest.Unharmed(err)
 	}
-	w.follower.saw(series)
 	var rejects []ingest.Reject
 	for i := range records {
 		d := &records[i]
@@ -121,31 +56,35 @@ func (w *writer) Apply(ctx context.Context, records []ingest.Delivery) ([]ingest
 			continue
 		}
 		if d.Err == nil {
-			rejects = w.keep(d, series, unknown, rejects)
+			rejects = w.keep(d, found, rejects)
 		}
 		w.next = d.Offset + 1
 	}
 	return rejects, nil
 }
 
-// keep copies one record, without the entries that are refused.
-func (w *writer) keep(d *ingest.Delivery, series map[ingest.MetricID]string, unknown map[string]bool,
-	rejects []ingest.Reject) []ingest.Reject {
-	record := &recordPart{d.Offset, d.Record.AcceptedAt, d.Record.Project}
+// keep copies one record, without the entries that are refused. It takes what was found of
+// its entries off the list.
+func (w *writer) keep(d *ingest.Delivery, found *lookup, rejects []ingest.Reject) []ingest.Reject {
+	b := &w.buffer
+	if len(d.Record.Entries) > 0 {
+		b.records = append(b.records, recordPart{d.Offset, d.Record.AcceptedAt, d.Record.Project})
+		b.size += recordSize
+	}
 	for i := range d.Record.Entries {
 		e := &d.Record.Entries[i]
-		by, gone := w.gone[e.Metric]
-		switch gone = gone && by < d.Offset; {
-		case unknown[e.Policy]:
+		series, policy := found.next()
+		of := &b.series[series]
+		switch {
+		case policy < 0:
 			rejects = append(rejects, ingest.Reject{Offset: d.Offset, Entry: i,
 				Reason: fmt.Sprintf("archive policy %q does not exist", e.Policy)})
 		case len(e.Measures) == 0:
-		case gone || series[e.Metric] == "":
+		case of.isGone && of.gone < d.Offset || of.text == "":
 			rejects = append(rejects, ingest.Reject{Offset: d.Offset, Entry: i, Deleted: true,
 				Reason: "metric was deleted before"})
 		default:
-			w.entries.add(entry{record, i, e.Policy, e.Metric, series[e.Metric], w.copied(e.Measures)})
-			w.buffered += 128 + 16*int64(len(e.Measures))
+			b.add(i, series, policy, e.Measures)
 		}
 	}
 	if d.Record.Kind == ingest.RecordDelete {
@@ -154,26 +93,17 @@ func (w *writer) keep(d *ingest.Delivery, series map[ingest.MetricID]string, unk
 	return rejects
 }
 
-// arenaSize is how many measures are made room for at once.
-const arenaSize = 4096
-
-// copied copies measures into the arena.
-func (w *writer) copied(list []ingest.Measure) []ingest.Measure {
-	if len(list) > cap(w.arena)-len(w.arena) {
-		w.arena = make([]ingest.Measure, 0, max(arenaSize, len(list)))
-	}
-	from := len(w.arena)
-	w.arena = append(w.arena, list...)
-	return w.arena[from:len(w.arena):len(w.arena)]
-}
-
 // bury remembers that a metric was deleted. What is buffered of it isn't written.
 func (w *writer) bury(t tombstone) {
 	if _, again := w.gone[t.metric]; !again {
 		w.gone[t.metric] = t.offset
 	}
+	if number, here := w.buffer.numbers[t.metric]; here {
+		s := &w.buffer.series[number]
+		s.gone, s.isGone = w.gone[t.metric], true
+	}
 	w.buried = append(w.buried, t)
-	w.buffered += 64
+	w.buffer.size += 64
 }
 
 // Confirm reads the watermark back; see ingest.SackWriter.
@@ -198,7 +128,7 @@ func (w *writer) Confirm(ctx context.Context) (ingest.Offset, error) {
 }
 
 // Buffered is about what the buffer takes.
-func (w *writer) Buffered() int64 { return w.buffered }
+func (w *writer) Buffered() int64 { return w.buffer.size }
 
 // Epoch is 0: nobody is fenced.
 func (w *writer) Epoch() uint64 { return 0 }
@@ -265,8 +195,8 @@ func (w *writer) Close() error {
 
 // forget empties the buffer.
 func (w *writer) forget() {
-	w.arena, w.buried, w.buffered, w.progress = nil, nil, 0, progress{}
-	w.entries.forget()
+	w.buried, w.progress = nil, progress{}
+	w.buffer.forget()
 }
 
 func (w *writer) usable(ctx context.Context) error {
