@@ -153,19 +153,21 @@ func references(columns []column) []any {
 	return list
 }
 
-// granularitiesOf finds the granularities at which a question can be put.
-func (asked *question) granularitiesOf() error {
+// series finds the granularities and methods of the columns, and complains of them in
+// Gnocchi's order.
+func (asked *question) series() error {
+	if err := asked.common(); err != nil {
+		return err
+	}
+	if err := asked.methods(); err != nil {
+		return err
+	}
+	return asked.given()
+}
+
+// common finds the granularities that all columns have, unless one is asked for.
+func (asked *question) common() error {
 	if asked.granularity != 0 {
-		var missing []any
-		for _, c := range asked.columns {
-			if _, ok := c.policy.Find(asked.granularity); !ok {
-				missing = append(missing, []any{c.ref.Metric, c.ref.Method, asked.granularity.Seconds()})
-			}
-		}
-		if missing != nil {
-			return notAggregable("Granularities are missing", missing)
-		}
-		asked.granularities = []time.Duration{asked.granularity}
 		return nil
 	}
 	all := make([]*ingest.ArchivePolicy, len(asked.columns))
@@ -175,6 +177,24 @@ func (asked *question) granularitiesOf() error {
 	if asked.granularities = aggregate.Common(all); len(asked.granularities) == 0 {
 		return notAggregable("No granularity match", references(asked.columns))
 	}
+	return nil
+}
+
+// given takes the granularity that is asked for, which all columns must have.
+func (asked *question) given() error {
+	if asked.granularity == 0 {
+		return nil
+	}
+	var missing []any
+	for _, c := range asked.columns {
+		if _, ok := c.policy.Find(asked.granularity); !ok {
+			missing = append(missing, []any{c.ref.Metric, c.ref.Method, asked.granularity.Seconds()})
+		}
+	}
+	if missing != nil {
+		return notAggregable("Granularities are missing", missing)
+	}
+	asked.granularities = []time.Duration{asked.granularity}
 	return nil
 }
 

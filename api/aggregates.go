@@ -54,9 +54,6 @@ func (q *request) postAggregates() error {
 	if err != nil {
 		return err
 	}
-	if err := asked.granularitiesOf(); err != nil {
-		return err
-	}
 	if err := q.settle(refresh, ids...); err != nil {
 		return err
 	}
@@ -106,15 +103,14 @@ func operationTree(into *aggregate.Operation) check {
 // It returns the metrics, each once.
 func (q *request) byID(asked *question) ([]ingest.MetricID, error) {
 	refs := aggregate.References(asked.tree)
-	ids, bad := make([]ingest.MetricID, len(refs)), []any{}
+	ids, all, bad := make([]ingest.MetricID, len(refs)), make([]any, len(refs)), false
 	for i, r := range refs {
 		var err error
-		if ids[i], err = ingest.ParseMetricID(r.Metric); err != nil {
-			bad = append(bad, r.Metric)
-		}
+		ids[i], err = ingest.ParseMetricID(r.Metric)
+		all[i], bad = []any{r.Metric, r.Method}, bad || err != nil
 	}
-	if len(bad) > 0 {
-		return nil, badRequest(cause{cause: "Invalid metric references", reason: ingest.ErrMetricID.Error(), detail: bad})
+	if bad { // Gnocchi lists all, too
+		return nil, badRequest(cause{cause: "Invalid metric references", reason: ingest.ErrMetricID.Error(), detail: all})
 	}
 	infos, missing, err := q.lookup(ids)
 	if err != nil {
@@ -141,7 +137,7 @@ func (q *request) byID(asked *question) ([]ingest.MetricID, error) {
 		}
 		asked.columns = append(asked.columns, c)
 	}
-	return distinct(ids), asked.methods()
+	return distinct(ids), asked.series()
 }
 
 // methods finds the columns' aggregation methods, which their policies must have.

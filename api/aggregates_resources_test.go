@@ -130,6 +130,13 @@ func TestAggregatesOfResources(t *testing.T) {
 
 func TestAggregationOfResources(t *testing.T) {
 	h := fleet(t)
+	h.must(t, "POST", "/v1/archive_policy", call{as: "admin", body: `{"name": "ends", "definition":
+		[{"granularity": "1 minute", "points": 60}], "aggregation_methods": ["last"]}`})
+	for _, vm := range []string{vm1, vm3} {
+		h.must(t, "POST", "/v1/metric", call{body: `{"name": "end", "archive_policy_name": "ends", "resource_id": "` + vm + `"}`})
+	}
+	h.must(t, "POST", "/v1/resource/generic/"+vm1+"/metric/end/measures",
+		call{body: `[{"timestamp": "2015-03-06T00:00:00", "value": 5}]`, header: []string{"Prefer: wait=4"}})
 	ask := func(path, body string, status int, want string) step {
 		return step{"", "POST", "/v1/aggregation/resource/" + path, call{body: body, header: []string{acceptJSON}}, status,
 			nil, want, nil}
@@ -153,6 +160,16 @@ func TestAggregationOfResources(t *testing.T) {
 		ask("generic/metric/notexists?resample=60", "", 400,
 			`{"code": 400, "title": "Bad Request", "description": "A granularity must be specified to resample"}`),
 		ask("generic/metric/cpu.util?granularity=42", "", 404, ""),
+		// One metric is read as it is, by methods that can't combine several, too.
+		ask("generic/metric/end?aggregation=last", `{"=": {"project_id": "p"}}`, 200, rowsOf("0=5.0")),
+		ask("generic/metric/end?aggregation=last&granularity=60&resample=120", `{"=": {"project_id": "p"}}`, 200,
+			`[["2015-03-06T00:00:00+00:00", 120.0, 5.0]]`),
+		{"unknown method of one", "POST", "/v1/aggregation/resource/generic/metric/end?aggregation=wtf",
+			call{body: `{"=": {"project_id": "p"}}`, header: []string{acceptJSON}}, 404,
+			[]string{`"cause": "Aggregation method does not exist for this metric"`}, "", nil},
+		ask("generic/metric/end?aggregation=last", "", 400, ""),
+		ask("generic/metric/nope?aggregation=last", "", 200, "[]"),
+		ask("generic/metric/end?aggregation=last&reaggregation=last", `{"=": {"project_id": "p"}}`, 400, ""),
 		ask("nope/metric/cpu.util", "", 404,
 			`{"code": 404, "title": "Not Found", "description": "Resource type nope does not exist"}`),
 		ask("generic/metric", "", 405, ""),

@@ -151,13 +151,17 @@ func TestAggregatesRefusals(t *testing.T) {
 		`{"cause": "Operations is invalid", "reason": "At least one 'metric' is required", "detail": ["aggregate", `+
 			`"mean", 2]}`)
 	f("", `{"operations": "(metric (x mean) ($a mean))"}`, 400,
-		`{"cause": "Invalid metric references", "reason": "badly formed hexadecimal UUID string", "detail": ["x"]}`)
+		`{"cause": "Invalid metric references", "reason": "badly formed hexadecimal UUID string", "detail": [["x", "mean"], `+
+			`["$a", "mean"]]}`)
 	f("", `{"operations": "(metric ($u mean) ($a mean) ($u max))"}`, 404,
 		`{"cause": "Unknown metrics", "reason": "Provided metrics don't exists", "detail": ["$u"]}`)
 	f("", `{"operations": "(metric ($a wtf) ($b mean) ($b min))"}`, 404,
 		`{"cause": "Metrics with unknown aggregation", "detail": [["$a", "wtf"], ["$b", "min"]]}`)
 	f("", `{"operations": "(metric ($a mean) ($e mean))"}`, 400,
 		`{"cause": "Metrics cannot be aggregated", "reason": "No granularity match", "detail": [["$a", "mean"], ["$e", `+
+			`"mean"]]}`)
+	f("", `{"operations": "(metric ($a wtf) ($e mean))"}`, 400, // as Gnocchi, which looks at methods later
+		`{"cause": "Metrics cannot be aggregated", "reason": "No granularity match", "detail": [["$a", "wtf"], ["$e", `+
 			`"mean"]]}`)
 	f("?granularity=5", `{"operations": "(metric ($a mean) ($e mean))"}`, 400,
 		`{"cause": "Metrics cannot be aggregated", "reason": "Granularities are missing", "detail": [["$a", "mean", 5.0]]}`)
@@ -239,6 +243,9 @@ func TestAggregation(t *testing.T) {
 			` does not exist"`),
 		bad(metrics(a)+"&aggregation=wtf", 404, `"Aggregation method does not exist for this metric"`),
 		bad(metrics(a, e), 400, `"reason": "No granularity match"`),
+		bad(metrics(a, e)+"&aggregation=wtf", 400, `"reason": "No granularity match", "detail": [["`+a+`", "wtf"]`),
+		bad(metrics(e, a)+"&aggregation=wtf&granularity=60", 404,
+			`"Aggregation method 'wtf' at granularity '60.0' for metric `+e+` does not exist"`),
 		bad(metrics(a, c), 400, `"reason": "No overlap", "detail": [["`+a+`", "mean"], ["`+c+`", "mean"]]`),
 		bad(metrics(a, b)+"&resample=60", 400, `"A granularity must be specified to resample"`),
 		bad(metrics(a, b)+"&granularity=60&resample=abc", 400, `"Unable to parse timespan"`),

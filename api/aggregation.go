@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -81,9 +82,6 @@ func (q *request) aggregation(values url.Values, ids []ingest.MetricID) error {
 	if len(ids) == 0 {
 		return q.json(http.StatusOK, []any{})
 	}
-	if err := asked.legacyGranularities(); err != nil {
-		return err
-	}
 	if err := q.settle(refresh, ids...); err != nil {
 		return err
 	}
@@ -113,15 +111,9 @@ func (asked *question) legacy(values url.Values) (refresh bool, err error) {
 	if !given {
 		name = "mean"
 	}
-	m, known := ingest.ParseMethod(name)
-	var metrics aggregate.Metrics
-	for i := range asked.columns {
-		c := &asked.columns[i]
-		if !known || !c.policy.Methods.Has(m) {
-			return false, noSeries(c, name, c.policy.Definitions[0].Granularity)
-		}
-		c.ref.Method, c.method = name, m
-		metrics = append(metrics, c.ref)
+	metrics, m, err := asked.legacySeries(name)
+	if err != nil {
+		return false, err
 	}
 	again, given, err := scalar(values, "reaggregation")
 	if err != nil {
@@ -131,7 +123,7 @@ func (asked *question) legacy(values url.Values) (refresh bool, err error) {
 		again = m.Base().String() // rates are not derived again
 	}
 	f, ok := aggregate.ParseFunction(again)
-	if !ok {
+	if !ok && (given || len(asked.columns) > 1) { // one alone is not combined with anything
 		return false, badArgument("reaggregation", "'"+again+
 			"' can't combine metrics: one of mean, median, std, min, max, sum, var, count, or rate: and one of these")
 	}
@@ -145,22 +137,39 @@ func (asked *question) legacy(values url.Values) (refresh bool, err error) {
 	return flag(values, "refresh", false)
 }
 
+// legacySeries is question.series with one method for all columns, and the old endpoints' answer.
+func (asked *question) legacySeries(name string) (metrics aggregate.Metrics, m ingest.Method, err error) {
+	m, known := ingest.ParseMethod(name)
+	for i := range asked.columns {
+		c := &asked.columns[i]
+		c.ref.Method, c.method = name, m
+		metrics = append(metrics, c.ref)
+	}
+	if len(metrics) == 0 {
+		return nil, m, nil
+	}
+	if err := asked.common(); err != nil {
+		return nil, m, err
+	}
+	for i := range asked.columns {
+		c := &asked.columns[i]
+		if known = known && c.policy.Methods.Has(m); !known && len(metrics) == 1 {
+			return nil, m, unknownMethod(c.metric, name)
+		}
+		if !known {
+			return nil, m, noSeries(c, name, cmp.Or(asked.granularity, c.policy.Definitions[0].Granularity))
+		}
+		if _, ok := c.policy.Find(asked.granularity); asked.granularity != 0 && !ok {
+			return nil, m, noSeries(c, name, asked.granularity)
+		}
+	}
+	return metrics, m, asked.given()
+}
+
 // noSeries is the answer to a question for a series that a metric doesn't keep.
 func noSeries(c *column, method string, g time.Duration) error {
 	return notFound("Aggregation method '" + method + "' at granularity '" + ingest.FormatSeconds(g) + "' for metric " +
 		c.metric.String() + " does not exist")
-}
-
-// legacyGranularities is granularitiesOf with the old endpoints' answer.
-func (asked *question) legacyGranularities() error {
-	if asked.granularity != 0 {
-		for i := range asked.columns {
-			if _, ok := asked.columns[i].policy.Find(asked.granularity); !ok {
-				return noSeries(&asked.columns[i], asked.columns[i].ref.Method, asked.granularity)
-			}
-		}
-	}
-	return asked.granularitiesOf()
 }
 
 // postNamedAggregation answers POST /v1/aggregation/resource/<type>/metric/<name>.
@@ -237,9 +246,6 @@ func (asked *question) legacyAnswers(s *share, values url.Values, all []group) (
 			own.columns[k].ref.Metric = own.columns[k].metric.String()
 		}
 		if _, err := own.legacy(values); err != nil {
-			return nil, err
-		}
-		if err := own.legacyGranularities(); err != nil {
 			return nil, err
 		}
 		tables, err := own.compute(s)

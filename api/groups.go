@@ -60,10 +60,7 @@ func (asked *question) piece(s *share, all []group) (piece []question, err error
 		own := *asked
 		own.columns = all[i].columns()
 		if len(own.columns) > 0 {
-			if err := own.methods(); err != nil {
-				return nil, err
-			}
-			if err := own.granularitiesOf(); err != nil {
+			if err := own.series(); err != nil {
 				return nil, err
 			}
 		}

@@ -70,6 +70,7 @@ func TestRoot(t *testing.T) {
 
 func TestRouting(t *testing.T) {
 	h := newHouse(t, build{})
+	h.policy(t, "low", `{"granularity": 60}`)
 	status := func(method, path string, want int, headers ...string) step {
 		return step{"", method, path, call{header: []string{acceptJSON}}, want, nil, "", headers}
 	}
@@ -83,6 +84,8 @@ func TestRouting(t *testing.T) {
 			`{"type": "about:blank", "title": "Not Acceptable", "status": 406}`, nil},
 		{"405 has none either", "PUT", "/v1/metric", call{header: []string{acceptJSON}}, 405, nil,
 			`{"code": 405, "title": "Method Not Allowed", "description": ""}`, []string{"Allow: GET, POST"}},
+		status("GET", "/v1/metric/"+h.metric(t, "low")+"/foo", 405), status("GET", "/v1/metric/x/foo", 404),
+		status("GET", "/v1/archive_policy/x/y", 404),
 		status("HEAD", "/v1/metric", 405), status("POST", "/v1/capabilities", 405, "Allow: GET"),
 		{"dots are names", "GET", "/v1/archive_policy/..", call{}, 404, []string{"Archive policy .. does not exist"}, "",
 			nil},

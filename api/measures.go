@@ -123,12 +123,17 @@ func (q *request) method(values url.Values, policy *ingest.ArchivePolicy) (inges
 	}
 	m, ok := ingest.ParseMethod(name)
 	if !ok || !policy.Methods.Has(m) {
-		return 0, notFound(cause{
-			cause:  "Aggregation method does not exist for this metric",
-			detail: map[string]any{"metric": q.target.id, "aggregation_method": name},
-		})
+		return 0, unknownMethod(q.target.id, name)
 	}
 	return m, nil
+}
+
+// unknownMethod is the answer to a question for a method that a metric's policy doesn't have.
+func unknownMethod(id ingest.MetricID, name string) error {
+	return notFound(cause{
+		cause:  "Aggregation method does not exist for this metric",
+		detail: map[string]any{"metric": id, "aggregation_method": name},
+	})
 }
 
 // send answers with the rows of a selection.

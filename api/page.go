@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"millrace/index"
@@ -34,7 +35,7 @@ func (q *request) page(values url.Values, defaultSort ...string) (index.Page, er
 	if err != nil {
 		return index.Page{}, err
 	}
-	sorts := values["sort"]
+	sorts := slices.DeleteFunc(slices.Clone(values["sort"]), func(key string) bool { return key == "" })
 	if len(sorts) == 0 {
 		sorts = defaultSort
 	}

@@ -430,6 +430,9 @@ func testSearchResources(t *testing.T, address string) {
 		{`{"!=": {"id": "a"}}`, `id != a`, "b5"},
 		{`{"in": {"id": ["a", "5", "x"]}}`, `id in [a, "5", x]`, "a5"},
 		{`{"not": {"in": {"id": ["a", "5"]}}}`, `not (id in ["a", '5'])`, "b"},
+		{`{"in": {"user_id": [5, null]}}`, `user_id in [5, null]`, "5"},
+		{`{"in": {"user_id": [null]}}`, `user_id in [null]`, ""},
+		{`{"not": {"in": {"rack": [null]}}}`, `not (rack in [null])`, ""}, // neither true nor false
 		{`{"=": {"user_id": 5}}`, `user_id = 5`, "5"},
 		{`{"=": {"user_id": null}}`, `user_id = null`, "ab"},
 		{`{"ne": {"project_id": "q"}}`, `project_id != q`, "ab5"},
@@ -521,6 +524,8 @@ func testSearchResources(t *testing.T, address string) {
 			[]string{"Invalid pagination: `Sort key supplied is invalid: rack'"}, "", nil},
 		{"sort by an attribute", "GET", "/v1/resource/host?sort=rack:desc&sort=n&attrs=rack&attrs=n&limit=7", call{}, 200,
 			nil, `[{"rack": "r2", "n": 2.5}, {"rack": "r2", "n": null}, {"rack": "r1", "n": 1}]`, nil},
+		{"empty sort", "GET", "/v1/resource/host?sort=&sort=rack:desc&attrs=rack&limit=1", call{}, 200, nil,
+			`[{"rack": "r2"}]`, nil},
 		{"group-by's error", "GET", "/v1/resource/host?sort=unit", call{}, 400,
 			[]string{"Sort key supplied is invalid: unit"}, "", nil},
 	})

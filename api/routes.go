@@ -37,6 +37,7 @@ func (a *API) routes() []route {
 		{method: "DELETE", path: "/v1/metric/{id}", find: (*request).findMetric, handle: (*request).deleteMetric},
 		{method: "GET", path: "/v1/metric/{id}/measures", find: (*request).findTarget, handle: (*request).getMeasures},
 		{method: "POST", path: "/v1/metric/{id}/measures", find: (*request).findTarget, handle: (*request).postMeasures},
+		{method: "GET", path: "/v1/metric/{id}/{surplus}", find: (*request).findMetric, handle: noMethod}, // as Gnocchi
 		{method: "POST", path: "/v1/batch/metrics/measures", handle: (*request).postBatch},
 
 		{method: "POST", path: "/v1/search/metric", handle: (*request).searchMetrics},
@@ -105,7 +106,7 @@ func onlyPOST(*request) error {
 	return &failure{status: http.StatusMethodNotAllowed, description: "", allow: "POST"}
 }
 
-// noMethod is the answer on a path that is only the beginning of others.
+// noMethod is the answer on a path that is only the beginning of others, or goes on after one.
 func noMethod(*request) error {
 	return &failure{status: http.StatusMethodNotAllowed, description: ""}
 }

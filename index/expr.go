@@ -35,7 +35,7 @@ type Expr struct {
 	Op     Op
 	Field  Field // from ResourceType.Field
 	Value  any   // of the type that Field.Kind says, or nil
-	Values []any // not nil ones
+	Values []any // not nil ones; none: neither true nor false
 	Args   []Expr
 }
 
@@ -181,8 +181,8 @@ func (c *compiler) compare(e *Expr) (string, error) {
 }
 
 func (c *compiler) in(left string, values []any) string {
-	if len(values) == 0 {
-		return "(1 = 0)"
+	if len(values) == 0 { // there were nulls only
+		return never
 	}
 	for _, v := range values {
 		c.args = append(c.args, argument(v))
