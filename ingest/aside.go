@@ -12,7 +12,7 @@ func (t *tenure) putAside(ctx context.Context, letters []DeadLetter) error {
 	if len(letters) == 0 {
 		return nil
 	}
-	pause := t.config.BackoffMin
+	backoff := t.newBackoff()
 	for {
 		work, cancel := t.patience(ctx)
 		err := t.letters.Add(work, letters)
@@ -21,7 +21,7 @@ func (t *tenure) putAside(ctx context.Context, letters []DeadLetter) error {
 			break
 		}
 		err = fmt.Errorf("cannot put aside %d dead letters of sack %d: %w", len(letters), t.sack, err)
-		if err := t.hold(ctx, err, &pause); err != nil {
+		if err := t.hold(ctx, err, backoff); err != nil {
 			return err
 		}
 	}

@@ -131,6 +131,14 @@ type Watermarker interface {
 	Watermarks(ctx context.Context, sacks []Sack, dst []Offset) error
 }
 
+// A Prober is a Driver whose back-end can be gone, and asked whether it is.
+type Prober interface {
+	// Probe asks the back-end for a sign of life: one cheap request that changes nothing. Any
+	// answer of one that works will do, nil; an error says that none has come. It returns
+	// when ctx ends at the latest.
+	Probe(ctx context.Context) error
+}
+
 // A DamageLister is a Driver that remembers what it could not read although the back-end
 // has given it.
 type DamageLister interface {

@@ -216,7 +216,7 @@ func (t *tenure) applyPatiently(ctx context.Context, list []Delivery) ([]Reject,
 	if len(list) == 0 {
 		return nil, nil
 	}
-	pause := t.config.BackoffMin
+	backoff := t.newBackoff()
 	for {
 		work, cancel := t.patience(ctx)
 		rejects, err := t.writer.Apply(work, list)
@@ -228,7 +228,7 @@ func (t *tenure) applyPatiently(ctx context.Context, list []Delivery) ([]Reject,
 		if !IsUnharmed(err) {
 			return nil, err
 		}
-		if err := t.hold(ctx, err, &pause); err != nil {
+		if err := t.hold(ctx, err, backoff); err != nil {
 			return nil, err
 		}
 	}
@@ -236,23 +236,22 @@ func (t *tenure) applyPatiently(ctx context.Context, list []Delivery) ([]Reject,
 
 // hold shows why the sack stands still and pauses before the next try; it returns
 // err when ctx ends.
-func (t *tenure) hold(ctx context.Context, err error, pause *time.Duration) error {
+func (t *tenure) hold(ctx context.Context, err error, backoff *backoff) error {
 	t.metrics.failed(ctx, err)
 	t.progress.stalled(t.sack, time.Now(), err)
 	// Sacks that fail for one reason, such as a disk that has room for one of them, must not
 	// go on failing because they all try at the same moments.
-	wait := *pause/2 + rand.N(*pause/2+1)
+	pause := backoff.next()
+	wait := pause/2 + rand.N(pause/2+1)
 	if after, ok := RetryAfterOf(err); ok {
 		wait = max(wait, min(after, t.config.BackoffMax))
 	}
 	t.log.Error("the sack stands still; trying again", "err", err, "pause", wait)
-	*pause = min(2**pause, t.config.BackoffMax)
-	select {
-	case <-ctx.Done():
+	t.pauseAfter(ctx, err, wait)
+	if ctx.Err() != nil {
 		return err
-	case <-time.After(wait):
-		return nil
 	}
+	return nil
 }
 
 // flush makes what was applied durable and tells everybody. It is not given up
@@ -303,7 +302,7 @@ func (t *tenure) patience(ctx context.Context) (context.Context, context.CancelF
 // good, and reading all of it from the log again costs more. What the back-end refuses
 // is put aside before the flush that passes it.
 func (t *tenure) persist(ctx context.Context) error {
-	pause := t.config.BackoffMin
+	backoff := t.newBackoff()
 	for {
 		rejects, err := t.writer.Flush(ctx, t.at)
 		switch {
@@ -317,7 +316,7 @@ func (t *tenure) persist(ctx context.Context) error {
 		case errors.Is(err, ErrFenced) || errors.Is(err, ErrWentBack) || IsPermanent(err):
 			return err
 		}
-		if err := t.hold(ctx, fmt.Errorf("cannot flush: %w", err), &pause); err != nil {
+		if err := t.hold(ctx, fmt.Errorf("cannot flush: %w", err), backoff); err != nil {
 			return err
 		}
 	}

@@ -29,6 +29,7 @@ type WorkerConfig struct {
 	FetchPatience time.Duration // after so long without a record the log is asked whether it has none; 1 min
 	BackoffMin    time.Duration // pause after a first failure, at most; 100 ms
 	BackoffMax    time.Duration // and after many; 30 s
+	ProbeEvery    time.Duration // how often a back-end that sacks pause for is asked whether it is there again; 1 s
 	FlushTimeout  time.Duration // how long one flush may take, its retries included, or one Apply; 1 min
 }
 
@@ -43,6 +44,7 @@ func (c WorkerConfig) withDefaults() WorkerConfig {
 	setDefault(&c.FetchPatience, time.Minute)
 	setDefault(&c.BackoffMin, 100*time.Millisecond)
 	setDefault(&c.BackoffMax, 30*time.Second)
+	setDefault(&c.ProbeEvery, time.Second)
 	setDefault(&c.FlushTimeout, time.Minute)
 	return c
 }
@@ -62,6 +64,7 @@ type Worker struct {
 	tracer   trace.Tracer
 	chores   *semaphore.Weighted // held while maintaining
 	tables   *tables
+	revival  *revival
 
 	mu     sync.Mutex
 	owned  map[Sack]*ownership
@@ -88,7 +91,7 @@ func NewWorker(source Source, driver Driver, letters DeadLetters, assigner Assig
 	return &Worker{
 		source: source, driver: driver, letters: letters, assigner: assigner, progress: progress, config: config,
 		log: log, metrics: metrics, tracer: tracer, chores: semaphore.NewWeighted(config.Maintainers),
-		tables: newTables(config.TableBytes), owned: make(map[Sack]*ownership),
+		tables: newTables(config.TableBytes), revival: newRevival(driver, &config, log), owned: make(map[Sack]*ownership),
 	}, nil
 }
 
@@ -102,6 +105,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	assigning, leave := context.WithCancel(context.WithoutCancel(ctx))
 	defer leave()
 	var group errgroup.Group
+	group.Go(func() error { w.revival.run(assigning); return nil })
 	failed := make(chan struct{})
 	group.Go(func() error {
 		defer close(failed)
@@ -200,7 +204,7 @@ func (w *Worker) giveAllBack() {
 // tend owns a sack again and again until ctx ends.
 func (w *Worker) tend(ctx context.Context, sack Sack, o *ownership) {
 	defer w.progress.released(sack)
-	pause := w.config.BackoffMin
+	backoff := w.newBackoff()
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := w.own(ctx, sack, o)
@@ -212,11 +216,11 @@ func (w *Worker) tend(ctx context.Context, sack Sack, o *ownership) {
 			return
 		}
 		if time.Since(began) > w.config.BackoffMax {
-			pause = w.config.BackoffMin
+			backoff = w.newBackoff()
 		}
 		w.metrics.failed(ctx, err)
 		w.progress.stalled(sack, time.Now(), err)
-		wait := pause
+		wait := backoff.next()
 		if after, ok := RetryAfterOf(err); ok {
 			wait = max(wait, min(after, w.config.BackoffMax))
 		}
@@ -225,15 +229,10 @@ func (w *Worker) tend(ctx context.Context, sack Sack, o *ownership) {
 			wait = max(wait, time.Second) // let the other one work: it may be our successor
 		}
 		w.log.Error("cannot apply a sack; trying again", "sack", sack, "err", err, "pause", wait)
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(wait):
-		}
-		if fenced && !w.stillOurs(ctx, sack) {
+		w.pauseAfter(ctx, err, wait)
+		if ctx.Err() != nil || fenced && !w.stillOurs(ctx, sack) {
 			return
 		}
-		pause = min(2*pause, w.config.BackoffMax)
 	}
 }
 

@@ -98,6 +98,7 @@ var (
 	_ ingest.LateReader  = (*Driver)(nil)
 	_ ingest.Watermarker = (*Driver)(nil)
 	_ ingest.LiveReader  = (*Driver)(nil)
+	_ ingest.Prober      = (*Driver)(nil)
 )
 
 // ErrClosed says that a driver or a writer has been closed.

@@ -48,6 +48,7 @@ type known struct {
 var (
 	_ ingest.Driver      = (*Driver)(nil)
 	_ ingest.Watermarker = (*Driver)(nil)
+	_ ingest.Prober      = (*Driver)(nil)
 )
 
 var errClosed = errors.New("the InfluxDB driver is closed")
@@ -143,6 +144,15 @@ func (d *Driver) Close() error {
 // Ready returns when there is a server that will do, or says why there is none yet. It is
 // Permanent where only another server, or other settings, can help.
 func (d *Driver) Ready(ctx context.Context) error { return d.usable(ctx) }
+
+// Probe asks for the server's health; see ingest.Prober.
+func (d *Driver) Probe(ctx context.Context) error {
+	var health struct{ Status string }
+	if err := d.call(ctx, http.MethodGet, "/health", "", nil, &health); err != nil {
+		return failed("find out whether InfluxDB is there", err)
+	}
+	return nil
+}
 
 // usable says why a call should not even begin.
 func (d *Driver) usable(ctx context.Context) error {

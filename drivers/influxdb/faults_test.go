@@ -1,6 +1,7 @@
 package influxdb_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -151,6 +153,38 @@ func TestRefusedLines(t *testing.T) {
 				t.Errorf("stored are %v; want the seven others", f.stored)
 			}
 		})
+	}
+}
+
+// A server that answers its health is there, whatever it refuses; one that can't be reached,
+// answers with an error, or not in time, isn't.
+func TestProbe(t *testing.T) {
+	var status atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch s := int(status.Load()); {
+		case r.URL.Path != "/health":
+			w.WriteHeader(http.StatusUnauthorized)
+		case s == 0:
+			<-r.Context().Done()
+		default:
+			w.WriteHeader(s)
+			fmt.Fprint(w, `{"name":"influxdb","status":"pass","version":"v2.7.12"}`)
+		}
+	}))
+	t.Cleanup(server.Close)
+	d := open(t, influxdb.Config{URL: server.URL, Org: "o", Bucket: "b", Token: "a-secret", Sacks: 1}, anyPolicy{},
+		allKnown{})
+	for _, s := range []int{200, 503, 500, 0, 200} {
+		status.Store(int64(s))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		if err := d.Probe(ctx); (err == nil) != (s == 200) {
+			t.Errorf("where the health is answered %d, Probe says %v", s, err)
+		}
+		cancel()
+	}
+	server.Close()
+	if err := d.Probe(t.Context()); err == nil {
+		t.Error("Probe finds a server where there is none")
 	}
 }
 
