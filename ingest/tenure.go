@@ -94,6 +94,20 @@ func (t *tenure) apply(ctx context.Context) error {
 	}
 }
 
+// flushAfter is how long what a sack has from now on waits for its flush: half the interval
+// at least, and the interval at most. While it flushes, a sack applies nothing, so the sacks
+// take turns: each has a moment of the interval, which it comes to in two flushes at most.
+// Else they would all flush at once, and all stand still until the last has got its share
+// of the processors.
+func flushAfter(interval time.Duration, now time.Time, sack, sacks int) time.Duration {
+	moment := interval / time.Duration(sacks) * time.Duration(sack)
+	past := time.Duration((now.UnixNano() - int64(moment)) % int64(interval))
+	if past < 0 {
+		past += interval
+	}
+	return interval - min(past, interval/2)
+}
+
 // nextLook is when flushIsDue may say something else although nothing has happened.
 func (t *tenure) nextLook() time.Time {
 	if nudge := t.last.Add(t.config.NudgeInterval); nudge.Before(t.due) && time.Now().Before(nudge) {
@@ -146,7 +160,8 @@ func (t *tenure) take(ctx context.Context, records *Deliveries) error {
 		t.progress.pending(t.sack, acceptedAt(records.List), time.Now())
 	}
 	if t.at.Offset == t.flushed {
-		t.due = time.Now().Add(t.config.FlushInterval)
+		now := time.Now()
+		t.due = now.Add(flushAfter(t.config.FlushInterval, now, int(t.sack), len(t.progress.sacks)))
 	}
 	next := t.at.Clone()
 	list := t.fresh(records.List, &next)

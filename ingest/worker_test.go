@@ -609,6 +609,49 @@ func TestLostTail(t *testing.T) {
 	})
 }
 
+// Sacks that are written to all the time don't flush at the same moments, though they have
+// all begun at once; none is flushed more often than before, nor later.
+func TestSacksTakeTurnsInFlushing(t *testing.T) {
+	onBench(t, WorkerConfig{FlushInterval: 10 * time.Second}, func(t *testing.T, b *bench) {
+		began := time.Now()
+		var mu sync.Mutex
+		flushes := map[Sack][]time.Duration{}
+		b.driver.onFlush = func(_ context.Context, s Sack) error {
+			mu.Lock()
+			defer mu.Unlock()
+			flushes[s] = append(flushes[s], time.Since(began))
+			return nil
+		}
+		b.run()
+		b.wait(3 * time.Second)
+		for time.Since(began) < 60*time.Second {
+			b.write(0, 1)
+			b.write(1, 1)
+			b.wait(100 * time.Millisecond)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		apart := 10 * time.Second
+		for _, x := range flushes[0][1:] {
+			for _, y := range flushes[1][1:] {
+				apart = min(apart, (x - y).Abs())
+			}
+		}
+		if apart < 4*time.Second {
+			t.Errorf("flushes come within %s of each other: %v", apart, flushes)
+		}
+		for s, at := range flushes {
+			last := 3 * time.Second
+			for i, x := range at {
+				if x-last > 10*time.Second+100*time.Millisecond || i > 1 && x-last < 9900*time.Millisecond {
+					t.Errorf("sack %d is flushed after %s, %s after the flush before", s, x, x-last)
+				}
+				last = x
+			}
+		}
+	})
+}
+
 // A worker that starts behind a long log does not report an age from before it ran.
 func TestAgeCountsFromTheStart(t *testing.T) {
 	onBench(t, WorkerConfig{FlushInterval: 10 * time.Second}, func(t *testing.T, b *bench) {
