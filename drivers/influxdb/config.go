@@ -43,9 +43,8 @@ type Config struct {
 	Retention     time.Duration
 	ShardDuration time.Duration
 
-	// DescribeEvery is how often it is looked up whether metrics that have had measures
-	// since this process owns their sack are called otherwise now; 0: nothing is said of
-	// that, not even once.
+	// DescribeEvery is how often it is looked up whether metrics that have had measures are
+	// called otherwise now; 0: nothing is said of that, not even once.
 	DescribeEvery time.Duration
 
 	// LongestTimespan is the longest that an archive policy keeps rows for, 0 for ever,

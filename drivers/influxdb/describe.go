@@ -15,9 +15,13 @@ import (
 )
 
 // A follower describes the metrics of a tenure: those that are new at once, and all of
-// them now and then, of which it writes what has changed. Nothing depends on it.
+// them now and then, also those that were described before it, of which it writes what has
+// changed. Nothing depends on it.
 type follower struct {
 	driver *Driver
+	sack   ingest.Sack
+	opened time.Time
+	all    bool       // said has those, too; follow's alone
 	turn   sync.Mutex // held while some are described, or deleted
 
 	mu   sync.Mutex
@@ -32,11 +36,13 @@ const describedAtOnce = 500
 var descriptionSeed = maphash.MakeSeed()
 
 // newFollower returns nil where nobody knows what things are called now, or wants to.
-func newFollower(d *Driver) *follower {
+func newFollower(d *Driver, sack ingest.Sack) *follower {
 	if d.describer == nil {
 		return nil
 	}
-	return &follower{driver: d, said: make(map[ingest.MetricID]uint64), next: time.Now().Add(d.config.DescribeEvery)}
+	now := time.Now()
+	return &follower{driver: d, sack: sack, opened: now, said: make(map[ingest.MetricID]uint64),
+		next: now.Add(d.config.DescribeEvery)}
 }
 
 // saw hears of metrics that have measures: of the series that have a text.
@@ -60,7 +66,11 @@ func (f *follower) follow(ctx context.Context) error {
 	if f == nil {
 		return nil
 	}
-	due := f.due(time.Now())
+	now := time.Now()
+	if err := f.remember(ctx, now); err != nil {
+		return err
+	}
+	due := f.due(now)
 	for len(due) > 0 {
 		some := due[:min(describedAtOnce, len(due))]
 		if err := f.describe(ctx, some); err != nil {
@@ -71,6 +81,30 @@ func (f *follower) follow(ctx context.Context) error {
 		}
 		due = due[len(some):]
 	}
+	return nil
+}
+
+// remember finds out which metrics were described before, once: when all are to be looked at
+// for the first time.
+func (f *follower) remember(ctx context.Context, now time.Time) error {
+	f.mu.Lock()
+	isDue := !now.Before(f.next)
+	f.mu.Unlock()
+	if f.all || !isDue {
+		return nil
+	}
+	list, err := f.driver.described.take(ctx, f.sack, f.driver.config.Sacks, f.opened)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, id := range list {
+		if _, known := f.said[id]; !known {
+			f.said[id] = 0
+		}
+	}
+	f.all = true
 	return nil
 }
 

@@ -159,6 +159,20 @@ func testDescriptions(t *testing.T, server *testservers.InfluxServer, c influxdb
 	maintain()
 	has("cpu", "web 2", "3 4")
 
+	// Whoever owns the sack next follows it, too, though it has no measures again.
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if w, at, err = d.Open(t.Context(), ingest.SackOf(id, drivertest.Sacks)); err != nil {
+		t.Fatal(err)
+	}
+	labeler.set(id, description("mem", "web 3"), nil)
+	maintain()
+	has("mem", "web 3", "3 4")
+	has("cpu", "web 2", "")
+	labeler.set(id, description("cpu", "web 2"), nil)
+	maintain()
+
 	labeler.set(id, ingest.Description{}, nil)
 	do(ingest.Record{Kind: ingest.RecordDelete, Metric: id})
 	maintain()

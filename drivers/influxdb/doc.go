@@ -15,7 +15,8 @@
 //	                     NaN, 2 is +Inf, 3 is -Inf; their value is 5e-324, the smallest
 //	                     number there is, which itself is written with special = 0
 //	metrics              what metrics that have had measures are called now: a point per
-//	                     metric and day, at its beginning, written over when that changes
+//	                     metric and day, at its beginning, written over when that changes,
+//	                     whether they still have measures or not
 //	  tag metric
 //	  fields             all texts, "" for nothing: name, resource, resource_type; project
 //	                     and user of the resource, or else of who made the metric; and

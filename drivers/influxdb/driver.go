@@ -29,10 +29,11 @@ type Driver struct {
 	metrics   *metrics
 	gate      *gate            // passed when there is a server that will do
 	describer ingest.Describer // nil: nothing is described
-	major     atomic.Int64     // of the server's version; 0: not known yet
-	skewed    sync.Once        // says that the clocks differ
-	batches   chan *batch      // those that nobody fills or writes
-	fewer     atomic.Int64     // bytes in one write that the server has found too many, halved; 0: none
+	described catalog
+	major     atomic.Int64 // of the server's version; 0: not known yet
+	skewed    sync.Once    // says that the clocks differ
+	batches   chan *batch  // those that nobody fills or writes
+	fewer     atomic.Int64 // bytes in one write that the server has found too many, halved; 0: none
 
 	mu     sync.Mutex
 	closed bool
@@ -82,6 +83,7 @@ func New(config Config, policies ingest.Policies, labeler ingest.Labeler, log *s
 	for range config.MaxWrites {
 		d.batches <- new(batch)
 	}
+	d.described.read = d.readDescribed
 	if config.DescribeEvery > 0 {
 		d.describer, _ = labeler.(ingest.Describer)
 	}

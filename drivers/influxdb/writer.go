@@ -36,7 +36,7 @@ var errWriterClosed = errors.New("this writer of the InfluxDB driver is closed")
 
 func newWriter(d *Driver, sack ingest.Sack, at ingest.Watermark, gone map[ingest.MetricID]ingest.Offset) *writer {
 	return &writer{driver: d, sack: sack, nonce: newNonce(), next: at.Offset, gone: gone, flushed: at.Clone(),
-		follower: newFollower(d)}
+		follower: newFollower(d, sack)}
 }
 
 // Apply copies records into the buffer; see ingest.SackWriter. Its errors leave the
