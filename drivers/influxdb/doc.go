@@ -76,7 +76,9 @@
 // InfluxDB 2.x aggregates count, sum, mean, min, max, first and last itself, with
 // aggregateWindow, which answers the same to the bit; but not of a metric that has measures
 // there is no number for in the range, nor before 1970, nor where a query wants so many rows
-// at most. Everything else is aggregated here, from the raw points of the range. What that
+// at most. Rows, newest measure and measures without a number are one query where this process
+// owns the sack and the range is about what the policy keeps; else they are asked for one
+// after the other. Everything else is aggregated here, from the raw points of the range. What that
 // saves BenchmarkRead measures:
 //
 //	go test ./drivers/influxdb -run '^$' -bench 'BenchmarkRead$'

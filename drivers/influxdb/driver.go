@@ -42,8 +42,10 @@ type Driver struct {
 
 // known is what this process knows of a sack's watermark.
 type known struct {
-	writers int           // that are open
-	flushed ingest.Offset // the greatest that was written or read here
+	writers  int           // that are open
+	flushed  ingest.Offset // the greatest that was written or read here
+	specials int           // batches with values there is no number for, whose write has begun
+	writing  int           // those of them whose write has not ended
 }
 
 var (
@@ -215,6 +217,36 @@ func (d *Driver) flushedHere(sack ingest.Sack) (ingest.Offset, bool) {
 		return 0, false
 	}
 	return k.flushed, true
+}
+
+// writesSpecials says that a batch with values there is no number for is written, until the
+// function that it returns is called.
+func (d *Driver) writesSpecials(sack ingest.Sack) (ended func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	k := d.known(sack)
+	k.specials++
+	k.writing++
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		k.writing--
+	}
+}
+
+// quiet says whether the sacks of metrics are open here and nothing that there is no number
+// for is being written, and counts what of that has been.
+func (d *Driver) quiet(reads []*metricRead) (specials int, quiet bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range reads {
+		k := d.sacks[ingest.SackOf(r.metric, d.config.Sacks)]
+		if k == nil || k.writers == 0 || k.writing > 0 {
+			return 0, false
+		}
+		specials += k.specials
+	}
+	return specials, true
 }
 
 // writeLines writes whole lines, and returns when they are durable. Its error may be a

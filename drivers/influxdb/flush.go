@@ -73,6 +73,8 @@ type batch struct {
 	text  []byte
 	ends  []int // of lines, in text
 	which []place
+
+	special bool // there is a value that InfluxDB has no number for
 }
 
 // lines returns the text of some lines.
@@ -106,6 +108,9 @@ func (w *writer) writeBatch(ctx context.Context) error {
 	}
 	defer func() { w.driver.batches <- b }()
 	next := w.fill(b)
+	if b.special {
+		defer w.driver.writesSpecials(w.sack)()
+	}
 	if len(b.ends) > 0 {
 		if err := w.send(ctx, b, 0, len(b.ends)); err != nil {
 			return err
@@ -117,7 +122,7 @@ func (w *writer) writeBatch(ctx context.Context) error {
 
 // fill encodes the next batch, and returns the place in the order behind it.
 func (w *writer) fill(b *batch) place {
-	b.text, b.ends, b.which = b.text[:0], b.ends[:0], b.which[:0]
+	b.text, b.ends, b.which, b.special = b.text[:0], b.ends[:0], b.which[:0], false
 	at, size := w.progress.at, w.driver.batchBytes()
 	for ; at.entry < len(w.buffer.order); at = (place{at.entry + 1, 0}) {
 		number := int(w.buffer.order[at.entry])
@@ -137,6 +142,7 @@ func (w *writer) fill(b *batch) place {
 			if w.progress.passed[which] || w.progress.refused[which] != "" {
 				continue
 			}
+			b.special = b.special || specialOf(m.Value) != specialNone
 			b.text = AppendMeasure(b.text, series.text, m)
 			b.ends, b.which = append(b.ends, len(b.text)), append(b.which, which)
 		}

@@ -18,6 +18,7 @@ type metricRead struct {
 	enough   int              // how long raw may become before it is aggregated
 	special  map[int64]int    // by time, of points that have no number
 	begun    bool             // a value has come
+	expires  bool             // what has expired is still to be left out
 }
 
 // A queryRead is a query on its way.
@@ -51,6 +52,27 @@ func readsOf(queries []ingest.Query, dst [][]ingest.Measure) []*metricRead {
 func (q *queryRead) expires() bool {
 	def, _ := q.Policy.Find(q.Granularity)
 	return def.Timespan > 0
+}
+
+// isNear says whether the queries of a metric ask for hardly more than is kept of one that is
+// measured now: then what has expired can be left out afterwards.
+func (r *metricRead) isNear(now int64) bool {
+	return !slices.ContainsFunc(r.queries, func(q *queryRead) bool {
+		def, _ := q.Policy.Find(q.Granularity)
+		return q.expires() && q.from < now-int64(def.Timespan)-2*int64(q.Granularity)
+	})
+}
+
+// expire leaves out what has expired, counted from the newest measure, if there is one.
+func (r *metricRead) expire(newest int64, found bool) {
+	r.expires = false
+	for _, q := range r.queries {
+		if def, _ := q.Policy.Find(q.Granularity); found {
+			q.from = max(q.from, aggregate.Oldest(ingest.Floor(newest, q.Granularity), def.Timespan))
+		} else {
+			q.ended = true
+		}
+	}
 }
 
 // end is the end of the last bucket that a query may show.

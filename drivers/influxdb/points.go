@@ -25,18 +25,11 @@ func (d *Driver) points(ctx context.Context, reads []*metricRead, function strin
 	if len(reads) == 0 || from >= to {
 		return nil
 	}
-	of := make(map[string]*metricRead, len(reads))
-	for _, r := range reads {
-		of[r.metric.String()] = r
-	}
-	var current *metricRead
-	var metric string // of current
+	find := finder(reads)
 	return d.query(ctx, d.pointsFlux(reads, function, fields, from, to), func(row *row) error {
-		if id := row.field("metric"); current == nil || string(id) != metric {
-			metric = string(id)
-			if current = of[metric]; current == nil {
-				return fmt.Errorf("InfluxDB answers with metric %q, which was not asked for", metric)
-			}
+		current, err := find(row)
+		if err != nil {
+			return err
 		}
 		p, err := pointOf(row)
 		if err != nil {
@@ -47,6 +40,25 @@ func (d *Driver) points(ctx context.Context, reads []*metricRead, function strin
 		}
 		return visit(current, &p)
 	})
+}
+
+// finder returns what finds the metric that a row is of, which mostly is that of the last.
+func finder(reads []*metricRead) func(*row) (*metricRead, error) {
+	of := make(map[string]*metricRead, len(reads))
+	for _, r := range reads {
+		of[r.metric.String()] = r
+	}
+	var current *metricRead
+	var metric string // of current
+	return func(row *row) (*metricRead, error) {
+		if id := row.field("metric"); current == nil || string(id) != metric {
+			metric = string(id)
+			if current = of[metric]; current == nil {
+				return nil, fmt.Errorf("InfluxDB answers with metric %q, which was not asked for", metric)
+			}
+		}
+		return current, nil
+	}
 }
 
 // pointsFlux is that query.

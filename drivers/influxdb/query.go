@@ -39,9 +39,17 @@ var errEnough = errors.New("enough")
 
 // query runs a Flux query and calls visit with every row, of which nothing may be kept.
 func (d *Driver) query(ctx context.Context, flux string, visit func(*row) error) error {
+	return d.queryAnnotated(ctx, flux, []string{}, visit)
+}
+
+// byResult are the annotations that say which result of a query with several a row is of.
+var byResult = []string{"default"}
+
+// queryAnnotated is query with annotations.
+func (d *Driver) queryAnnotated(ctx context.Context, flux string, annotations []string, visit func(*row) error) error {
 	body, err := json.Marshal(map[string]any{
 		"query": flux, "type": "flux", "dialect": map[string]any{"header": true, "delimiter": ",",
-			"annotations": []string{}},
+			"annotations": annotations},
 	})
 	if err != nil {
 		return err
@@ -69,6 +77,7 @@ func (d *Driver) query(ctx context.Context, flux string, visit func(*row) error)
 
 // A row is one row of a query's answer.
 type row struct {
+	result  string // by annotation
 	columns map[string]int
 	fields  [][]byte
 }
@@ -100,6 +109,10 @@ func readRows(from io.Reader, visit func(*row) error) error {
 			header = true
 			continue
 		case line[0] == '#':
+			if rest, ok := bytes.CutPrefix(line, []byte("#default,")); ok {
+				name, _, _ := bytes.Cut(rest, []byte(","))
+				r.result, header = string(name), true
+			}
 			continue
 		}
 		var err error

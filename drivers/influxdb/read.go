@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"millrace/drivers/aggregate"
 	"millrace/ingest"
 )
 
@@ -80,7 +80,14 @@ const readsAtOnce = 4
 
 // readChunk reads some metrics.
 func (d *Driver) readChunk(ctx context.Context, reads []*metricRead) error {
-	if err := d.findNewest(ctx, reads); err != nil {
+	var first []*metricRead // what has to be known of them before they are read
+	now := time.Now().UnixNano()
+	for _, r := range reads {
+		if r.expires = slices.ContainsFunc(r.queries, (*queryRead).expires); r.expires && !(d.isWindowed(r) && r.isNear(now)) {
+			first = append(first, r)
+		}
+	}
+	if err := d.findNewest(ctx, first); err != nil {
 		return err
 	}
 	reads = slices.DeleteFunc(reads, func(r *metricRead) bool { return !r.plan() })
@@ -114,15 +121,9 @@ func (d *Driver) readChunk(ctx context.Context, reads []*metricRead) error {
 	return group.Wait()
 }
 
-// findNewest finds the newest measure of the metrics whose rows expire: what they still
-// show is counted from there.
-func (d *Driver) findNewest(ctx context.Context, reads []*metricRead) error {
-	var expiring []*metricRead
-	for _, r := range reads {
-		if slices.ContainsFunc(r.queries, (*queryRead).expires) {
-			expiring = append(expiring, r)
-		}
-	}
+// findNewest finds the newest measure of metrics whose rows expire: what they still show is
+// counted from there.
+func (d *Driver) findNewest(ctx context.Context, expiring []*metricRead) error {
 	newest := make(map[*metricRead]int64)
 	err := d.points(ctx, expiring, "last", []string{"value"}, minTime, endTime, func(r *metricRead, p *point) error {
 		newest[r] = p.time
@@ -133,13 +134,7 @@ func (d *Driver) findNewest(ctx context.Context, reads []*metricRead) error {
 	}
 	for _, r := range expiring {
 		at, found := newest[r]
-		for _, q := range r.queries {
-			if def, _ := q.Policy.Find(q.Granularity); found {
-				q.from = max(q.from, aggregate.Oldest(ingest.Floor(at, q.Granularity), def.Timespan))
-			} else {
-				q.ended = true
-			}
-		}
+		r.expire(at, found)
 	}
 	return nil
 }
