@@ -278,11 +278,11 @@ func (q *request) datetime(into *int64) check {
 		default:
 			return wrong("not a valid value")
 		}
-		t, err := gnocchi.ParseTime(scalarText(v), q.now())
+		t, err := gnocchi.ParseMicroseconds(scalarText(v), q.now())
 		if err != nil {
 			return wrong("not a valid value")
 		}
-		*into = t - t%1000
+		*into = t
 		return nil
 	}
 }

@@ -200,8 +200,8 @@ func (r *treeReader) scalar(f *index.Field, v, shown any) (any, error) {
 			return b, nil
 		}
 	case index.FieldTime:
-		if t, err := gnocchi.ParseTime(text, r.q.now()); err == nil {
-			return t - t%1000, nil
+		if t, err := gnocchi.ParseMicroseconds(text, r.q.now()); err == nil {
+			return t, nil
 		}
 	case index.FieldLifespan:
 		if span, err := gnocchi.TimespanOf(v); err == nil {

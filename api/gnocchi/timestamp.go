@@ -47,6 +47,17 @@ func ParseTime(text string, now time.Time) (int64, error) {
 	return l.parse(text)
 }
 
+// ParseMicroseconds is [ParseTime] of what is kept in whole microseconds, in nanoseconds: the
+// double that a number of seconds is read with can't tell those apart, so it is rounded, and
+// a fraction that is written out ends after six digits.
+func ParseMicroseconds(text string, now time.Time) (int64, error) {
+	t, err := ParseTime(text, now)
+	if _, isNumber := ParseFloat(text); isNumber && err == nil && t < math.MaxInt64-1000 {
+		t += 500
+	}
+	return t - t%1000, err
+}
+
 // ParseInstant reads an instant that is the same whenever it is read: seconds since
 // 1970 or ISO-8601, in the forms and with the errors of [ParseTime].
 func ParseInstant(text string) (int64, error) {

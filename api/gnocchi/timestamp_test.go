@@ -198,3 +198,23 @@ func FuzzISO(f *testing.F) {
 		}
 	})
 }
+
+// A number of seconds is a double, which is up to 128 ns beside what was meant.
+func TestParseMicroseconds(t *testing.T) {
+	f := func(text string, want int64) {
+		t.Helper()
+		if got, err := ParseMicroseconds(text, time.Unix(0, 0)); err != nil || got != want {
+			t.Errorf("%s: %d %v, want %d", text, got, err, want)
+		}
+	}
+	f("1704067200.25", 1704067200_250000_000)
+	f("1704067200.1", 1704067200_100000_000)
+	f("1704067200.999999", 1704067200_999999_000)
+	f("1704067200", 1704067200_000000_000)
+	f("2024-01-01T00:00:00.25", 1704067200_250000_000)
+	f("2024-01-01T00:00:00.123456999", 1704067200_123456_000)
+	f("1 minute", 60_000000_000)
+	if _, err := ParseMicroseconds("rubbish", time.Unix(0, 0)); err == nil {
+		t.Error("rubbish is taken")
+	}
+}
