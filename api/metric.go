@@ -167,9 +167,13 @@ func (q *request) showLate(id ingest.MetricID) {
 }
 
 func (q *request) postMetric() error {
-	m := index.Metric{ID: ingest.NewMetricID(), Creator: q.who.Creator}
+	id, keyed, err := q.newMetricID()
+	if err != nil {
+		return err
+	}
+	m := index.Metric{ID: id, Creator: q.who.Creator}
 	var resource *ingest.MetricID
-	err := q.decode(fields(
+	err = q.decode(fields(
 		optional("name", maybeText(&m.Name, maxName)),
 		optional("unit", maybeText(&m.Unit, maxUnit)),
 		optional("archive_policy_name", text(&m.Policy, maxName)),
@@ -178,6 +182,7 @@ func (q *request) postMetric() error {
 	if err != nil {
 		return err
 	}
+	policyNamed := m.Policy != ""
 	if err := q.completeMetric(&m, resource); err != nil {
 		return err
 	}
@@ -185,7 +190,11 @@ func (q *request) postMetric() error {
 		m.Resource = (*[16]byte)(resource)
 	}
 	err = q.index.CreateMetric(q.ctx, m)
-	if e, ok := errors.AsType[*index.ObjectError](err); ok && e.Kind == index.KindNamed {
+	e, _ := errors.AsType[*index.ObjectError](err)
+	if taken := errors.Is(err, index.ErrExists) && e != nil && e.Kind == index.KindMetric; taken && keyed {
+		err = q.createdBefore(&m, policyNamed)
+	}
+	if e != nil && e.Kind == index.KindNamed {
 		return badRequest(cause{cause: "Named metric already exists", detail: e.Name})
 	}
 	if errors.Is(err, index.ErrNotFound) { // the archive policy, the resource

@@ -65,7 +65,8 @@ var described = map[string]operation{
 		answers: answers(200, "Metrics"), errors: []int{400, 403},
 	},
 	"POST /v1/metric": {
-		summary: "create a metric", body: "NewMetric", answers: answers(201, "Metric"), errors: []int{403},
+		summary: "create a metric", body: "NewMetric", headers: []string{"Idempotency-Key"}, answers: answers(201, "Metric"),
+		errors: []int{403, 409},
 	},
 	"GET /v1/metric/{id}": {summary: "a metric", answers: answers(200, "Metric"), errors: []int{403, 404}},
 	"DELETE /v1/metric/{id}": {

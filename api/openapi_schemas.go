@@ -93,6 +93,10 @@ var openAPIParameters = map[string]parameter{
 		"wait=N, handling=lenient, handling=strict (RFC 7240)",
 		oneOfTexts("wait=1", "handling=lenient", "handling=strict", "respond-async"),
 	},
+	"Idempotency-Key": {
+		"a creation with the same key is answered with what the first one made",
+		typed("string", with("minLength", 1), with("maxLength", 255), with("pattern", "^[a-z0-9-]+$")),
+	},
 	"Millrace-Position": {"wait until this position has been applied", anyText},
 	"all":               {"has to be true", oneOfTexts("true")},
 }

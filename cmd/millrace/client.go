@@ -141,8 +141,20 @@ func (c *client) await(ctx context.Context, token string, doc *ingestDoc) error 
 	return err
 }
 
+// createOnce is a POST that may be sent again: the same key creates one thing.
+func (c *client) createOnce(ctx context.Context, path, key string, in, out any) error {
+	_, err := c.with(ctx, "Idempotency-Key", key, "POST", path, nil, in, out)
+	return err
+}
+
 // prefer is do with a Prefer header.
 func (c *client) prefer(ctx context.Context, preference, method, path string, query url.Values, in,
+	out any) (http.Header, error) {
+	return c.with(ctx, "Prefer", preference, method, path, query, in, out)
+}
+
+// with is do with a header, unless it is empty.
+func (c *client) with(ctx context.Context, name, value, method, path string, query url.Values, in,
 	out any) (http.Header, error) {
 	var body io.Reader
 	if in != nil {
@@ -165,8 +177,8 @@ func (c *client) prefer(ctx context.Context, preference, method, path string, qu
 	}
 	c.authorize(req)
 	req.Header.Set("Accept", "application/json")
-	if preference != "" {
-		req.Header.Set("Prefer", preference)
+	if value != "" {
+		req.Header.Set(name, value)
 	}
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")

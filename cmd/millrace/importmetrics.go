@@ -18,9 +18,9 @@ import (
 const importClients = 8
 
 // prepare creates the metrics that this import has not yet created, and asks how
-// many measures have been late of those that it uses for the first time. Which
-// names it is about to create is in the state before it does: should it not hear
-// of the outcome, the next run looks for them first.
+// many measures have been late of those that it uses for the first time. The key
+// that it creates with is in the state before it does: should it not hear of the
+// outcome, the next run asks for the same again, and gets what the first made.
 func (s *sender) prepare(ctx context.Context, targets []target) error {
 	var missing []target
 	for _, t := range targets {
@@ -63,14 +63,12 @@ func (s *sender) createAll(ctx context.Context, targets []target) error {
 	for i, t := range targets {
 		names[i] = t.metric
 	}
-	doubtful := s.state.Creating
-	s.state.Creating = names
-	if err := s.state.save(); err != nil {
+	if err := s.state.ensureKey(); err != nil {
 		return err
 	}
 	ids, refusals := make([]string, len(names)), make([]error, len(names))
 	err := each(ctx, len(names), func(ctx context.Context, i int) (err error) {
-		ids[i], err = s.create(ctx, names[i], slices.Contains(doubtful, names[i]))
+		ids[i], err = s.create(ctx, names[i])
 		if isNameRefusal(err) {
 			refusals[i], err = err, nil
 		}
@@ -83,9 +81,6 @@ func (s *sender) createAll(ctx context.Context, targets []target) error {
 		case refusals[i] != nil:
 			s.refusals[t] = refusals[i]
 		}
-	}
-	if err == nil {
-		s.state.Creating = nil
 	}
 	return errors.Join(err, s.state.save())
 }
@@ -109,56 +104,23 @@ func each(ctx context.Context, n int, f func(ctx context.Context, i int) error) 
 	return group.Wait()
 }
 
-// create creates a metric. A doubtful one may have been created before, by a request
-// whose answer was not heard: one of its name that is empty is taken for it. (Where the
-// server is still at work on that request, an empty one of the name is left behind.)
-func (s *sender) create(ctx context.Context, name string, doubtful bool) (id string, err error) {
+// create creates a metric, or finds the one that an earlier request of this import's created
+// though its answer was not heard.
+func (s *sender) create(ctx context.Context, name string) (id string, err error) {
 	in := map[string]string{"name": name}
 	if s.options.policy != "" {
 		in["archive_policy_name"] = s.options.policy
 	}
-	err = s.patiently(ctx, func() (err error) {
-		if doubtful {
-			if id, err = s.findEmpty(ctx, name); err != nil || id != "" {
-				return err
-			}
-		}
+	err = s.patiently(ctx, func() error {
 		var made struct{ ID string }
-		_, err = s.client.do(ctx, "POST", "/metric", nil, in, &made)
-		id, doubtful = made.ID, err != nil
+		err := s.client.createOnce(ctx, "/metric", s.state.keyOf(name), in, &made)
+		id = made.ID
 		return err
 	})
 	if err != nil {
 		return "", fmt.Errorf("cannot create metric %s: %w", name, err)
 	}
 	return id, nil
-}
-
-// findEmpty returns the id of a metric of this name that has no measures, if any.
-func (s *sender) findEmpty(ctx context.Context, name string) (string, error) {
-	var metrics []struct {
-		ID     string
-		Policy struct {
-			Methods []string `json:"aggregation_methods"`
-		} `json:"archive_policy"`
-	}
-	if _, err := s.client.do(ctx, "GET", "/metric", url.Values{"name": {name}}, nil, &metrics); err != nil {
-		return "", err
-	}
-	for _, m := range metrics {
-		query := url.Values{"refresh": {"true"}}
-		if len(m.Policy.Methods) > 0 {
-			query.Set("aggregation", m.Policy.Methods[0])
-		}
-		var rows []any
-		if _, err := s.client.do(ctx, "GET", "/metric/"+m.ID+"/measures", query, nil, &rows); err != nil {
-			return "", err
-		}
-		if len(rows) == 0 {
-			return m.ID, nil
-		}
-	}
-	return "", nil
 }
 
 // lateOf asks how many measures of a metric have been dropped because they came too late.

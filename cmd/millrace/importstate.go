@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,11 +18,11 @@ import (
 // interrupted: which metrics it made, and how much of each file the server has
 // acknowledged.
 type importState struct {
-	path     string
-	Server   string                 `json:"server"`
-	Metrics  map[string]string      `json:"metrics"`            // name → id
-	Creating []string               `json:"creating,omitempty"` // names that may have been created or not
-	Files    map[string]*fileImport `json:"files"`              // by path, absolute
+	path    string
+	Server  string                 `json:"server"`
+	Key     string                 `json:"key,omitempty"` // random; begins what names each metric's creation
+	Metrics map[string]string      `json:"metrics"`       // name → id
+	Files   map[string]*fileImport `json:"files"`         // by path, absolute
 }
 
 // fileImport is how far one file has been imported.
@@ -63,6 +65,20 @@ func loadImportState(path, server string) (*importState, error) {
 		return nil, fmt.Errorf("%s is the state of an import into %s: choose another --state, or remove it", path, s.Server)
 	}
 	return s, nil
+}
+
+// ensureKey has a key on disk before anything is created with it.
+func (s *importState) ensureKey() error {
+	if s.Key != "" {
+		return nil
+	}
+	s.Key = rand.Text()
+	return s.save()
+}
+
+// keyOf names the creation of a metric: the same for every run with this state.
+func (s *importState) keyOf(name string) string {
+	return fmt.Sprintf("%s-%x", s.Key, sha256.Sum256([]byte(name)))
 }
 
 // save replaces the file, whole.
