@@ -18,6 +18,7 @@ type rawMerge struct {
 	late     map[ingest.MetricID]uint64
 	failed   error
 	set      *scanSet
+	pace     pace
 }
 
 // close ends what is being read ahead.
@@ -83,6 +84,7 @@ func (m *rawMerge) next() bool {
 	if !ascending {
 		m.measures = settle(m.measures)
 	}
+	m.pace.spent(1 + len(m.measures))
 	return true
 }
 

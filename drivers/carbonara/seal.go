@@ -388,6 +388,7 @@ type stateWalk struct {
 	ok     bool
 	failed error
 	set    *scanSet
+	pace   pace
 }
 
 // close ends what is being read ahead.
@@ -426,5 +427,6 @@ func (s *stateWalk) err() error             { return s.failed }
 func (s *stateWalk) take() segment.StateRow {
 	row := s.row
 	s.advance()
+	s.pace.spent(1)
 	return row
 }

@@ -16,6 +16,7 @@ type sealedMerge struct {
 	columns [][]int // of the segment that each run is in: where its methods are among all
 	failed  error
 	set     *scanSet
+	pace    pace
 }
 
 // close ends what is being read ahead.
@@ -78,6 +79,7 @@ func (m *sealedMerge) take(i int) segment.SealedRun {
 
 // passed moves a run forward by n rows.
 func (m *sealedMerge) passed(i, n int) {
+	m.pace.spent(n)
 	if run := m.runs[i]; n < len(run.head.Times) {
 		_, run.head = run.head.Cut(n)
 	} else {
