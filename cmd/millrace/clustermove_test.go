@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -135,7 +136,7 @@ func TestMoveToKafka(t *testing.T) {
 	c.refuses("holds what has not been applied", third)
 	c.adopt(third)
 	api = c.start("api", third)
-	c.start("worker", third)
+	worker = c.start("worker", third)
 	if n := c.count(api, id, c.post(api, id, 6, 6)); n != 5 {
 		t.Errorf("%d measures on the third topic, want 5", n)
 	}
@@ -144,17 +145,58 @@ func TestMoveToKafka(t *testing.T) {
 			t.Errorf("a token is %s, want %s", state, want)
 		}
 	}
+
+	c.ends(api, worker)
+	c.refuses("it was used before") // the first topic: what it holds would bring back old values
+	c.refuses("it was used before", second)
+	c.refuses("it was used before", embedded...) // where sacks would stand still
+	if err := os.Rename(filepath.Join(dir, "log"), filepath.Join(dir, "log.old")); err != nil {
+		t.Fatal(err)
+	}
+	p = c.start("api,worker", append([]string{third}, embedded...)...)
+	if n := c.count(p, id, c.post(p, id, 7, 7)); n != 6 {
+		t.Errorf("%d measures on the embedded log again, want 6", n)
+	}
+}
+
+// Two deployments on one Kafka are easily given one topic, as its name has a default. The
+// one that comes to it later is refused, be it new or not.
+func TestTopicOfAnother(t *testing.T) {
+	c, other := newCluster(t), newCluster(t)
+	topic := "MILLRACE_QUEUE_KAFKA_TOPIC=" + c.setting("MILLRACE_QUEUE_KAFKA_TOPIC")
+	p := c.start("api,worker")
+	id := c.metric(p)
+	c.count(p, id, c.post(p, id, 1, 1))
+	other.refuses("they are of different deployments", topic)
+
+	other = newCluster(t)
+	embedded := []string{"MILLRACE_DATA_DIR=" + t.TempDir(), "MILLRACE_QUEUE_DRIVER=disklog"}
+	foreign := other.start("api,worker", embedded...)
+	its := other.metric(foreign)
+	other.count(foreign, its, other.post(foreign, its, 1, 1))
+	other.ends(foreign)
+	other.refuses("each deployment has a topic of its own", embedded[0], topic)
+	if n := c.count(p, id, c.post(p, id, 2, 2)); n != 2 {
+		t.Errorf("%d measures of the one whose topic it is, want 2", n)
+	}
+}
+
+// drop deletes the deployment's topic.
+func (c *cluster) drop() (client *kafka.Client, topic string) {
+	c.t.Helper()
+	client = &kafka.Client{Addr: kafka.TCP(strings.Split(c.setting("MILLRACE_QUEUE_KAFKA_BROKERS"), ",")...),
+		Timeout: 10 * time.Second}
+	topic = c.setting("MILLRACE_QUEUE_KAFKA_TOPIC")
+	if _, err := client.DeleteTopics(c.t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{topic}}); err != nil {
+		c.t.Fatal(err)
+	}
+	return client, topic
 }
 
 // anew deletes the deployment's topic and makes another of its name.
 func (c *cluster) anew() {
 	c.t.Helper()
-	client := &kafka.Client{Addr: kafka.TCP(strings.Split(c.setting("MILLRACE_QUEUE_KAFKA_BROKERS"), ",")...),
-		Timeout: 10 * time.Second}
-	topic := c.setting("MILLRACE_QUEUE_KAFKA_TOPIC")
-	if _, err := client.DeleteTopics(c.t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{topic}}); err != nil {
-		c.t.Fatal(err)
-	}
+	client, topic := c.drop()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		err := createTopic(c.t.Context(), client, topic)
 		if err == nil {
@@ -236,9 +278,21 @@ func TestTopicMadeAnew(t *testing.T) {
 	worker = c.start("worker")
 	c.ends(api, worker)
 	c.adopt()
-	api = c.start("api")
-	c.start("worker")
+	api, worker = c.start("api"), c.start("worker")
 	if n := c.count(api, id, c.post(api, id, 4, 1)); n != 5 {
 		t.Errorf("%d measures after the second time, want 5", n)
+	}
+
+	c.ends(worker)
+	c.post(api, id, 5, 1)
+	c.ends(api)
+	c.drop() // with what nobody has applied, and nobody there to see it
+	c.refuses("the topic of this deployment was deleted")
+	c.refuses("there is no such topic", "MILLRACE_QUEUE_KAFKA_TOPIC="+c.setting("MILLRACE_QUEUE_KAFKA_TOPIC")+"-2")
+	c.adopt()
+	api = c.start("api")
+	c.start("worker")
+	if n := c.count(api, id, c.post(api, id, 6, 1)); n != 6 {
+		t.Errorf("%d measures after the third time, want 6", n)
 	}
 }

@@ -38,19 +38,31 @@ func (p *parts) joinLog(ctx context.Context, c *config, log *slog.Logger, t *tel
 	case !ok:
 		return err
 	case e.Current.ID == e.Given.ID && c.Queue.isShared():
-		// Another process was the first to open it, with a base of its own.
-		if err := p.openQueue(ctx, c, log, t); err != nil {
+		return p.followFirst(ctx, c, log, t)
+	case kindOf(e.Current.ID) != kindOf(e.Given.ID) || c.Queue.isShared():
+		err := p.switchLog(ctx, c, e.Current, e.Given, log, t)
+		if err == nil || !c.Queue.isShared() {
 			return err
 		}
-		return p.checkDeployment(ctx, c)
-	case kindOf(e.Current.ID) != kindOf(e.Given.ID) || c.Queue.isShared():
-		return p.switchLog(ctx, c, e.Current, e.Given, log, t)
+		if now, failed := p.index.CurrentLog(ctx); failed == nil && now.ID == e.Given.ID {
+			return p.followFirst(ctx, c, log, t)
+		}
+		return err
 	}
 	return fmt.Errorf("the index %s belongs to the log %s (base %d), and the log here is %s (base %d): the log of "+
 		"this deployment was lost "+
 		"or replaced, or index.url names the index of another; restore the one that is wrong, or have the index take this "+
 		"log with \"millrace index adopt\": what the other log still held is then given up",
 		indexName(c), e.Current.ID, e.Current.Base, e.Given.ID, e.Given.Base)
+}
+
+// followFirst opens the log again, which another process was the first to open, with a
+// base of its own.
+func (p *parts) followFirst(ctx context.Context, c *config, log *slog.Logger, t *telemetry) error {
+	if err := p.openQueue(ctx, c, log, t); err != nil {
+		return err
+	}
+	return p.checkDeployment(ctx, c)
 }
 
 // kindOf is what a log is kept by: disklog, kafka.

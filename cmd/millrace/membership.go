@@ -17,6 +17,7 @@ import (
 type membership struct {
 	deployment string // its id, which all of them carry
 	log        string // what its present log is kept by: disklog, kafka; none: it has had none
+	topic      string // of that log, where it is on Kafka
 }
 
 // mustHave says whether the deployment has had a log of that kind, so that one which is
@@ -64,6 +65,7 @@ func (p *parts) identify(ctx context.Context, c *config, storage func(context.Co
 		return err
 	}
 	p.membership.log = kindOf(current.ID)
+	p.membership.topic, _ = topicOf(current.ID)
 	return nil
 }
 

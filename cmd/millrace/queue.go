@@ -91,7 +91,13 @@ func (p *parts) openQueue(ctx context.Context, c *config, log *slog.Logger, t *t
 		p.closers = append(p.closers, l)
 		return nil
 	case "kafka":
-		l, err := openKafka(ctx, c, kafkaUse{topic: c.Queue.Kafka.Topic, client: p.id}, p.base, log, t)
+		use := kafkaUse{topic: c.Queue.Kafka.Topic, client: p.id}
+		use.mustExist = use.topic == p.membership.topic && !p.rebase
+		l, err := openKafka(ctx, c, use, p.base, log, t)
+		if errors.Is(err, kafka.ErrNoTopic) {
+			err = fmt.Errorf("%w: the topic of this deployment was deleted, or queue.kafka.brokers names another Kafka "+
+				"(\"millrace index adopt\" makes it anew and gives up what it still held)", err)
+		}
 		if err != nil {
 			return err
 		}
@@ -126,10 +132,12 @@ func (p *parts) openDisklog(ctx context.Context, c *config, log *slog.Logger, t 
 // kafkaPatience bounds how long a start waits for a broker to answer.
 const kafkaPatience = 5 * time.Minute
 
-// A kafkaUse says which topic is opened, by whom, and whether it is made where there is none.
+// A kafkaUse says which topic is opened, by whom, whether it is made where there is none,
+// and whether nothing is to be written to it, so that what it may lose doesn't matter.
 type kafkaUse struct {
 	topic, client string
 	mustExist     bool
+	left          bool
 }
 
 func openKafka(ctx context.Context, c *config, use kafkaUse, base kafka.Registrar, log *slog.Logger,
@@ -148,7 +156,7 @@ func openKafka(ctx context.Context, c *config, use kafkaUse, base kafka.Registra
 	return kafka.Open(ctx, kafka.Config{
 		Brokers: k.Brokers, Topic: use.topic, Group: k.Group, Client: use.client, MustExist: use.mustExist, TLS: secure,
 		SASL:        mechanism,
-		Replication: k.Replication, MinInSync: k.MinInSync, Retention: k.Retention, AcceptRisks: k.AcceptRisks,
+		Replication: k.Replication, MinInSync: k.MinInSync, Retention: k.Retention, AcceptRisks: k.AcceptRisks || use.left,
 		Compression: k.Compression, Session: k.Session,
 	}, c.Sacks, base, log, t.meter)
 }
@@ -221,13 +229,13 @@ func (k *kafkaConfig) mechanism() (sasl.Mechanism, error) {
 }
 
 // switchLog goes on from one log to another, if nothing that the old one holds is still
-// to be applied and nobody writes to it.
+// to be applied, nobody writes to it, and the other is new.
 func (p *parts) switchLog(ctx context.Context, c *config, from, to ingest.LogID, log *slog.Logger,
 	t *telemetry) (err error) {
 	old, err := p.openOldLog(ctx, c, from, log, t)
 	if err != nil {
 		return fmt.Errorf("the deployment's log is %s, and the settings choose %s; the old one can't be asked whether "+
-			"all of it has been applied: %w",
+			"all of it has been applied: %w (where it is lost, \"millrace index adopt\" gives up what it held)",
 			from.ID, to.ID, err)
 	}
 	defer func() { err = errors.Join(err, old.Close()) }()
@@ -239,18 +247,49 @@ func (p *parts) switchLog(ctx context.Context, c *config, from, to ingest.LogID,
 	if err != nil {
 		return err
 	}
+	_, keepsEnd := topicOf(from.ID) // the embedded log forgets where a sack ended that is applied
 	for s, until := range end {
-		if until > from.Base && applied[s] < until {
+		switch {
+		case keepsEnd && applied[s] > from.Base && until < applied[s]:
+			return fmt.Errorf("the old log %s ends at %d in sack %d, and was applied up to %d: it was made anew, or has "+
+				"lost its end; \"millrace index adopt\" with the new settings gives up what it held", from.ID, until, s,
+				applied[s])
+		case until > from.Base && applied[s] < until:
 			return fmt.Errorf("the old log %s holds what has not been applied: sack %d ends at %d and is applied up to %d; "+
 				"run a worker with the old settings until \"millrace status\" says that everything has been applied", from.ID, s,
 				until, applied[s])
 		}
+	}
+	if err := p.mustBeNew(ctx, c, to, applied); err != nil {
+		return err
 	}
 	if err := p.index.SwitchLog(ctx, from, to, applied); err != nil {
 		return err
 	}
 	log.Info("the deployment goes on with another log", "from", from.ID, "to", to.ID, "base", to.Base)
 	return nil
+}
+
+// mustBeNew refuses to go on with a log that was used before: what another deployment
+// has written to it would be applied here, and what this one wrote to it earlier would
+// bring back old values.
+func (p *parts) mustBeNew(ctx context.Context, c *config, to ingest.LogID, applied ingest.Position) error {
+	used, err := holds(ctx, p.log)
+	if err != nil {
+		return err
+	}
+	for _, at := range applied {
+		used = used || at > to.Base
+	}
+	if !used {
+		return nil
+	}
+	way := fmt.Sprintf("move the directory %s elsewhere", filepath.Join(c.DataDir, "log"))
+	if c.Queue.isShared() {
+		way = "set queue.kafka.topic to one that is new: each deployment has a topic of its own"
+	}
+	return fmt.Errorf("the deployment can't go on with the log %s: it was used before, by another deployment or by this "+
+		"one; %s", to.ID, way)
 }
 
 // openOldLog opens the log that the deployment has had, from the same settings.
@@ -263,7 +302,7 @@ func (p *parts) openOldLog(ctx context.Context, c *config, id ingest.LogID, log 
 			return nil, errors.New("queue.kafka.brokers says no brokers")
 		}
 		known := func(context.Context, string) (ingest.Offset, error) { return id.Base, nil }
-		old, err = openKafka(ctx, c, kafkaUse{topic: topic}, known, log, t)
+		old, err = openKafka(ctx, c, kafkaUse{topic: topic, mustExist: true, left: true}, known, log, t)
 	} else {
 		if _, missing := os.Stat(filepath.Join(c.DataDir, "log")); missing != nil {
 			return nil, missing

@@ -20,7 +20,7 @@ type Config struct {
 	TLS     *tls.Config    // nil: plain TCP
 	SASL    sasl.Mechanism // nil: none
 
-	MustExist    bool          // makes no topic where there is none
+	MustExist    bool          // makes no topic where there is none: ErrNoTopic
 	Replication  int           // of a topic that is made here; 3
 	MinInSync    int           // of a topic that is made here; 2
 	Retention    time.Duration // of a topic that is made here, and the least that is safe; 7 days

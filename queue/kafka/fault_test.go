@@ -463,16 +463,76 @@ func TestTopicIsChecked(t *testing.T) {
 	refuses("sound", 4, sound, false, "")
 	refuses("more partitions", 6, sound, false, "")
 	refuses("fewer partitions", 3, sound, true, "3 partitions, and 4 sacks")
-	refuses("small messages", 4, with("max.message.bytes", "500000"), true, "max.message.bytes is 500000")
-	refuses("one in sync", 4, with("min.insync.replicas", "1"), false, "min.insync.replicas is 1")
-	refuses("unclean elections", 4, with("unclean.leader.election.enable", "true"), false,
-		"unclean.leader.election.enable is true")
-	refuses("compacted", 4, with("cleanup.policy", "compact"), false, "cleanup.policy is compact")
-	refuses("short retention", 4, with("retention.ms", "3600000"), false, "retention.ms is 1h0m0s")
-	refuses("retention by size", 4, with("retention.bytes", "1000000"), false, "retention.bytes is 1000000")
-	refuses("clients' clocks", 4, with("message.timestamp.type", "CreateTime"), false,
-		"message.timestamp.type is CreateTime")
+	refuses("fewer partitions: the way", 3, sound, true, "kafka-topics.sh --alter --topic measures --partitions 4")
+	const command = "kafka-configs.sh --alter --entity-type topics --entity-name measures --add-config "
+	wrong := func(name, setting, value string, accept bool, says, better string) {
+		refuses(name, 4, with(setting, value), accept, says)
+		refuses(name+": the way", 4, with(setting, value), accept, command+setting+"="+better)
+	}
+	wrong("small messages", "max.message.bytes", "500000", true, "max.message.bytes is 500000", "2002112")
+	wrong("one in sync", "min.insync.replicas", "1", false, "min.insync.replicas is 1", "2")
+	wrong("unclean elections", "unclean.leader.election.enable", "true", false,
+		"unclean.leader.election.enable is true", "false")
+	wrong("compacted", "cleanup.policy", "compact", false, "cleanup.policy is compact", "delete")
+	wrong("short retention", "retention.ms", "3600000", false, "retention.ms is 1h0m0s", "604800000")
+	wrong("retention by size", "retention.bytes", "1000000", false, "retention.bytes is 1000000", "-1")
+	wrong("clients' clocks", "message.timestamp.type", "CreateTime", false, "message.timestamp.type is CreateTime",
+		"LogAppendTime")
 	refuses("known risks", 4, with("min.insync.replicas", "1"), true, "")
+}
+
+// What the brokers don't allow is told at once, and not tried again until the start gives up.
+func TestRightsAreMissing(t *testing.T) {
+	denied := kerr.TopicAuthorizationFailed.Code
+	for name, c := range map[string]struct {
+		made   bool // the topic is there
+		answer func(kmsg.Request) kmsg.Response
+		want   string
+	}{
+		"to make the topic": {false, func(r kmsg.Request) kmsg.Response {
+			answer := r.ResponseKind().(*kmsg.CreateTopicsResponse)
+			answer.Topics = []kmsg.CreateTopicsResponseTopic{{Topic: "measures", ErrorCode: denied}}
+			return answer
+		}, "cannot make it with"},
+		"to read its settings": {true, func(r kmsg.Request) kmsg.Response {
+			answer := r.ResponseKind().(*kmsg.DescribeConfigsResponse)
+			answer.Resources = []kmsg.DescribeConfigsResponseResource{{ErrorCode: denied,
+				ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: "measures"}}
+			return answer
+		}, "the right DescribeConfigs"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cluster, config := fakeCluster(t)
+			key := kmsg.CreateTopics
+			if c.made {
+				key = kmsg.DescribeConfigs
+				if err := cluster.CreateTopic("measures", 4, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cluster.ControlKey(int16(key), func(r kmsg.Request) (kmsg.Response, error, bool) {
+				cluster.KeepControl()
+				return c.answer(r), nil, true
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			_, err := tryOpen(ctx, t, config, 4)
+			if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("opens with %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// A topic that must exist is not made.
+func TestTopicMustExist(t *testing.T) {
+	_, config := fakeCluster(t)
+	config.MustExist = true
+	for range 2 {
+		if _, err := tryOpen(t.Context(), t, config, 4); !errors.Is(err, kafka.ErrNoTopic) {
+			t.Fatalf("opens with %v, want %v", err, kafka.ErrNoTopic)
+		}
+	}
 }
 
 // A broker that takes its time slows down nobody's acknowledgement but by its own time:

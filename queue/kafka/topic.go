@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +22,8 @@ type Report struct {
 	Replication int               // of the partition that has the fewest
 	Settings    map[string]string // the topic's own and the brokers' defaults, as far as they matter here
 	Risks       []string
+
+	better map[string]string // the settings that would end the risks which a setting can end
 }
 
 // The settings of a topic that matter here.
@@ -49,18 +53,29 @@ func (c *Config) largestBatch() int {
 	return max(c.BatchBytes, ingest.MaxRecord+recordOverhead) + batchOverhead
 }
 
+// ErrNoTopic says that there is no topic, and that none is made.
+var ErrNoTopic = errors.New("there is no such topic")
+
+// missingFor is how long a topic that must exist may be unknown: a broker that has just
+// started learns of it after a moment.
+const missingFor = 3 * time.Second
+
 // prepareTopic makes the topic where there is none and checks it. It returns the
 // cluster's id.
 func (l *Log) prepareTopic(ctx context.Context) (cluster string, err error) {
 	pause := 250 * time.Millisecond
-	made := false
+	made, began := false, time.Now()
 	for {
 		cluster, topic, err := l.describeTopic(ctx)
 		switch {
 		case errors.Is(err, kafka.UnknownTopicOrPartition) && l.config.MustExist:
-			return "", errors.New("there is no such topic")
+			if time.Since(began) > missingFor {
+				return "", ErrNoTopic
+			}
 		case errors.Is(err, kafka.UnknownTopicOrPartition):
-			err = l.createTopic(ctx)
+			if err = l.createTopic(ctx); err != nil && !isTransient(err) {
+				return "", err
+			}
 			made = err == nil
 		case err == nil:
 			err = l.checkTopic(ctx, cluster, topic)
@@ -101,21 +116,37 @@ func (l *Log) describeTopic(ctx context.Context) (cluster string, t kafka.Topic,
 	return answer.ClusterID, t, t.Error
 }
 
+// wanted are the settings of a topic that is made, and those that one without risks has.
+func (c *Config) wanted() map[string]string {
+	return map[string]string{
+		settingCleanup:   "delete",
+		settingInSync:    strconv.Itoa(c.MinInSync),
+		settingUnclean:   "false",
+		settingRetention: strconv.FormatInt(c.Retention.Milliseconds(), 10),
+		settingBytes:     "-1",
+		settingMessage:   strconv.Itoa(2 * c.largestBatch()),
+		settingTimestamp: "LogAppendTime",
+	}
+}
+
+// alter is the command that gives a topic settings.
+func alter(topic string, settings map[string]string) string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		list = append(list, name+"="+settings[name])
+	}
+	return fmt.Sprintf("kafka-configs.sh --alter --entity-type topics --entity-name %s --add-config %s", topic,
+		strings.Join(list, ","))
+}
+
 func (l *Log) createTopic(ctx context.Context) error {
-	entry := func(name, value string) kafka.ConfigEntry {
-		return kafka.ConfigEntry{ConfigName: name, ConfigValue: value}
+	var entries []kafka.ConfigEntry
+	for name, value := range l.config.wanted() {
+		entries = append(entries, kafka.ConfigEntry{ConfigName: name, ConfigValue: value})
 	}
 	answer, err := l.client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{
 		Topic: l.config.Topic, NumPartitions: l.sacks, ReplicationFactor: l.config.Replication,
-		ConfigEntries: []kafka.ConfigEntry{
-			entry(settingCleanup, "delete"),
-			entry(settingInSync, strconv.Itoa(l.config.MinInSync)),
-			entry(settingUnclean, "false"),
-			entry(settingRetention, strconv.FormatInt(l.config.Retention.Milliseconds(), 10)),
-			entry(settingBytes, "-1"),
-			entry(settingMessage, strconv.Itoa(2*l.config.largestBatch())),
-			entry(settingTimestamp, "LogAppendTime"),
-		},
+		ConfigEntries: entries,
 	}}})
 	if err == nil {
 		err = answer.Errors[l.config.Topic]
@@ -140,21 +171,26 @@ func (l *Log) checkTopic(ctx context.Context, cluster string, t kafka.Topic) err
 		}
 	}
 	var err error
-	if r.Settings, err = l.topicSettings(ctx); err != nil {
+	r.Settings, err = l.topicSettings(ctx)
+	switch {
+	case errors.Is(err, kafka.TopicAuthorizationFailed) || errors.Is(err, kafka.ClusterAuthorizationFailed):
+		return fmt.Errorf("cannot read its settings, which takes the right DescribeConfigs on it: %w", err)
+	case err != nil:
 		return unavailable(fmt.Errorf("cannot read its settings: %w", err)) // another broker may tell
 	}
 	r.Risks = r.risks(l.config)
 	l.report = r
 	switch {
 	case r.Partitions < l.sacks:
-		return fmt.Errorf("it has %d partitions, and %d sacks need one each: the number of sacks never changes",
-			r.Partitions, l.sacks)
+		return fmt.Errorf("it has %d partitions, and %d sacks need one each: the number of sacks never changes "+
+			"(kafka-topics.sh --alter --topic %s --partitions %d)", r.Partitions, l.sacks, t.Name, l.sacks)
 	case r.Partitions > l.sacks:
 		l.log.Warn("the topic has more partitions than there are sacks; the others are ignored", "topic", t.Name,
 			"partitions", r.Partitions, "sacks", l.sacks)
 	}
 	if most, err := strconv.Atoi(r.Settings[settingMessage]); err == nil && most < l.config.largestBatch() {
-		return fmt.Errorf("its %s is %d, and a batch may have %d bytes", settingMessage, most, l.config.largestBatch())
+		return fmt.Errorf("its %s is %d, and a batch may have %d bytes (%s)", settingMessage, most,
+			l.config.largestBatch(), alter(t.Name, map[string]string{settingMessage: l.config.wanted()[settingMessage]}))
 	}
 	l.log.Info("the log is on Kafka", "topic", t.Name, "cluster", cluster, "partitions", r.Partitions, "replication",
 		r.Replication,
@@ -163,8 +199,8 @@ func (l *Log) checkTopic(ctx context.Context, cluster string, t kafka.Topic) err
 		return nil
 	}
 	if !l.config.AcceptRisks {
-		return fmt.Errorf("it may lose what was acknowledged: %s (queue.kafka.accept_risks: true starts all the same)",
-			strings.Join(r.Risks, "; "))
+		return fmt.Errorf("it may lose what was acknowledged: %s (%s; queue.kafka.accept_risks: true starts all the "+
+			"same)", strings.Join(r.Risks, "; "), r.remedy(t.Name))
 	}
 	l.log.Warn("the topic may lose what was acknowledged, and the settings say that this is known", "topic", t.Name,
 		"risks", strings.Join(r.Risks, "; "))
@@ -195,29 +231,50 @@ func (l *Log) topicSettings(ctx context.Context) (map[string]string, error) {
 // brokers don't tell is not held against them.
 func (r *Report) risks(c Config) []string {
 	var risks []string
-	risk := func(format string, args ...any) { risks = append(risks, fmt.Sprintf(format, args...)) }
+	r.better = make(map[string]string)
+	wanted := c.wanted()
+	wanted[settingInSync] = strconv.Itoa(max(2, c.MinInSync))
+	// risk is of a setting, or of none.
+	risk := func(setting, format string, args ...any) {
+		risks = append(risks, fmt.Sprintf(format, args...))
+		if setting != "" {
+			r.better[setting] = wanted[setting]
+		}
+	}
 	if r.Replication < 2 {
-		risk("it has %d replica of each partition: a broker that is lost takes its measures along", r.Replication)
+		risk("", "it has %d replica of each partition: a broker that is lost takes its measures along", r.Replication)
 	} else if n, err := strconv.Atoi(r.Settings[settingInSync]); err == nil && n < 2 {
-		risk("%s is %d: what one broker alone has is acknowledged", settingInSync, n)
+		risk(settingInSync, "%s is %d: what one broker alone has is acknowledged", settingInSync, n)
 	}
 	if r.Settings[settingUnclean] == "true" {
-		risk("%s is true: a broker that is behind may become the leader", settingUnclean)
+		risk(settingUnclean, "%s is true: a broker that is behind may become the leader", settingUnclean)
 	}
 	if policy := r.Settings[settingCleanup]; policy != "" && policy != "delete" {
-		risk("%s is %s: the log may not be compacted", settingCleanup, policy)
+		risk(settingCleanup, "%s is %s: the log may not be compacted", settingCleanup, policy)
 	}
 	if ms, err := strconv.ParseInt(r.Settings[settingRetention], 10, 64); err == nil && ms >= 0 {
 		if kept := time.Duration(ms) * time.Millisecond; kept < c.Retention {
-			risk("%s is %s, less than the %s of queue.kafka.retention: what a stopped worker has not applied by then is gone",
-				settingRetention, kept, c.Retention)
+			risk(settingRetention, "%s is %s, less than the %s of queue.kafka.retention: what a stopped worker has not "+
+				"applied by then is gone", settingRetention, kept, c.Retention)
 		}
 	}
 	if bytes, err := strconv.ParseInt(r.Settings[settingBytes], 10, 64); err == nil && bytes >= 0 {
-		risk("%s is %d: a burst may push out what is not yet applied", settingBytes, bytes)
+		risk(settingBytes, "%s is %d: a burst may push out what is not yet applied", settingBytes, bytes)
 	}
 	if kind := r.Settings[settingTimestamp]; kind != "" && kind != "LogAppendTime" {
-		risk("%s is %s: a wrong clock of an API process would age its measures away", settingTimestamp, kind)
+		risk(settingTimestamp, "%s is %s: a wrong clock of an API process would age its measures away", settingTimestamp, kind)
 	}
 	return risks
+}
+
+// remedy says which commands end the risks.
+func (r *Report) remedy(topic string) string {
+	var list []string
+	if r.Replication < 2 {
+		list = append(list, "kafka-reassign-partitions.sh gives partitions more replicas")
+	}
+	if len(r.better) > 0 {
+		list = append(list, alter(topic, r.better))
+	}
+	return strings.Join(list, "; ")
 }
