@@ -159,6 +159,9 @@ func TestConfigErrors(t *testing.T) {
 	f("api: {max_read_bytes: 0}", nil, "api.max_read_bytes must be positive")
 	f("api: {max_points: 0}", nil, "api.max_points must be at least 1, not 0")
 	f("api: {max_body: 0}", nil, "api.max_body must be positive")
+	f("storage: {view_ttl: -1s}", nil, "storage.view_ttl must not be negative")
+	f("storage: {driver: redis, redis: {url: 'redis://h', wait_timeout: 1us}}", nil,
+		"storage.redis.wait_timeout must be at least 1ms, not 1µs")
 	f("api: {wait_cap: 0}", nil, "api.wait_cap must be positive, not 0s")
 	f("api: {timeout: -1s}", nil, "api.timeout must be positive")
 	f("api: {ready_lag: 0}", nil, "api.ready_lag must be positive")

@@ -49,6 +49,7 @@ func TestLostIndex(t *testing.T) {
 		_ = os.Rename(filepath.Join(dir, "index.db"+suffix), filepath.Join(dir, "kept.db"+suffix))
 	}
 	refusesToStart(t, dir, "index.db is new, but the log holds data")
+	refusesToStart(t, dir, "Or the data are of another deployment, which must not be adopted")
 	refusesToStart(t, dir, "index and storage are not of one deployment", "MILLRACE_INDEX_URL=sqlite:"+other+"/index.db")
 	p := start(t, dir, "MILLRACE_INDEX_URL=sqlite:"+dir+"/kept.db")
 	if err := p.terminate(); err != nil {

@@ -46,10 +46,7 @@ func (p *parts) identify(ctx context.Context, c *config, storage func(context.Co
 			return heldErr
 		}
 		if held != "" {
-			return fmt.Errorf("the index %s is new, but %s holds data: the index of this deployment was lost or emptied, or "+
-				"index.url "+
-				"names another; restore it, or give it up with \"millrace index adopt\": all metrics are then unknown",
-				indexName(c), held)
+			return isNew(c, held)
 		}
 		d, err = p.index.FoundDeployment(ctx, c.Sacks)
 	}

@@ -195,6 +195,42 @@ func TestRedisComesBackEmpty(t *testing.T) {
 	t.Logf("suite: a Redis that comes back empty: %d measures acknowledged, all there from the log", total)
 }
 
+// A Redis that evicts keys, or somebody who removes them, may take the list of a sack's objects and
+// leave the objects: the sack stands still, and the repair finds all of them.
+func TestRedisLosesAnIndex(t *testing.T) {
+	server, dir := testservers.NewRedis(t, testservers.RedisFlavor), t.TempDir()
+	settings := []string{"MILLRACE_STORAGE_DRIVER=redis", "MILLRACE_STORAGE_REDIS_URL=" + server.URL(),
+		"MILLRACE_WORKER_FLUSH_INTERVAL=50ms", "MILLRACE_QUEUE_RETAIN=1ms", "MILLRACE_QUEUE_SEGMENT_BYTES=64KiB"}
+	p := start(t, dir, settings...)
+	oracles := newOracles(t, &p.server, 1)
+	burst(t, p, oracles, 300*time.Millisecond)
+	awaitFlushed(t, p)
+	for _, list := range []string{"sack/0", "sack/1", "sack/2", "layout.json"} {
+		if n, err := server.Do(t.Context(), "del", "millrace:{"+list+"}~index"); err != nil || n != "1" {
+			t.Fatalf("del %s: %s, %v", list, n, err)
+		}
+	}
+	burst(t, p, oracles, 300*time.Millisecond) // is accepted
+	for sack := range 3 {
+		p.saysSoon(t, fmt.Sprintf("sack/%d/manifest.json is missing", sack))
+	}
+	if err := p.terminate(); err != nil {
+		t.Fatal(err)
+	}
+	environment := append([]string{"MILLRACE_DATA_DIR=" + dir, "MILLRACE_SACKS=3"}, settings...)
+	if out, errOut, code := command(t, environment, "check"); code != 1 {
+		t.Errorf("check ends with %d: %s%s", code, out, errOut)
+	}
+	out, errOut, code := command(t, environment, "check", "--repair")
+	if code != 0 || strings.Contains(out, "LOST") || strings.Count(out, "objects that were stored and not listed") != 3 {
+		t.Fatalf("check --repair ends with %d: %s%s", code, out, errOut)
+	}
+	p = again(t, p, dir, settings)
+	awaitFlushed(t, p)
+	total := kept(t, p, oracles)
+	t.Logf("suite: a Redis that loses its lists of objects: %d measures acknowledged, all there", total)
+}
+
 // A server that finds the bucket in the host's name, as AWS does, is asked that way. The names
 // are a proxy's to resolve.
 func TestVirtualHost(t *testing.T) {

@@ -35,6 +35,7 @@ type s3Config struct {
 	Region       string        `name:"region" help:"region of the bucket; none: as AWS_REGION says"`
 	Bucket       string        `name:"bucket" help:"bucket, which must exist"`
 	Prefix       string        `name:"prefix" help:"what begins the keys in it"`
+	CAFile       string        `name:"ca_file" help:"certificates that https trusts; none: the system's"`
 	VirtualHost  bool          `name:"virtual_host" help:"the bucket is part of the host's name, not of the path"`
 	AccessKey    string        `name:"access_key" help:"access key; none: the AWS SDK's chain"`
 	SecretKey    secret        `name:"secret_key" help:"its secret"`
@@ -57,6 +58,7 @@ type redisConfig struct {
 
 func (v *validator) storage(c *storageConfig) {
 	v.check(c.CacheBytes > 0, "storage.cache_bytes must be positive")
+	v.check(c.ViewTTL >= 0, "storage.view_ttl must not be negative")
 	switch c.Driver {
 	case "s3":
 		v.check(c.S3.Bucket != "", "storage.s3.bucket must not be empty")
@@ -67,7 +69,8 @@ func (v *validator) storage(c *storageConfig) {
 	case "redis":
 		v.check(c.Redis.URL != "", "storage.redis.url must not be empty")
 		v.check(c.Redis.WaitReplicas >= 0, "storage.redis.wait_replicas must not be negative")
-		v.positive("storage.redis.wait_timeout", c.Redis.WaitTimeout)
+		v.check(c.Redis.WaitTimeout >= time.Millisecond, "storage.redis.wait_timeout must be at least 1ms, not %v",
+			c.Redis.WaitTimeout)
 	case "influxdb":
 		v.influx(&c.Influx)
 	}
@@ -84,7 +87,7 @@ func openStore(ctx context.Context, c *config, fsys, background disk.FS, log *sl
 	case "s3":
 		s := c.Storage.S3
 		store, err := s3store.Open(ctx, s3store.Config{
-			Endpoint: s.Endpoint, Region: s.Region, Bucket: s.Bucket, Prefix: s.Prefix, VirtualHost: s.VirtualHost,
+			Endpoint: s.Endpoint, Region: s.Region, Bucket: s.Bucket, Prefix: s.Prefix, CAFile: s.CAFile, VirtualHost: s.VirtualHost,
 			AccessKey: s.AccessKey, SecretKey: string(s.SecretKey), Encryption: s.Encryption, KMSKey: s.KMSKey,
 			StorageClass: s.StorageClass, Checksum: s.Checksum, MaxRequests: s.MaxRequests, Timeout: s.Timeout,
 		}, log, meter)
@@ -216,4 +219,15 @@ func (s *probedStore) Delete(ctx context.Context, names []string) error {
 		return err
 	}
 	return s.Store.Delete(ctx, names)
+}
+
+// Mend is that of a store that has lists of its own.
+func (s *probedStore) Mend(ctx context.Context) ([]string, error) {
+	if err := s.ensure(ctx); err != nil {
+		return nil, err
+	}
+	if mender, ok := s.Store.(carbonara.Mender); ok {
+		return mender.Mend(ctx)
+	}
+	return nil, nil
 }

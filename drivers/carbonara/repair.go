@@ -31,8 +31,12 @@ const quarantine = "quarantine/"
 // A layout that is missing or damaged is written anew. A segment that can't be read is
 // copied to quarantine/ and left out; a state segment is made again of what the others
 // hold; a manifest that is missing or damaged is made again of what the sack's folder
-// holds. What was written by a newer version is not touched.
+// holds, once a store that is a Mender has listed all of that. What was written by a newer version is not touched.
 func Repair(ctx context.Context, store Store, sacks int, report func(Repaired)) error {
+	found, err := mendStore(ctx, store)
+	if err != nil {
+		return err
+	}
 	layout, err := repairLayout(ctx, store, sacks, report)
 	if err != nil {
 		return err
@@ -43,6 +47,9 @@ func Repair(ctx context.Context, store Store, sacks int, report func(Repaired)) 
 	for sack := range ingest.Sack(sacks) {
 		r := &repair{driver: d, sack: sack, out: Repaired{Sack: sack}}
 		r.w = &writer{driver: d, sack: sack, unnamed: make(map[string]bool)}
+		if n := found[sackPrefix(sack)]; n > 0 {
+			r.did("found %d objects that were stored and not listed", n)
+		}
 		if err := r.run(ctx); err != nil {
 			return fmt.Errorf("cannot repair sack %d: %w", sack, err)
 		}
@@ -51,6 +58,25 @@ func Repair(ctx context.Context, store Store, sacks int, report func(Repaired)) 
 		}
 	}
 	return nil
+}
+
+// mendStore has a store that can do so find what it has lost sight of, before anything is taken
+// for missing. It returns of how many objects that was so, by sack's prefix.
+func mendStore(ctx context.Context, store Store) (map[string]int, error) {
+	mender, ok := store.(Mender)
+	if !ok {
+		return nil, nil
+	}
+	names, err := mender.Mend(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot mend the storage's own list of objects: %w", err)
+	}
+	found := make(map[string]int)
+	for _, name := range names {
+		folder, _ := path.Split(name)
+		found[folder]++
+	}
+	return found, nil
 }
 
 // repairLayout returns the layout, having written it anew if need be. Which deployment it

@@ -50,6 +50,13 @@ type Store interface {
 	Close() error
 }
 
+// A Mender is a store that keeps a list of its objects beside them, which can be lost where
+// they are not.
+type Mender interface {
+	// Mend makes the list good again, and returns the names of the objects that it lacked.
+	Mend(ctx context.Context) (names []string, err error)
+}
+
 type background struct{}
 
 // InBackground marks what is put with the context as housekeeping's, which can be done

@@ -61,7 +61,7 @@ func (c Config) checked() (Config, error) {
 	if c.WaitReplicas < 0 {
 		return c, fmt.Errorf("redis: cannot wait for %d replicas", c.WaitReplicas)
 	}
-	c.WaitTimeout = cmp.Or(c.WaitTimeout, time.Second)
+	c.WaitTimeout = max(cmp.Or(c.WaitTimeout, time.Second), time.Millisecond) // to the server 0 is for ever
 	c.FlushInterval = cmp.Or(c.FlushInterval, 10*time.Second)
 	return c, nil
 }

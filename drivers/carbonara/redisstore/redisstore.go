@@ -132,6 +132,10 @@ func explain(err error) error {
 		return fmt.Errorf("the Redis server is a replica: %w", err)
 	case strings.HasPrefix(err.Error(), "MISCONF "):
 		return fmt.Errorf("the Redis server cannot write its own files: %w", err)
+	case strings.HasPrefix(err.Error(), "NOAUTH "), strings.HasPrefix(err.Error(), "WRONGPASS "):
+		return fmt.Errorf("the Redis server doesn't take the user and password of the URL: %w", err)
+	case strings.HasPrefix(err.Error(), "NOPERM "), strings.HasPrefix(err.Error(), "ERR The user executing"):
+		return fmt.Errorf("the Redis server's ACL denies the user what Millrace needs: %w", err)
 	case strings.HasPrefix(err.Error(), "MOVED "):
 		return fmt.Errorf("the Redis server is a node of a cluster, and the URL must begin with redis+cluster:// %w", err)
 	}

@@ -8,16 +8,16 @@ const entryFunctions = `
 local function version(entry)
   return entry and string.match(entry, '^%d+ %d+ (.*)$') or ''
 end
-local function entry(data, version)
+local function entry(size, version)
   local now = redis.call('TIME')
-  return #data .. ' ' .. string.format('%d', now[1] * 1000 + math.floor(now[2] / 1000)) .. (version and ' ' .. version or '')
+  return size .. ' ' .. string.format('%d', now[1] * 1000 + math.floor(now[2] / 1000)) .. (version and ' ' .. version or '')
 end
 `
 
 // putScript: KEYS object, index; ARGV name, data.
 var putScript = redis.NewScript(entryFunctions + `
 redis.call('SET', KEYS[1], ARGV[2])
-redis.call('HSET', KEYS[2], ARGV[1], entry(ARGV[2]))
+redis.call('HSET', KEYS[2], ARGV[1], entry(#ARGV[2]))
 return 'done'
 `)
 
@@ -48,7 +48,7 @@ for i = 3, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 0 or redis.call('STRLEN', KEYS[i]) ~= tonumber(ARGV[i + 2]) then return 'missing' end
 end
 redis.call('SET', KEYS[1], ARGV[4])
-redis.call('HSET', KEYS[2], ARGV[1], entry(ARGV[4], ARGV[3]))
+redis.call('HSET', KEYS[2], ARGV[1], entry(#ARGV[4], ARGV[3]))
 return 'done'
 `)
 
@@ -66,5 +66,13 @@ return 'done'
 var confirmScript = redis.NewScript(entryFunctions + `
 if version(redis.call('HGET', KEYS[2], ARGV[1])) ~= ARGV[2] then return 'changed' end
 redis.call('SET', KEYS[1], ARGV[2])
+return 'done'
+`)
+
+// indexScript: KEYS object, index; ARGV name, version. It enters an object that is there into an
+// index that lacks it.
+var indexScript = redis.NewScript(entryFunctions + `
+if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 or redis.call('EXISTS', KEYS[1]) == 0 then return 'known' end
+redis.call('HSET', KEYS[2], ARGV[1], entry(redis.call('STRLEN', KEYS[1]), ARGV[2]))
 return 'done'
 `)

@@ -16,6 +16,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -268,7 +269,20 @@ func TestTLSAndUsers(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "WRONGPASS") || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("a wrong password: %v", err)
 	}
-	_ = server
+	if err == nil || !strings.Contains(err.Error(), "doesn't take the user and password") {
+		t.Errorf("what is wrong with the password isn't said: %v", err)
+	}
+	for _, right := range []string{"evalsha", "hset"} { // one that it needs itself, and one that its scripts need
+		if _, err := server.Do(t.Context(), "acl", "setuser", "millrace", "-"+right); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Put(t.Context(), "sack/0/"+right, nil); err == nil || !strings.Contains(err.Error(), "ACL denies the user") {
+			t.Errorf("without the right to %s: %v", right, err)
+		}
+		if _, err := server.Do(t.Context(), "acl", "setuser", "millrace", "+"+right); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func listenerPort(t *testing.T) string {
@@ -309,6 +323,57 @@ func selfSigned(t *testing.T, folder string) (certFile string) {
 		}
 	}
 	return filepath.Join(folder, "cert.pem")
+}
+
+// Whatever became of the indices, the objects are found again, and nobody else's.
+func TestMend(t *testing.T) {
+	for _, where := range []string{"alone", "cluster"} {
+		t.Run(where, func(t *testing.T) {
+			t.Parallel()
+			p, ctx := places[where](t), t.Context()
+			s, other := open(t, redisstore.Config{URL: p.url, Prefix: "m*nd"}), open(t, redisstore.Config{URL: p.url, Prefix: "mend"})
+			names := []string{"layout.json", "sack/0/a.parquet", "sack/0/manifest.json", "sack/1/b.parquet", "sack/1/c.parquet"}
+			for _, name := range names {
+				var err error
+				if strings.HasSuffix(name, ".json") {
+					_, err = s.Swap(ctx, name, "", []byte(name), nil)
+				} else {
+					err = s.Put(ctx, name, []byte(name))
+				}
+				if err := errors.Join(err, other.Put(ctx, "sack/0/other.parquet", []byte("x"))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if mended, err := s.Mend(ctx); err != nil || len(mended) > 0 {
+				t.Errorf("nothing was lost: %v, %v", mended, err)
+			}
+			for _, index := range []string{"m*nd:{layout.json}~index", "m*nd:{sack/0}~index", "mend:{sack/0}~index"} {
+				if n, err := p.client.Del(ctx, index).Result(); err != nil || n != 1 {
+					t.Fatalf("%s: %d, %v", index, n, err)
+				}
+			}
+			if n, err := p.client.HDel(ctx, "m*nd:{sack/1}~index", names[3]).Result(); err != nil || n != 1 {
+				t.Fatalf("%s: %d, %v", names[3], n, err)
+			}
+			if mended, err := s.Mend(ctx); err != nil || !slices.Equal(mended, names[:4]) {
+				t.Errorf("mended: %v, %v", mended, err)
+			}
+			for _, name := range names {
+				c, err := s.Read(ctx, name, "", nil)
+				if err != nil || string(c.Data[0]) != name {
+					t.Fatalf("%s: %q, %v", name, c.Data, err)
+				}
+				if _, err := s.Swap(ctx, name, c.Version, []byte("next"), nil); strings.HasSuffix(name, ".json") && err != nil {
+					t.Error(err)
+				}
+			}
+			for folder, want := range map[string]int{"sack/0/": 2, "sack/1/": 2} {
+				if list, err := s.List(ctx, folder); err != nil || len(list) != want {
+					t.Errorf("%s: %v, %v", folder, list, err)
+				}
+			}
+		})
+	}
 }
 
 // A server that comes back empty is not taken for the one before.

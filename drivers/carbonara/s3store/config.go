@@ -2,9 +2,11 @@ package s3store
 
 import (
 	"cmp"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 )
@@ -20,6 +22,9 @@ type Config struct {
 	Bucket string
 	// Prefix is put before every name, and may be empty.
 	Prefix string
+	// CAFile has the certificates, in PEM, that the endpoint's is held against; empty: the
+	// system's.
+	CAFile string
 	// VirtualHost says that the bucket is a part of the host's name
 	// (bucket.host/key), as it always is without an Endpoint, and not of the path.
 	VirtualHost bool
@@ -84,6 +89,14 @@ func (c Config) checked() (Config, error) {
 	if strings.Contains(c.Prefix, "//") {
 		return c, fmt.Errorf("s3: the prefix %q has an empty element", c.Prefix)
 	}
+	for element := range strings.SplitSeq(c.Prefix, "/") {
+		if element == "." || element == ".." { // which servers refuse, or take for another folder
+			return c, fmt.Errorf("s3: the prefix %q has an element %s", strings.TrimSuffix(c.Prefix, "/"), element)
+		}
+	}
+	if _, err := c.authorities(); err != nil {
+		return c, err
+	}
 	if c.MaxRequests <= 0 {
 		c.MaxRequests = 64
 	}
@@ -96,4 +109,20 @@ func (c Config) checked() (Config, error) {
 // crc32c says whether checksums of that kind are used.
 func (c Config) crc32c() bool {
 	return c.Checksum == "crc32c" || c.Checksum == "auto" && c.Endpoint == ""
+}
+
+// authorities are the certificates that are trusted; nil: the system's.
+func (c Config) authorities() (*x509.CertPool, error) {
+	if c.CAFile == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(c.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("s3: cannot read the certificates: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("s3: there is no certificate in %s", c.CAFile)
+	}
+	return pool, nil
 }

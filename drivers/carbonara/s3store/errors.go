@@ -1,6 +1,7 @@
 package s3store
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -77,6 +78,13 @@ func (s *Store) explain(err error) error {
 		return fmt.Errorf("there is no bucket %s: %w", s.config.Bucket, err)
 	case "InvalidAccessKeyId", "SignatureDoesNotMatch":
 		return fmt.Errorf("the server doesn't know the access key, or the secret key is wrong: %w", err)
+	case "AccessDenied":
+		return fmt.Errorf("the access key may not do this in %s: %w", s.config.Bucket, err)
+	case "ExpiredToken", "InvalidToken":
+		return fmt.Errorf("the credentials have expired, and there are no new ones: %w", err)
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return fmt.Errorf("the endpoint's certificate is not trusted (storage.s3.ca_file says what is): %w", err)
 	}
 	return err
 }

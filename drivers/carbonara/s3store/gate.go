@@ -2,6 +2,7 @@ package s3store
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ type gate struct {
 	waiting []chan struct{} // closed when let in
 	shut    time.Time       // until then nobody enters
 	pause   time.Duration   // the next one, before luck
+	refusal error           // the last one, while nothing else was answered
 	timer   *time.Timer     // opens it when shut is over
 }
 
@@ -57,13 +59,21 @@ func (g *gate) enter(ctx context.Context) (done func(error), err error) {
 		for i, other := range g.waiting {
 			if other == in {
 				g.waiting = append(g.waiting[:i], g.waiting[i+1:]...)
-				return nil, ctx.Err()
+				return nil, g.gaveUpLocked(ctx.Err())
 			}
 		}
 		g.inside-- // let in at the same moment
 		g.admitLocked()
-		return nil, ctx.Err()
+		return nil, g.gaveUpLocked(ctx.Err())
 	}
+}
+
+// gaveUpLocked says why somebody had to wait longer than its context.
+func (g *gate) gaveUpLocked(err error) error {
+	if g.refusal == nil {
+		return err
+	}
+	return fmt.Errorf("%w, waiting since the server asks for fewer requests: %w", err, g.refusal)
 }
 
 func (g *gate) leave(err error) {
@@ -72,6 +82,7 @@ func (g *gate) leave(err error) {
 	g.inside--
 	switch {
 	case err != nil && throttled(err):
+		g.refusal = err
 		if now := time.Now(); !now.Before(g.shut) { // not once for each of those that were under way
 			g.window = max(1, g.window/2)
 			g.shut = now.Add(g.pause/2 + rand.N(g.pause))
@@ -79,7 +90,7 @@ func (g *gate) leave(err error) {
 		}
 	case err == nil || statusOf(err) != 0: // any other answer
 		g.window = min(g.limit, g.window+1/g.window)
-		g.pause = firstPause
+		g.pause, g.refusal = firstPause, nil
 	}
 	g.admitLocked()
 }

@@ -2,9 +2,17 @@ package s3store_test
 
 import (
 	"bytes"
+	"encoding/pem"
 	"errors"
+	"io"
+	"log"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -131,6 +139,49 @@ func TestChecksumAndKeys(t *testing.T) {
 				t.Errorf("a wrong secret: %v", err)
 			}
 		})
+	}
+}
+
+// An endpoint whose certificate the system doesn't trust is trusted by that of its authority, and
+// what is missing is said else.
+func TestOwnAuthority(t *testing.T) {
+	c := configOf(t, testservers.VersityGW(t))
+	behind, err := url.Parse(c.Endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	front := httptest.NewUnstartedServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(behind)
+		r.Out.Host = r.In.Host // it is signed
+	}})
+	front.Config.ErrorLog = log.New(io.Discard, "", 0)
+	front.StartTLS()
+	defer front.Close()
+	c.Endpoint = front.URL
+	if err := open(t, c).Probe(t.Context()); err == nil || !strings.Contains(err.Error(), "storage.s3.ca_file") {
+		t.Errorf("a certificate that nobody vouches for: %v", err)
+	}
+	c.CAFile = filepath.Join(t.TempDir(), "ca.pem")
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: front.Certificate().Raw})
+	if err := os.WriteFile(c.CAFile, block, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(t, c).Probe(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// What the credentials may not do, or no more, is said in words.
+func TestDenied(t *testing.T) {
+	c, proxy := proxied(t, testservers.VersityGW(t))
+	s := open(t, c)
+	for code, says := range map[string]string{"AccessDenied": "the access key may not do this in " + c.Bucket,
+		"ExpiredToken": "the credentials have expired"} {
+		proxy.Inject(faultproxy.Fault{Kind: faultproxy.Refuse, Status: 403, Many: 1,
+			Body: "<Error><Code>" + code + "</Code><Message>x</Message></Error>"})
+		if err := s.Put(t.Context(), "sack/3/x", nil); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", code, err)
+		}
 	}
 }
 

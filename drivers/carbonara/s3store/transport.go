@@ -1,6 +1,7 @@
 package s3store
 
 import (
+	"crypto/tls"
 	"io"
 	"log/slog"
 	"net"
@@ -34,6 +35,10 @@ func newTransport(c Config, log *slog.Logger, meter metric.Meter) (*transport, e
 	if err != nil {
 		return nil, err
 	}
+	trusted, err := c.authorities()
+	if err != nil {
+		return nil, err
+	}
 	dialer := &net.Dialer{Timeout: 3 * time.Second, KeepAlive: 15 * time.Second}
 	return &transport{log: log, requests: requests, bytes: bytes, inner: &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -42,6 +47,7 @@ func newTransport(c Config, log *slog.Logger, meter metric.Meter) (*transport, e
 		MaxIdleConnsPerHost:   2 * c.MaxRequests,
 		IdleConnTimeout:       90 * time.Second,
 		TLSHandshakeTimeout:   5 * time.Second,
+		TLSClientConfig:       &tls.Config{RootCAs: trusted},
 		ResponseHeaderTimeout: c.Timeout,
 		ExpectContinueTimeout: time.Second,
 		DisableCompression:    true, // a length is what we check

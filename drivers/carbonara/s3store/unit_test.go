@@ -78,6 +78,9 @@ func TestConfig(t *testing.T) {
 	f(Config{Bucket: "b", KMSKey: "k"}, "aws:kms")
 	f(Config{Bucket: "b", Checksum: "md5"}, `"md5"`)
 	f(Config{Bucket: "b", Prefix: "a//b"}, "empty element")
+	f(Config{Bucket: "b", Prefix: "a/../b"}, `"a/../b" has an element ..`)
+	f(Config{Bucket: "b", CAFile: "/nowhere.pem"}, "cannot read the certificates")
+	f(Config{Bucket: "b", CAFile: "unit_test.go"}, "no certificate in unit_test.go")
 	c, err := Config{Bucket: "b", Endpoint: "http://h:1/", Prefix: "/a/b/"}.checked()
 	if err != nil || c.Prefix != "a/b/" || c.Region != "us-east-1" || c.crc32c() {
 		t.Errorf("%+v, %v", c, err)
@@ -130,6 +133,12 @@ func TestGate(t *testing.T) {
 		}
 		for range 20 { // the server stays busy: pauses grow, and stay bounded
 			enter()(answer(429))
+		}
+		soon, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if _, err := g.enter(soon); !errors.Is(err, context.DeadlineExceeded) || !throttled(err) ||
+			!strings.Contains(err.Error(), "asks for fewer requests") {
+			t.Errorf("the pause is longer than there is time, and the error doesn't say why: %v", err)
 		}
 		began = time.Now()
 		enter()(errors.New("no answer"))
