@@ -175,10 +175,11 @@ func (p *Progress) follow(sack Sack, watermark Offset, backlog Backlog, known bo
 		return
 	}
 	if known {
-		s.arrivals.note(watermark, backlog.End, now)
+		from := max(watermark, backlog.From)
+		s.arrivals.note(from, backlog.End, now)
 		s.oldest = time.Time{}
 		if backlog.Records > 0 {
-			s.oldest = s.arrivals.clamp(watermark, backlog.Oldest)
+			s.oldest = s.arrivals.clamp(from, backlog.Oldest)
 		}
 	}
 	s.watermark, s.known, s.err = watermark, true, nil

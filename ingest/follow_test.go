@@ -182,30 +182,36 @@ func TestFollowByHints(t *testing.T) {
 // without a record, and also where the clock of the process that accepted it is wrong.
 func TestFollowAge(t *testing.T) {
 	for _, off := range []time.Duration{0, -time.Hour, time.Hour} {
-		synctest.Test(t, func(t *testing.T) {
-			log := agedLog{newMemoryLog(1)}
-			p := NewProgress(1, log)
-			follower := NewFollower(p, &watermarks{at: make(Position, 1)}, nil, nil, FollowConfig{},
-				slog.New(slog.DiscardHandler))
-			ctx, stop := context.WithCancel(t.Context())
-			done := make(chan struct{})
-			go func() { follower.Run(ctx); close(done) }()
-			time.Sleep(3 * time.Hour) // idle
-			log.put(0, Delivery{Record: Record{Kind: RecordMeasures, AcceptedAt: time.Now().Add(off)}})
-			time.Sleep(time.Minute)
-			lag := p.Lag(ctx)[0]
-			for _, age := range []time.Duration{p.AgeOf(0), lag.Age} {
-				if age < 55*time.Second || age > 65*time.Second {
-					t.Errorf("a sack that was idle for hours is %s behind, by a clock that is %s off", age, off)
-				}
-			}
-			if lag.Records != 1 {
-				t.Errorf("lag %+v", lag)
-			}
-			stop()
-			<-done
-		})
+		testFollowAge(t, off, 0, 0)
+		testFollowAge(t, off, 1_000_000, 0)       // of which nothing has been applied yet
+		testFollowAge(t, off, 1_000_000, 999_000) // after another log
 	}
+}
+
+func testFollowAge(t *testing.T, off time.Duration, base, applied Offset) {
+	synctest.Test(t, func(t *testing.T) {
+		log := agedLog{newMemoryLog(1), base}
+		p := NewProgress(1, log)
+		follower := NewFollower(p, &watermarks{at: Position{applied}}, nil, nil, FollowConfig{},
+			slog.New(slog.DiscardHandler))
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { follower.Run(ctx); close(done) }()
+		time.Sleep(3 * time.Hour) // idle
+		log.put(0, Delivery{Record: Record{Kind: RecordMeasures, AcceptedAt: time.Now().Add(off)}})
+		time.Sleep(time.Minute)
+		lag := p.Lag(ctx)[0]
+		for _, age := range []time.Duration{p.AgeOf(0), lag.Age} {
+			if age < 55*time.Second || age > 65*time.Second {
+				t.Errorf("a sack that was idle for hours is %s behind, by a clock that is %s off, with base %d", age, off, base)
+			}
+		}
+		if lag.Records != 1 {
+			t.Errorf("lag %+v", lag)
+		}
+		stop()
+		<-done
+	})
 }
 
 // A sack of somebody else that is never empty, two minutes behind, is two minutes behind
@@ -256,15 +262,21 @@ func (l *steadyLog) Backlog(_ context.Context, _ Sack, from Offset) (Backlog, er
 	return Backlog{Records: int64(end - from), End: end, Oldest: l.began.Add(time.Duration(from+1)*time.Second + l.off)}, nil
 }
 
-// An agedLog knows when the first waiting record was accepted.
-type agedLog struct{ *memoryLog }
+// An agedLog knows when the first waiting record was accepted, and counts from a base.
+type agedLog struct {
+	*memoryLog
+	base Offset
+}
 
 func (l agedLog) Backlog(ctx context.Context, sack Sack, from Offset) (Backlog, error) {
-	b, err := l.memoryLog.Backlog(ctx, sack, from)
+	from = max(from, l.base)
+	own := from - l.base
+	b, err := l.memoryLog.Backlog(ctx, sack, own)
+	b.From, b.End = from, b.End+l.base
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, d := range l.sacks[sack] {
-		if d.Offset >= from {
+		if d.Offset >= own {
 			b.Oldest = d.Record.AcceptedAt
 			break
 		}

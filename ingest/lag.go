@@ -51,7 +51,7 @@ func (p *Progress) Lag(ctx context.Context) []SackLag {
 		}
 		l.Records, l.Bytes = backlog.Records, backlog.Bytes
 		if !l.Owned && backlog.Records > 0 && !backlog.Oldest.IsZero() {
-			l.Age = p.ageSince(l, backlog.Oldest, now)
+			l.Age = p.ageSince(l, &backlog, now)
 		}
 	}
 	return lags
@@ -77,13 +77,13 @@ func (p *Progress) AgeOf(sack Sack) time.Duration {
 	return p.age(&p.sacks[sack], now)
 }
 
-// ageSince is the age of what the log says was accepted then, behind the watermark of a
-// sack of somebody else. Of what comes from a clock that is ahead, and was never seen to
+// ageSince is the age of the oldest of what waits behind the watermark of a sack of
+// somebody else. Of what comes from a clock that is ahead, and was never seen to
 // come, it is the age that was known before.
-func (p *Progress) ageSince(l *SackLag, accepted, now time.Time) time.Duration {
+func (p *Progress) ageSince(l *SackLag, waits *Backlog, now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	since := p.sacks[l.Sack].arrivals.clamp(l.Watermark, accepted)
+	since := p.sacks[l.Sack].arrivals.clamp(max(l.Watermark, waits.From), waits.Oldest)
 	if since.After(now) {
 		return l.Age
 	}

@@ -74,6 +74,9 @@ type Backlog struct {
 	Records, Bytes int64
 	// Oldest is when the first of them was accepted; zero when that isn't known.
 	Oldest time.Time
+	// From is where the log begins to hold them, if that is behind the watermark: a log of
+	// another base, or one of which nothing has been applied. 0: at the watermark.
+	From Offset
 	// End is behind the last of them, or of all records where none waits: what the
 	// watermark is when everything has been applied.
 	End Offset

@@ -481,6 +481,25 @@ func TestTopicIsChecked(t *testing.T) {
 	refuses("known risks", 4, with("min.insync.replicas", "1"), true, "")
 }
 
+// Of a sack whose watermark is of the log before, what waits is all that the topic holds: a
+// process that applies nothing counts it so, and sees nothing amiss.
+func TestBacklogAfterAnotherLog(t *testing.T) {
+	_, config := fakeCluster(t)
+	config.Replication, config.MinInSync = 1, 1
+	l := open(t, config, 4)
+	mustAppend(t, l, 1, 0, 3)
+	for _, from := range []ingest.Offset{0, base - 5, base} {
+		empty, err := l.Backlog(t.Context(), 0, from)
+		if err != nil || empty.Records != 0 || empty.End != base {
+			t.Errorf("behind %d an empty sack has %+v: %v", from, empty, err)
+		}
+		b, err := l.Backlog(t.Context(), 1, from)
+		if err != nil || b.Records != 3 || b.From != base || b.End != base+3 || b.Oldest.IsZero() {
+			t.Errorf("behind %d wait %+v: %v", from, b, err)
+		}
+	}
+}
+
 // What the brokers don't allow is told at once, and not tried again until the start gives up.
 func TestRightsAreMissing(t *testing.T) {
 	denied := kerr.TopicAuthorizationFailed.Code

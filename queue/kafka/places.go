@@ -150,11 +150,15 @@ type waiting struct {
 // Backlog counts the records at or after from by the partition's end, not older than
 // two seconds, and guesses at their bytes by the first. That one is fetched, once. Like
 // Fetch it fails with ingest.ErrGone and ErrForeign where the topic has no such place: also
-// a process that reads nothing can tell.
+// a process that reads nothing can tell. A watermark of a log before this one stands for
+// its beginning: all of that log has been applied, or was given up.
 func (l *Log) Backlog(ctx context.Context, sack ingest.Sack, from ingest.Offset) (ingest.Backlog, error) {
 	at, err := l.ends(ctx, time.Now().Add(-backlogAge))
 	if err != nil {
 		return ingest.Backlog{}, err
+	}
+	if from < l.id.Base {
+		from = 0
 	}
 	place := at[sack]
 	own := l.own(from)
@@ -166,9 +170,9 @@ func (l *Log) Backlog(ctx context.Context, sack ingest.Sack, from ingest.Offset)
 	}
 	own = max(own, place.first)
 	if own >= place.end {
-		return ingest.Backlog{End: max(from, l.offset(place.end))}, nil
+		return ingest.Backlog{From: max(from, l.offset(place.end)), End: max(from, l.offset(place.end))}, nil
 	}
-	b := ingest.Backlog{Records: place.end - own, End: l.offset(place.end)}
+	b := ingest.Backlog{Records: place.end - own, From: l.offset(own), End: l.offset(place.end)}
 	first, err := l.firstWaiting(ctx, sack, l.offset(own))
 	if err != nil {
 		return b, nil // how many is known all the same
