@@ -41,7 +41,7 @@ func (p pools) close() error {
 // returns an error nothing has changed, unless committing says that it has failed:
 // then that is unknown.
 func (d *database) transact(ctx context.Context, do func(s session) error) (committing bool, err error) {
-	tx, err := d.writes.BeginTx(ctx, nil)
+	tx, err := d.writes.BeginTx(d.dialect.brief(ctx), nil)
 	if err != nil {
 		return false, err
 	}

@@ -25,6 +25,18 @@ type dialect struct {
 	// begin, the first statements of every transaction that writes, lets in one
 	// transaction at a time, of all processes.
 	begin string
+	// rowsPerInsert is how many rows are inserted with one statement: as many as are left,
+	// but no more than the first; or, where there are others, the largest that there are
+	// enough for. The last of them is 1: few statements, which stay prepared.
+	rowsPerInsert []int
+	// brief is the context for a statement that takes no time of its own, where watching
+	// for the end of its context would take longer.
+	brief func(context.Context) context.Context
+	// slowReturning says that to read a changed row again takes less time than RETURNING.
+	slowReturning bool
+	// sorting does in a transaction what may sort a whole table: not in memory. All else
+	// that the writer keeps besides, to undo half a statement, is small.
+	sorting func(ctx context.Context, s session, do func() error) error
 	// now is an expression for the database's clock, in nanoseconds since 1970.
 	now string
 	// lastNumber is a query for the last number that a {serial} column has given, 0
@@ -39,6 +51,16 @@ type dialect struct {
 	verify func(ctx context.Context, s session) error
 
 	resourceDialect
+}
+
+// rowsOf is how many of so many rows the next statement inserts.
+func (d *dialect) rowsOf(left int) int {
+	for _, n := range d.rowsPerInsert {
+		if left >= n {
+			return n
+		}
+	}
+	return left
 }
 
 // A fault is what a statement can run into.

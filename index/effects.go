@@ -60,9 +60,16 @@ func (e *effects) record(ctx context.Context, s session) (version int64, err err
 	}
 	creations := min(1, len(e.created))
 	gone := int64(len(e.deleted)) - e.purged
-	err = s.row(ctx, []any{&version}, `UPDATE state SET version = version + ?, creations = creations + ?,
-		metrics = metrics + ?, deleted = deleted + ? WHERE one = 1 RETURNING version`,
-		events, creations, len(e.created)-len(e.deleted), gone)
+	args := []any{events, creations, len(e.created) - len(e.deleted), gone}
+	update := `UPDATE state SET version = version + ?, creations = creations + ?,
+		metrics = metrics + ?, deleted = deleted + ? WHERE one = 1`
+	if brief := s.dialect.brief(ctx); s.dialect.slowReturning {
+		if _, err = s.exec(brief, update, args...); err == nil {
+			err = s.row(brief, []any{&version}, `SELECT version FROM state`)
+		}
+	} else {
+		err = s.row(brief, []any{&version}, update+` RETURNING version`, args...)
+	}
 	if err != nil || events == 0 {
 		return version, err
 	}

@@ -128,7 +128,10 @@ func checkDistinct(metrics []Metric) error {
 // insertMetrics inserts metrics. With an error it returns those that were in the
 // statement which has failed.
 func insertMetrics(ctx context.Context, s session, metrics []Metric) (refused []Metric, err error) {
-	for some := range slices.Chunk(metrics, metricsPerStatement) {
+	ctx = s.dialect.brief(ctx)
+	for left := metrics; len(left) > 0; {
+		some := left[:s.dialect.rowsOf(len(left))]
+		left = left[len(some):]
 		args := make([]any, 0, 8*len(some))
 		for i := range some {
 			m := &some[i]

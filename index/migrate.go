@@ -70,7 +70,11 @@ func migrate(ctx context.Context, db *database, list []migration) error {
 }
 
 func (m migration) apply(ctx context.Context, s session, version int) error {
-	if _, err := s.exec(ctx, s.dialect.words.Replace(m.statements)); err != nil {
+	err := s.dialect.sorting(ctx, s, func() error {
+		_, err := s.exec(ctx, s.dialect.words.Replace(m.statements))
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	if m.more != nil {
@@ -78,7 +82,7 @@ func (m migration) apply(ctx context.Context, s session, version int) error {
 			return err
 		}
 	}
-	_, err := s.exec(ctx, `INSERT INTO migrations (version, name, applied_at) VALUES (?, ?, ?)`,
+	_, err = s.exec(ctx, `INSERT INTO migrations (version, name, applied_at) VALUES (?, ?, ?)`,
 		version, m.name, time.Now().UnixNano())
 	return err
 }

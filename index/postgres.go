@@ -31,7 +31,10 @@ func postgresDialect() *dialect {
 		// let go of after the commit can be seen: so transactions are in one order.
 		begin: `SET LOCAL lock_timeout = '8s'; SET LOCAL idle_in_transaction_session_timeout = '10s';
 			SELECT pg_advisory_xact_lock(1296649554, hashtext(current_schema()))`,
-		now: "CAST(extract(epoch FROM clock_timestamp()) * 1000000000 AS BIGINT)",
+		rowsPerInsert: []int{metricsPerStatement},
+		brief:         func(ctx context.Context) context.Context { return ctx },
+		sorting:       func(_ context.Context, _ session, do func() error) error { return do() },
+		now:           "CAST(extract(epoch FROM clock_timestamp()) * 1000000000 AS BIGINT)",
 		lastNumber: func(table, column string) string {
 			return "SELECT coalesce(pg_sequence_last_value(CAST(pg_get_serial_sequence('" + table + "', '" + column +
 				"') AS regclass)), 0)"

@@ -22,13 +22,13 @@ func sortKeyOf(name string) (key sortKey, ok bool) {
 	case "id":
 		return sortKey{"id", false, func(m *Metric) any { return m.ID[:] }}, true
 	case "creator":
-		return sortKey{"creator", false, func(m *Metric) any { return m.Creator }}, true
+		return sortKey{byWalking("creator"), false, func(m *Metric) any { return m.Creator }}, true
 	case "archive_policy_name":
 		return sortKey{"archive_policy", false, func(m *Metric) any { return m.Policy }}, true
 	case "name":
 		return sortKey{"name", true, func(m *Metric) any { return text(m.Name) }}, true
 	case "unit":
-		return sortKey{"unit", true, func(m *Metric) any { return text(m.Unit) }}, true
+		return sortKey{byWalking("unit"), true, func(m *Metric) any { return text(m.Unit) }}, true
 	case "resource_id":
 		return sortKey{"resource", true, func(m *Metric) any { return resourceArg(m.Resource) }}, true
 	case "status":
@@ -36,6 +36,10 @@ func sortKeyOf(name string) (key sortKey, ok bool) {
 	}
 	return sortKey{}, false
 }
+
+// byWalking is a column of which no index is used. One of values that many metrics have is
+// no good for pages: metrics of one value are found in no order, one by one, and sorted.
+func byWalking(column string) string { return "(" + column + " || '')" }
 
 // An order is one of the keys that a listing is sorted by.
 type order struct {

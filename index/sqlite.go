@@ -20,9 +20,22 @@ func sqliteDialect() *dialect {
 		open: openSQLite,
 		words: strings.NewReplacer("{text}", "TEXT", "{bytes}", "BLOB", "{json}", "TEXT",
 			"{serial}", "INTEGER PRIMARY KEY AUTOINCREMENT"),
-		bind:  func(statement string) string { return statement },
-		begin: "", // a transaction that writes is alone from its beginning
-		now:   "CAST(unixepoch('subsec') * 1000000000 AS INTEGER)",
+		bind:          func(statement string) string { return statement },
+		begin:         "", // a transaction that writes is alone from its beginning
+		rowsPerInsert: []int{64, 8, 1},
+		slowReturning: true,                  // it goes through a table of its own
+		brief:         context.WithoutCancel, // waiting for another process is bounded by busy_timeout
+		sorting: func(ctx context.Context, s session, do func() error) (err error) {
+			if _, err := s.exec(ctx, "PRAGMA temp_store = FILE"); err != nil {
+				return err
+			}
+			defer func() {
+				_, failed := s.exec(ctx, "PRAGMA temp_store = MEMORY")
+				err = errors.Join(err, failed)
+			}()
+			return do()
+		},
+		now: "CAST(unixepoch('subsec') * 1000000000 AS INTEGER)",
 		lastNumber: func(table, _ string) string {
 			return "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = '" + table + "'"
 		},
@@ -50,7 +63,7 @@ func openSQLite(address string, readers int) (p pools, name string, err error) {
 		"_foreign_keys": {"on"},
 		"_synchronous":  {"full"},
 		"_dqs":          {"false"},
-		"_pragma":       {"cache_size(-32768)"}, // KiB
+		"_pragma":       {"cache_size(-32768)", "temp_store(memory)"}, // KiB; see sorting
 	}
 	if place == ":memory:" { // it lives in its connection
 		pool, err := openSQLitePool("file::memory:", options, 1)
@@ -104,7 +117,7 @@ func openSQLitePool(name string, options url.Values, connections int) (*sql.DB, 
 	if err != nil {
 		return nil, err
 	}
-	pool := sql.OpenDB(connector)
+	pool := sql.OpenDB(preparingConnector{connector})
 	pool.SetMaxOpenConns(connections)
 	pool.SetMaxIdleConns(connections)
 	return pool, nil

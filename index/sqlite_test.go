@@ -193,6 +193,10 @@ func TestSQLitePlans(t *testing.T) {
 	plan(Filter{}, []string{"name"}, nil, byName, noName)
 	plan(Filter{}, []string{"name"}, &marker, byName, noName)
 	plan(Filter{}, []string{"name:asc-nullsfirst"}, &marker, byName)
+	// Many metrics have the same: all are looked at in the order in which they stand, and sorted.
+	const sorted = "SCAN metrics; USE TEMP B-TREE FOR ORDER BY; "
+	plan(Filter{}, []string{"creator"}, nil, sorted)
+	plan(Filter{}, []string{"unit:desc"}, nil, "SCAN "+byID+"; ", sorted)
 }
 
 func value2[T any](v T, _ bool) T { return v }

@@ -245,9 +245,12 @@ func (t *ResourceType) rewrite(ctx context.Context, s session, attributes, condi
 func (t *ResourceType) index(ctx context.Context, s session, attributes []Attribute) error {
 	for i := range attributes {
 		a := &attributes[i]
-		_, err := s.exec(ctx, fmt.Sprintf(`CREATE INDEX %s ON resources
-			(%s(%s), listed_at, id) WHERE type_id = %d`,
-			t.indexName(a), s.dialect.ofType, s.dialect.attribute(a), t.id))
+		err := s.dialect.sorting(ctx, s, func() error {
+			_, err := s.exec(ctx, fmt.Sprintf(`CREATE INDEX %s ON resources
+				(%s(%s), listed_at, id) WHERE type_id = %d`,
+				t.indexName(a), s.dialect.ofType, s.dialect.attribute(a), t.id))
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("cannot index attribute %s: %w", a.Name, err)
 		}
