@@ -89,11 +89,27 @@ type took struct {
 
 // throughputOnInflux sends loads through Millrace, until all is in InfluxDB, and the same
 // points, encoded by the driver's own encoder, straight to InfluxDB; turn by turn, each into
-// a new bucket of one server. CPU of InfluxDB is counted until it has nothing left to do.
+// a new bucket of one server. CPU of InfluxDB is counted until it has nothing left to do. All
+// share the processors; or, apart, InfluxDB has one and everything else another, in both
+// kinds of runs, as if it were on a machine of its own.
 func throughputOnInflux(t *testing.T) {
 	points := fromEnv(t, "MILLRACE_BENCH_POINTS", 3_000_000, strconv.Atoi)
-	server := testservers.NewInfluxDB(t, testservers.Influx2)
-	for _, s := range []shape{{10_000, 100, 100}, {10_000, 1000, 1}} {
+	shapes := []shape{{10_000, 100, 100}, {10_000, 1000, 1}}
+	t.Run("shared", func(t *testing.T) {
+		compareOnInflux(t, testservers.NewInfluxDB(t, testservers.Influx2), shapes, points)
+	})
+	t.Run("apart", func(t *testing.T) {
+		first, second := twoProcessors(t)
+		heldTo(t, first)
+		server := testservers.NewInfluxDB(t, testservers.Influx2)
+		heldTo(t, second)
+		compareOnInflux(t, server, shapes, points)
+	})
+}
+
+// compareOnInflux compares Millrace with writing straight to a server.
+func compareOnInflux(t *testing.T, server *testservers.InfluxServer, shapes []shape, points int) {
+	for _, s := range shapes {
 		t.Run(s.String(), func(t *testing.T) {
 			var through, straight []took
 			straightTo(t, server, s, points/10) // to get warm
