@@ -31,7 +31,8 @@ import (
 //	make build
 //	MILLRACE_BENCH_INFLUXDB=1 go test ./benchmarks -run InfluxDB -v -timeout 1h
 //
-// -run InfluxDB/outage is one of its parts. Less of each is said by MILLRACE_BENCH_POINTS
+// -run InfluxDB/outage is one of its parts. layouts tells what a million points cost InfluxDB
+// itself, by how many are in a write, in which order, and how many writes there are at a time. Less of each is said by MILLRACE_BENCH_POINTS
 // (3000000 in each run of a load), MILLRACE_BENCH_PAIRS (10000 writes, each with its read),
 // MILLRACE_BENCH_READS (300 of each kind) and MILLRACE_BENCH_OUTAGE (5m).
 func TestInfluxDB(t *testing.T) {
@@ -39,6 +40,7 @@ func TestInfluxDB(t *testing.T) {
 		t.Skip("MILLRACE_BENCH_INFLUXDB does not ask for it")
 	}
 	t.Run("throughput", throughputOnInflux)
+	t.Run("layouts", layoutsOnInflux)
 	t.Run("pairs", pairsOnInflux)
 	t.Run("reads", readsOnInflux)
 	t.Run("outage", outageOfInflux)
@@ -183,7 +185,7 @@ func throughMillrace(t *testing.T, server *testservers.InfluxServer, s shape, po
 }
 
 const (
-	straightLines   = 5000 // in a write, as storage.influxdb.batch_points has it
+	straightLines   = 5000 // in a write, as InfluxDB's client libraries have it
 	straightClients = 4    // that write at the same time
 )
 

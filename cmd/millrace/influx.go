@@ -21,7 +21,7 @@ type influxConfig struct {
 	CAFile       string        `name:"ca_file" help:"certificates that https trusts; none: the system's"`
 	Gzip         bool          `name:"gzip" help:"compress what is written: for slow networks"`
 	Timeout      time.Duration `name:"timeout" default:"20s" help:"longest wait for an answer"`
-	BatchPoints  int           `name:"batch_points" default:"5000" help:"points in one write at most"`
+	BatchPoints  int           `name:"batch_points" default:"10000" help:"points in one write at most"`
 	MaxWrites    int           `name:"max_writes" default:"4" help:"writes of points at the same time, of all sacks"`
 	FsyncDelay   time.Duration `name:"fsync_delay" help:"the server's (storage-)wal-fsync-delay"`
 	CreateBucket bool          `name:"create_bucket" help:"create the bucket when there is none"`

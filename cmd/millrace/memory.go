@@ -3,9 +3,9 @@ package main
 import "cmp"
 
 // What a worker keeps in memory where the settings leave it to the storage. Carbonara's
-// segments are the better the larger they are. InfluxDB is given points in small writes, so
-// that more of them in memory wins nothing, but for the lines of a metric that a write has
-// together; and after an outage all of it is full for a while.
+// segments are the better the larger they are. InfluxDB is given points in writes of some
+// thousands, so that many more of them in memory win nothing; and after an outage all of it is
+// full for a while.
 const (
 	flushBytes = 32 << 20
 	tableBytes = 256 << 20

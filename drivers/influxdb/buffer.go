@@ -1,7 +1,6 @@
 package influxdb
 
 import (
-	"slices"
 	"time"
 
 	"millrace/ingest"
@@ -17,8 +16,6 @@ type buffer struct {
 	entries  chunks[entry]
 	measures [][]ingest.Measure // with room for arenaSize, or for one long list
 	used     int                // of measures
-	order    []int32            // in which entries are written
-	starts   []int32            // scratch of arrange
 	most     int                // numbers that there were
 	size     int64
 }
@@ -95,31 +92,6 @@ func (b *buffer) policy(name string) int32 {
 	return int32(len(b.policies) - 1)
 }
 
-// arrange puts the entries that have no place in the order yet behind the others, those of a
-// series together, in the order in which they came: InfluxDB has less to do for each point
-// when a series is named by many lines of a write, and of two values of one time the later
-// one stays.
-func (b *buffer) arrange() {
-	first := len(b.order)
-	if first == b.entries.n {
-		return
-	}
-	b.starts = slices.Grow(b.starts[:0], len(b.series)+1)[:len(b.series)+1]
-	clear(b.starts)
-	for i := first; i < b.entries.n; i++ {
-		b.starts[b.entries.at(i).series+1]++
-	}
-	for s := range b.series {
-		b.starts[s+1] += b.starts[s]
-	}
-	b.order = slices.Grow(b.order, b.entries.n-first)[:b.entries.n]
-	for i := first; i < b.entries.n; i++ {
-		at := &b.starts[b.entries.at(i).series]
-		b.order[first+int(*at)] = int32(i)
-		*at++
-	}
-}
-
 // forget empties the buffer. The room that it has taken serves the next flush; what a larger
 // one has taken is let go.
 func (b *buffer) forget() {
@@ -136,8 +108,7 @@ func (b *buffer) forget() {
 		b.numbers, b.most = nil, 0
 	}
 	clear(b.numbers)
-	b.records, b.series, b.policies, b.order = emptied(b.records), emptied(b.series), emptied(b.policies), emptied(b.order)
-	b.size = 0
+	b.records, b.series, b.policies, b.size = emptied(b.records), emptied(b.series), emptied(b.policies), 0
 }
 
 // emptied is a list without anything in it, and with its room, unless that was much more

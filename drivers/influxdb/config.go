@@ -27,7 +27,7 @@ type Config struct {
 
 	Gzip       bool          // compress what is written: on slow networks
 	Timeout    time.Duration // longest wait for an answer; 20 s
-	BatchLines int           // points in one write at most; 5000
+	BatchLines int           // points in one write at most; 10000
 	BatchBytes int           // bytes in one write at most, roughly; 1 MiB
 	MaxWrites  int           // writes of points at the same time, of all sacks; 4
 	LabelBytes int           // memory for the series keys of metrics, roughly; 64 MiB
@@ -57,7 +57,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	setDefault(&c.Timeout, 20*time.Second)
-	setDefault(&c.BatchLines, 5000)
+	setDefault(&c.BatchLines, 10_000)
 	setDefault(&c.BatchBytes, 1<<20)
 	setDefault(&c.MaxWrites, 4)
 	setDefault(&c.LabelBytes, 64<<20)

@@ -21,7 +21,7 @@ type place struct{ entry, measure int }
 
 // progress is how far the flush of a buffer has come, over several tries.
 type progress struct {
-	at      place            // in the buffer's order: everything before it is durable, or refused
+	at      place            // everything before it is durable, or refused
 	refused map[place]string // why, since rejects were handed over last
 	passed  map[place]bool   // refused before that
 }
@@ -88,8 +88,7 @@ func (b *batch) lines(from, to int) []byte {
 
 // writeEntries writes what has not been written yet, batch by batch.
 func (w *writer) writeEntries(ctx context.Context) error {
-	w.buffer.arrange()
-	for w.progress.at.entry < len(w.buffer.order) {
+	for w.progress.at.entry < w.buffer.entries.n {
 		if err := w.writeBatch(ctx); err != nil {
 			return err
 		}
@@ -120,13 +119,12 @@ func (w *writer) writeBatch(ctx context.Context) error {
 	return nil
 }
 
-// fill encodes the next batch, and returns the place in the order behind it.
+// fill encodes the next batch, and returns the place behind it.
 func (w *writer) fill(b *batch) place {
 	b.text, b.ends, b.which, b.special = b.text[:0], b.ends[:0], b.which[:0], false
 	at, size := w.progress.at, w.driver.batchBytes()
-	for ; at.entry < len(w.buffer.order); at = (place{at.entry + 1, 0}) {
-		number := int(w.buffer.order[at.entry])
-		e := w.buffer.entries.at(number)
+	for ; at.entry < w.buffer.entries.n; at = (place{at.entry + 1, 0}) {
+		e := w.buffer.entries.at(at.entry)
 		series, measures := &w.buffer.series[e.series], w.buffer.of(e)
 		if series.isGone && series.gone > w.buffer.records[e.record].offset {
 			continue
@@ -135,16 +133,16 @@ func (w *writer) fill(b *batch) place {
 			if len(b.ends) >= w.driver.config.BatchLines || len(b.text) >= size {
 				return at
 			}
-			m, which := measures[at.measure], place{number, at.measure}
+			m := measures[at.measure]
 			if m.Time < minTime || m.Time > maxTime {
-				w.refuse(which, "InfluxDB can't store this time")
+				w.refuse(at, "InfluxDB can't store this time")
 			}
-			if w.progress.passed[which] || w.progress.refused[which] != "" {
+			if w.progress.passed[at] || w.progress.refused[at] != "" {
 				continue
 			}
 			b.special = b.special || specialOf(m.Value) != specialNone
 			b.text = AppendMeasure(b.text, series.text, m)
-			b.ends, b.which = append(b.ends, len(b.text)), append(b.which, which)
+			b.ends, b.which = append(b.ends, len(b.text)), append(b.which, at)
 		}
 	}
 	return at

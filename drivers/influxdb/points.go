@@ -51,7 +51,7 @@ func finder(reads []*metricRead) func(*row) (*metricRead, error) {
 	var current *metricRead
 	var metric string // of current
 	return func(row *row) (*metricRead, error) {
-		if id := row.field("metric"); current == nil || string(id) != metric {
+		if id := row.at(row.metricAt); current == nil || string(id) != metric {
 			metric = string(id)
 			if current = of[metric]; current == nil {
 				return nil, fmt.Errorf("InfluxDB answers with metric %q, which was not asked for", metric)
@@ -84,15 +84,15 @@ func (d *Driver) pointsFlux(reads []*metricRead, function string, fields []strin
 
 // pointOf reads a row.
 func pointOf(r *row) (p point, err error) {
-	if p.time, err = parseTime(r.field("_time")); err != nil {
+	if p.time, err = parseTime(r.at(r.timeAt)); err != nil {
 		return p, err
 	}
-	switch field := r.field("_field"); string(field) {
+	switch field := r.at(r.fieldAt); string(field) {
 	case "value":
 		p.isValue = true
-		p.value, err = parseValue(r.field("_value"))
+		p.value, err = parseValue(r.at(r.valueAt))
 	case "special":
-		p.special, err = strconv.Atoi(r.text("_value"))
+		p.special, err = strconv.Atoi(string(r.at(r.valueAt)))
 	default:
 		err = fmt.Errorf("InfluxDB answers with field %q, which was not asked for", field)
 	}

@@ -80,6 +80,8 @@ type row struct {
 	result  string // by annotation
 	columns map[string]int
 	fields  [][]byte
+
+	timeAt, valueAt, fieldAt, metricAt int // of the columns that most rows are read by; -1: none
 }
 
 // field is what the row has in a column; nil: nothing.
@@ -143,6 +145,21 @@ func (r *row) begin() {
 	for i, f := range r.fields {
 		r.columns[string(f)] = i
 	}
+	at := func(column string) int {
+		if i, ok := r.columns[column]; ok {
+			return i
+		}
+		return -1
+	}
+	r.timeAt, r.valueAt, r.fieldAt, r.metricAt = at("_time"), at("_value"), at("_field"), at("metric")
+}
+
+// at is what the row has in a column by its place; nil: nothing.
+func (r *row) at(i int) []byte {
+	if i >= 0 && i < len(r.fields) {
+		return r.fields[i]
+	}
+	return nil
 }
 
 // splitRow appends the fields of a line.

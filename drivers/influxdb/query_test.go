@@ -2,12 +2,15 @@ package influxdb
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"millrace/ingest"
 )
 
 // FuzzParseTime compares with the standard library.
@@ -106,4 +109,36 @@ func BenchmarkReadRows(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkWindowRows reads the rows of a window, as a read does.
+func BenchmarkWindowRows(b *testing.B) {
+	const n = 1440
+	reads := []*metricRead{{metric: ingest.MetricID{1}}}
+	var text strings.Builder
+	text.WriteString("#default,w0,,,,,\r\n,result,table,_time,_value,_field,metric\r\n")
+	for i := range n {
+		fmt.Fprintf(&text, ",,0,%s,%g,value,%s\r\n", stamp(int64(i)*60e9), float64(i)/7, reads[0].metric)
+	}
+	window := window{ingest.Mean, time.Minute}
+	b.ReportAllocs()
+	for b.Loop() {
+		rows := make(map[*metricRead][]ingest.Measure)
+		find := finder(reads)
+		err := readRows(strings.NewReader(text.String()), func(row *row) error {
+			r, err := find(row)
+			if err != nil {
+				return err
+			}
+			p, err := pointOf(row)
+			if err != nil {
+				return err
+			}
+			return window.add(rows, r, &p)
+		})
+		if err != nil || len(rows[reads[0]]) != n {
+			b.Fatalf("%d rows, %v", len(rows[reads[0]]), err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/row")
 }

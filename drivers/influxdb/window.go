@@ -127,10 +127,11 @@ func (w window) function() string {
 // add adds a row of a metric.
 func (w window) add(rows map[*metricRead][]ingest.Measure, r *metricRead, p *point) error {
 	at := ingest.Floor(p.time, w.granularity)
-	if n := len(rows[r]); n > 0 && rows[r][n-1].Time >= at {
+	list := rows[r]
+	if n := len(list); n > 0 && list[n-1].Time >= at {
 		return severalSeries(r)
 	}
-	rows[r] = append(rows[r], ingest.Measure{Time: at, Value: p.value})
+	rows[r] = append(list, ingest.Measure{Time: at, Value: p.value})
 	return nil
 }
 
