@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,6 +103,21 @@ func TestWriteWaits(t *testing.T) {
 	})
 }
 
+// heldDriver is a driver whose sacks are opened once it is let go.
+type heldDriver struct {
+	*naive.Driver
+	release chan struct{}
+}
+
+func (d heldDriver) Open(ctx context.Context, sack ingest.Sack) (ingest.SackWriter, ingest.Watermark, error) {
+	select {
+	case <-d.release:
+		return d.Driver.Open(ctx, sack)
+	case <-ctx.Done():
+		return nil, ingest.Watermark{}, ctx.Err()
+	}
+}
+
 func TestReadWaits(t *testing.T) {
 	contract(t, build{}, func(t *testing.T, h *house, id string) {
 		w := h.do(t, "POST", measures(id), someMeasures)
@@ -125,10 +142,26 @@ func TestReadWaits(t *testing.T) {
 			{"no position", "GET", measures(id), call{header: []string{"Millrace-Position: foobar"}}, 400,
 				[]string{"malformed position"}, "", nil},
 		})
-		h.work(t, lazy)
+		held := heldDriver{h.driver, make(chan struct{})}
+		h.workFor(t, held, lazy)
 		rows := `[["1970-01-01T00:00:10+00:00", 1.0, 1.0], ["1970-01-01T00:00:20+00:00", 1.0, 2.0]]`
+		h.run(t, []step{{"no wait sees nothing", "GET", measures(id), call{}, 200, nil, "[]", nil}})
+		var read sync.WaitGroup
+		var answered atomic.Bool
+		read.Go(func() {
+			w := h.do(t, "GET", measures(id), call{header: []string{position}})
+			answered.Store(true)
+			if w.Code != 200 || w.Body.String() != rows {
+				t.Errorf("a read that waited: %d %s", w.Code, w.Body)
+			}
+		})
+		synctest.Wait()
+		if answered.Load() {
+			t.Error("a read of a position that hasn't been applied did not wait")
+		}
+		close(held.release)
+		read.Wait()
 		h.run(t, []step{
-			{"no wait sees nothing", "GET", measures(id), call{}, 200, nil, "[]", nil},
 			{"position", "GET", measures(id), call{header: []string{position}}, 200, nil, rows, nil},
 			{"several positions", "GET", measures(id), call{header: []string{position + ", " +
 				strings.TrimPrefix(position, "Millrace-Position: ")}}, 200, nil, rows, nil},
