@@ -178,8 +178,14 @@ func real64(v any) (json.Number, error) {
 	if f == 0 { // not every database reads 1e-400 as that
 		return "0", nil
 	}
+	if len(n) > maxDigits { // nor does every one keep digits by the thousand, which are beyond float64
+		return json.Number(strconv.FormatFloat(f, 'g', -1, 64)), nil
+	}
 	return n, nil
 }
+
+// maxDigits is the length up to which a number is kept as it was written.
+const maxDigits = 64
 
 // checkAttributes checks what is right by itself as a whole. Names are those of
 // attributes that weren't there before.
@@ -191,7 +197,7 @@ func checkAttributes(list []patchedAttribute, isNew func(name string) bool) erro
 			first = a.Name[0]
 		}
 		alphanumeric := first >= '0' && first <= '9' || first >= 'A' && first <= 'Z' || first >= 'a' && first <= 'z'
-		if !alphanumeric || utf8.RuneCountInString(a.Name) > maxAttributeName ||
+		if !alphanumeric || noNUL(a.Name) != nil || utf8.RuneCountInString(a.Name) > maxAttributeName ||
 			slices.Contains(reservedAttributes, a.Name) && isNew(a.Name) {
 			return badRequest("Invalid input: Resource attribute name " + a.Name + " is invalid")
 		}

@@ -36,6 +36,8 @@ func testResourceTypes(t *testing.T, address string) {
 			[]string{`"Invalid input: Resource attribute name project_id is invalid"`}, "", nil},
 		{"bad first character", "POST", path, admin(`{"name": "x", "attributes": {"-a": {"type": "string"}}}`), 400,
 			[]string{`Resource attribute name -a is invalid`}, "", nil},
+		{"NUL", "POST", path, admin(`{"name": "x", "attributes": {"a\u0000": {"type": "string"}}}`), 400,
+			[]string{`Resource attribute name a`, `is invalid`}, "", nil},
 		{"long name", "POST", path, admin(`{"name": "x", "attributes": {"` + strings.Repeat("a", 64) +
 			`": {"type": "string"}}}`), 400, []string{`is invalid`}, "", nil},
 		{"unknown kind", "POST", path, admin(`{"name": "x", "attributes": {"a": {"type": "text"}}}`), 400,
@@ -524,6 +526,11 @@ func testSearchResources(t *testing.T, address string) {
 			[]string{"Invalid pagination: `Sort key supplied is invalid: rack'"}, "", nil},
 		{"sort by an attribute", "GET", "/v1/resource/host?sort=rack:desc&sort=n&attrs=rack&attrs=n&limit=7", call{}, 200,
 			nil, `[{"rack": "r2", "n": 2.5}, {"rack": "r2", "n": null}, {"rack": "r1", "n": 1}]`, nil},
+		{"a number of many digits", "POST", "/v1/resource/host", call{body: `{"id": "digits", "n": 1.` +
+			strings.Repeat("1", 50_000) + `}`}, 201, []string{`"n": 1.1111111111111112`}, "", nil},
+		{"is found", "POST", "/v1/search/resource/host?attrs=n", query(`{">": {"n": 1.1}}`), 200, nil,
+			`[{"n": 2.5}, {"n": 1.1111111111111112}]`, nil},
+		{"is gone", "DELETE", "/v1/resource/host/digits", call{}, 204, nil, "", nil},
 		{"empty sort", "GET", "/v1/resource/host?sort=&sort=rack:desc&attrs=rack&limit=1", call{}, 200, nil,
 			`[{"rack": "r2"}]`, nil},
 		{"group-by's error", "GET", "/v1/resource/host?sort=unit", call{}, 400,
