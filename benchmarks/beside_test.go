@@ -8,7 +8,6 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -246,12 +245,7 @@ func startMillrace(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	_ = listener.Close()
+	address := freeAddress(t)
 	var log bytes.Buffer
 	cmd := exec.Command(binary, "serve")
 	cmd.Env = append(os.Environ(), "MILLRACE_DATA_DIR="+dir, "MILLRACE_API_LISTEN="+address,

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"millrace/testservers"
 )
 
 // A program is bin/millrace in a process of its own.
@@ -86,12 +87,7 @@ func startRoles(t *testing.T, dir, roles string, settings ...string) *program {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", testservers.Port(t))
 }
 
 // end ends the server by a signal, waits until it has ended, and says what CPU time it has

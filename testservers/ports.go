@@ -6,6 +6,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"testing"
 )
 
 // Ports of servers lie below those that the system gives to outgoing connections: a server
@@ -16,6 +17,17 @@ var (
 	portsMu sync.Mutex
 	portsIn = make(map[int]bool) // given away by this process
 )
+
+// Port is a port of 127.0.0.1 for a server that the test starts itself: the system gives it
+// to no outgoing connection in the meantime, nor does this package to another server.
+func Port(t testing.TB) int {
+	t.Helper()
+	port, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
 
 // freePort is a port of 127.0.0.1 that nothing listens on.
 func freePort() (int, error) {

@@ -119,7 +119,7 @@ func (f *fakeKeystone) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *fakeKeystone) client(change func(*KeystoneConfig)) *Keystone {
-	c := KeystoneConfig{URL: f.server.URL + "/v3/", User: "gnocchi", Password: "secret", Timeout: 200 * time.Millisecond}
+	c := KeystoneConfig{URL: f.server.URL + "/v3/", User: "gnocchi", Password: "secret", Timeout: time.Minute}
 	if change != nil {
 		change(&c)
 	}
@@ -235,7 +235,10 @@ func TestKeystoneFaults(t *testing.T) {
 	}
 	good("what was asked lately", "a")
 	f.set(func() { f.status, f.hang = 0, true })
+	patience := k.config.Timeout
+	k.config.Timeout = 200 * time.Millisecond
 	unavailable("no answer in time", "b")
+	k.config.Timeout = patience
 	f.set(func() { f.hang, f.broken = false, "<html>" })
 	unavailable("no JSON", "b")
 	f.set(func() { f.broken = "" })
@@ -269,7 +272,7 @@ func TestKeystoneFaults(t *testing.T) {
 func TestKeystoneAsksOnce(t *testing.T) {
 	f := newFakeKeystone(t)
 	f.issue("a", "u", "p", time.Hour)
-	k := f.client(func(c *KeystoneConfig) { c.Timeout = 10 * time.Second })
+	k := f.client(nil)
 	f.mu.Lock() // nobody is answered before all have asked
 	impatient, leave := context.WithCancel(t.Context())
 	var gone, running sync.WaitGroup

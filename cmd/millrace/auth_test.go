@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"millrace/testservers"
 )
 
 // getWith asks for a path, with headers of the form "Name: value".
@@ -46,8 +48,8 @@ func TestServeHtpasswd(t *testing.T) {
 	}
 	users := writeFile(t, "users", "admin:"+string(hash)+"\njd:"+string(hash)+"\n")
 	policies := writeFile(t, "policy.yaml", "get status: role:admin or role:reader\ncreate metric: role:admin\n")
-	metricsAt := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	dir, listen := t.TempDir(), fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	metricsAt := fmt.Sprintf("127.0.0.1:%d", testservers.Port(t))
+	dir, listen := t.TempDir(), fmt.Sprintf("127.0.0.1:%d", testservers.Port(t))
 	settings := []string{
 		"MILLRACE_API_LISTEN=" + listen, "MILLRACE_API_AUTH=htpasswd", "MILLRACE_API_HTPASSWD_FILE=" + users,
 		"MILLRACE_API_POLICY_FILE=" + policies,
@@ -97,7 +99,7 @@ func TestServeHtpasswd(t *testing.T) {
 }
 
 func TestServeRemoteUser(t *testing.T) {
-	listen := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	listen := fmt.Sprintf("127.0.0.1:%d", testservers.Port(t))
 	p := startHere(t, t.TempDir(), "", "MILLRACE_API_LISTEN="+listen, "MILLRACE_API_AUTH=remoteuser",
 		"MILLRACE_API_REMOTE_USER_HEADER=X-User")
 	defer p.terminate()
@@ -114,7 +116,7 @@ func TestServeAuthFiles(t *testing.T) {
 	f := func(want string, settings ...string) {
 		t.Helper()
 		settings = append(settings, "MILLRACE_DATA_DIR="+t.TempDir(), fmt.Sprintf("MILLRACE_API_LISTEN=127.0.0.1:%d",
-			freePort(t)))
+			testservers.Port(t)))
 		if _, errOut, code := command(t, settings, "serve"); code != 1 || !strings.Contains(errOut, want) {
 			t.Errorf("%v: status %d, %s; want %s", settings, code, errOut, want)
 		}

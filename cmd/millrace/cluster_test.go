@@ -92,7 +92,7 @@ func clusterOn(t *testing.T, postgres *testservers.PostgresServer, kafka *testse
 // start starts a process of the deployment and waits until it answers.
 func (c *cluster) start(roles string, settings ...string) *process {
 	c.t.Helper()
-	return c.startAt(fmt.Sprintf("127.0.0.1:%d", freePort(c.t)), roles, settings...)
+	return c.startAt(fmt.Sprintf("127.0.0.1:%d", testservers.Port(c.t)), roles, settings...)
 }
 
 // startAt starts one that listens on an address.

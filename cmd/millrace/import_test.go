@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"millrace/testservers"
 )
 
 // folder writes files and returns the folder that they are in.
@@ -544,7 +546,7 @@ func TestImportIsKilled(t *testing.T) {
 		texts[fmt.Sprintf("m%d.csv", i)] = b.String()
 	}
 	dir, data, state := folder(t, texts), t.TempDir(), filepath.Join(t.TempDir(), "state.json")
-	listen := "MILLRACE_API_LISTEN=" + fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	listen := "MILLRACE_API_LISTEN=" + fmt.Sprintf("127.0.0.1:%d", testservers.Port(t))
 	p := start(t, data, listen)
 	policy := map[string]any{"name": "all", "aggregation_methods": []string{"count", "sum", "last"},
 		"definition": []any{map[string]any{"granularity": 1}, map[string]any{"granularity": 3600}}}

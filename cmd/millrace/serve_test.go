@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"millrace/testservers"
 )
 
 func TestVersion(t *testing.T) {
@@ -125,7 +127,7 @@ func TestServeRefuses(t *testing.T) {
 	p := startHere(t, dir, "")
 	f := func(want string, dir string, settings ...string) {
 		t.Helper()
-		_, errOut, code := command(t, serverSettings(dir, fmt.Sprintf("127.0.0.1:%d", freePort(t)), settings), "serve")
+		_, errOut, code := command(t, serverSettings(dir, fmt.Sprintf("127.0.0.1:%d", testservers.Port(t)), settings), "serve")
 		if code != 1 || !strings.Contains(errOut, want) {
 			t.Errorf("status %d: %q does not say %q", code, errOut, want)
 		}

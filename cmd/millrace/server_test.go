@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"millrace/testservers"
 )
 
 // binaryDir is where binary builds; TestMain makes and removes it.
@@ -121,16 +122,6 @@ type thread struct {
 	exited chan int
 }
 
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 // listenOf is the address that settings name, or a free one.
 func listenOf(t *testing.T, settings []string) string {
 	t.Helper()
@@ -139,7 +130,7 @@ func listenOf(t *testing.T, settings []string) string {
 			return address
 		}
 	}
-	return fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	return fmt.Sprintf("127.0.0.1:%d", testservers.Port(t))
 }
 
 // launch starts the server on a data directory and doesn't wait.

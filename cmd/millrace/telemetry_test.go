@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"millrace/testservers"
 )
 
 // A collector takes what is exported by OTLP, path → bodies.
@@ -80,8 +82,8 @@ func TestTelemetryCollectorIsAway(t *testing.T) {
 
 // Profiles are there when they are asked for, on a listener of their own, and nowhere else.
 func TestProfiles(t *testing.T) {
-	at := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	api := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	at := fmt.Sprintf("127.0.0.1:%d", testservers.Port(t))
+	api := fmt.Sprintf("127.0.0.1:%d", testservers.Port(t))
 	p := startHere(t, t.TempDir(), "", "MILLRACE_API_LISTEN="+api, "MILLRACE_TELEMETRY_PPROF="+at)
 	for url, want := range map[string]int{
 		"http://" + at + "/debug/pprof/heap":              200,

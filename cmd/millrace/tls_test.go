@@ -18,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"millrace/testservers"
 )
 
 // With a certificate HTTPS is served, and the commands that read the same settings
@@ -25,7 +27,7 @@ import (
 func TestServeTLS(t *testing.T) {
 	cert, key := certificate(t)
 	settings := []string{"MILLRACE_API_TLS_CERT=" + cert, "MILLRACE_API_TLS_KEY=" + key,
-		fmt.Sprintf("MILLRACE_API_LISTEN=127.0.0.1:%d", freePort(t)), "MILLRACE_DATA_DIR=" + t.TempDir()}
+		fmt.Sprintf("MILLRACE_API_LISTEN=127.0.0.1:%d", testservers.Port(t)), "MILLRACE_DATA_DIR=" + t.TempDir()}
 	ctx, stop := context.WithCancel(t.Context())
 	log := new(output)
 	exited := make(chan int, 1)

@@ -210,21 +210,20 @@ func TestBrokersGone(t *testing.T) {
 	mustAppend(t, l, 0, 0, 1)
 	fault := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Partitions: []int32{0},
 		Err: kerr.NotEnoughReplicas, Count: -1})
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var wait sync.WaitGroup
 	var mu sync.Mutex
 	refusedAtOnce, others := 0, 0
 	for n := range 400 { // of about 100 bytes each
 		wait.Go(func() {
-			began := time.Now()
 			err := l.Append(ctx, []ingest.Outgoing{{Sack: 0, Record: numbered(1000 + n)}})
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
 			case !errors.Is(err, ingest.ErrUnavailable):
 				t.Errorf("append returns %v, want ErrUnavailable", err)
-			case time.Since(began) < 400*time.Millisecond && strings.Contains(err.Error(), "bytes wait"):
+			case strings.Contains(err.Error(), "bytes wait"):
 				refusedAtOnce++
 			default:
 				others++

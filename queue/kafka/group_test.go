@@ -80,7 +80,7 @@ func (m *member) sacks() []ingest.Sack {
 // eventually waits until members share all sacks as evenly as can be.
 func eventually(t *testing.T, sacks int, members ...*member) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		var all []ingest.Sack
 		even := true
 		for _, m := range members {
@@ -100,7 +100,7 @@ func eventually(t *testing.T, sacks int, members ...*member) {
 
 func testGroup(t *testing.T, config kafka.Config) {
 	const sacks = 8
-	config.Session = 20 * time.Second // so that leaving is told from vanishing on a slow machine, too
+	config.Session = 2 * time.Minute // longer than eventually waits: who leaves is told from who vanishes
 	one := join(t, config, sacks, 1)
 	eventually(t, sacks, one)
 	two := join(t, config, sacks, 2)
@@ -124,7 +124,7 @@ func testGroup(t *testing.T, config kafka.Config) {
 		}
 	}
 	told := make([]ingest.Offset, sacks)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		if err := one.log.Hints(t.Context(), told); err != nil {
 			t.Fatal(err)
 		}
@@ -144,9 +144,6 @@ func testGroup(t *testing.T, config kafka.Config) {
 	three.stop()
 	eventually(t, sacks, one, two)
 	t.Logf("a member that leaves is taken over after %s", time.Since(began))
-	if took := time.Since(began); took > 15*time.Second {
-		t.Errorf("it took %s: as long as a session", took)
-	}
 }
 
 func TestGroup(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -211,7 +212,7 @@ func TestLostAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = proxy.Close() }()
-	s := open(t, redisstore.Config{URL: "redis://" + proxy.Addr + "?read_timeout=200ms"})
+	s := open(t, redisstore.Config{URL: "redis://" + proxy.Addr + "?read_timeout=2s"})
 	first, err := s.Swap(t.Context(), manifest, "", []byte("one"), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -251,7 +252,7 @@ func calls(info, command string) (n int) {
 func TestTLSAndUsers(t *testing.T) {
 	folder := t.TempDir()
 	ca := selfSigned(t, folder)
-	port := listenerPort(t)
+	port := strconv.Itoa(testservers.Port(t))
 	server := testservers.NewRedis(t, testservers.RedisFlavor, "--tls-port", port, "--tls-cert-file",
 		filepath.Join(folder, "cert.pem"),
 		"--tls-key-file", filepath.Join(folder, "key.pem"), "--tls-ca-cert-file", ca, "--tls-auth-clients", "no",
@@ -283,17 +284,6 @@ func TestTLSAndUsers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-}
-
-func listenerPort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
 }
 
 // selfSigned makes cert.pem and key.pem for 127.0.0.1.

@@ -36,8 +36,10 @@ func TestSwapOutcomes(t *testing.T) {
 	for name, start := range servers {
 		t.Run(name, func(t *testing.T) {
 			c, proxy := proxied(t, start(t))
-			c.Timeout = time.Second
+			c.Timeout = time.Minute
 			s := open(t, c)
+			c.Timeout = time.Second
+			hasty := open(t, c)
 			version, err := s.Swap(t.Context(), manifest, "", []byte("first"), nil)
 			if err != nil {
 				t.Fatal(err)
@@ -50,6 +52,10 @@ func TestSwapOutcomes(t *testing.T) {
 			puts := func(r *http.Request) bool { return r.Method == http.MethodPut }
 			f := func(what string, fault faultproxy.Fault, want int, written bool) {
 				t.Helper()
+				s := s
+				if fault.Kind == faultproxy.Hang {
+					s = hasty
+				}
 				fault.Match, fault.Many = puts, 1
 				proxy.Inject(fault)
 				next, err := s.Swap(t.Context(), manifest, version, []byte(what), nil)
