@@ -112,9 +112,12 @@ func printStatus(cmd *cobra.Command, doc *statusDoc) error {
 	fmt.Fprintf(out, "%d metrics, %d archive policies, %d rules; %d deleted metrics not yet purged; %d dead letters\n",
 		doc.Index.Metrics, doc.Index.Policies, doc.Index.Rules, doc.Index.Deleted, doc.DeadLetters)
 	lag := doc.Ingest.Lag
-	if lag.Records == 0 {
+	switch {
+	case lag.Records == 0 && lag.Error == "":
 		fmt.Fprintln(out, "everything that was accepted has been applied")
-	} else {
+	case lag.Records == 0:
+		fmt.Fprintln(out, "everything that was accepted has been applied, and not all of that is in the storage yet")
+	default:
 		fmt.Fprintf(out, "%d records (%s) are waiting to be applied, the oldest for %s\n",
 			lag.Records, size(lag.Bytes), age(lag.Age))
 	}

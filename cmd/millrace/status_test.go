@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -40,6 +41,25 @@ sack 3 stands still, the oldest record waits for 2h5m: no room
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// What is applied and can't be flushed is neither waiting nor done.
+func TestStatusOfUnflushed(t *testing.T) {
+	var doc statusDoc
+	if err := json.Unmarshal([]byte(`{"ingest": {"lag": {"age": 3, "error": "no bucket"}, "sacks": [
+		{"sack": 0, "applied": 3, "lag": {"age": 3, "error": "no bucket"}}]}}`), &doc); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	cmd := new(cobra.Command)
+	cmd.SetOut(&out)
+	if err := printStatus(cmd, &doc); err != nil {
+		t.Fatal(err)
+	}
+	want := "has been applied, and not all of that is in the storage yet\nsack 0 stands still, "
+	if !strings.Contains(out.String(), want) {
+		t.Errorf("%s doesn't contain %q", out.String(), want)
 	}
 }
 
