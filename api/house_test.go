@@ -204,6 +204,7 @@ const houseSacks = 4
 
 // A build changes how a house is built.
 type build struct {
+	index  index.Config
 	config Config
 	url    string // of the index; SQLite in memory
 	accept ingest.AcceptConfig
@@ -228,14 +229,18 @@ func openMemory(t testing.TB) (*index.Index, error) { return openTest(t, "") }
 
 // openTest opens an index that ends with the test.
 func openTest(t testing.TB, url string) (*index.Index, error) {
+	return openWith(t, url, index.Config{})
+}
+
+func openWith(t testing.TB, url string, config index.Config) (*index.Index, error) {
 	log, meter := slog.New(slog.NewTextHandler(t.Output(), nil)), metricnoop.NewMeterProvider().Meter("")
-	return index.Open(t.Context(), cmp.Or(url, "sqlite::memory:"), index.Config{}, log, meter)
+	return index.Open(t.Context(), cmp.Or(url, "sqlite::memory:"), config, log, meter)
 }
 
 // newHouse builds a house. It has no worker: see work.
 func newHouse(t testing.TB, b build) *house {
 	t.Helper()
-	x, err := openTest(t, b.url)
+	x, err := openWith(t, b.url, b.index)
 	if err != nil {
 		t.Fatal(err)
 	}

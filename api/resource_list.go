@@ -83,7 +83,7 @@ func (q *request) searchResources() error {
 	if err != nil {
 		return err
 	}
-	l.search.Where = where
+	l.search.Where, l.search.Type = where, q.resourceType
 	if l.search.Scope, err = q.scope(auth.SearchResource); err != nil {
 		return err
 	}
@@ -110,13 +110,19 @@ func (q *request) condition(values url.Values, history bool) (e *index.Expr, giv
 		if err != nil {
 			return nil, false, err
 		}
-		e, err = q.conditionOf(tree, q.resourceType, history)
+		err = q.asTypeIs(func() (err error) {
+			e, err = q.conditionOf(tree, q.resourceType, history)
+			return err
+		})
 		return e, true, err
 	}
 	if filter == "" {
 		return nil, false, nil
 	}
-	e, err = q.filterOf(filter, q.resourceType, history)
+	err = q.asTypeIs(func() (err error) {
+		e, err = q.filterOf(filter, q.resourceType, history)
+		return err
+	})
 	return e, given, err
 }
 

@@ -21,17 +21,44 @@ func (q *request) findType() (err error) {
 }
 
 // asTypeIs does something with the route's resource type, and again with what the type
-// has become when somebody has changed it at the same time.
+// has become when somebody has changed it at the same time, or so lately that this
+// process hasn't heard of it and the request makes no sense to it.
 func (q *request) asTypeIs(do func() error) error {
 	for range 2 {
-		if err := do(); !errors.Is(err, index.ErrChanged) {
-			return err
-		}
-		if err := q.findType(); err != nil {
+		err := do()
+		switch {
+		case errors.Is(err, index.ErrChanged):
+			if err := q.findType(); err != nil {
+				return err
+			}
+		case !makesNoSense(err) || !q.freshType():
 			return err
 		}
 	}
 	return do()
+}
+
+// makesNoSense says whether a request was refused for what it says.
+func makesNoSense(err error) bool {
+	if _, ok := errors.AsType[*invalidError](err); ok {
+		return true
+	}
+	f, ok := errors.AsType[*failure](err)
+	return ok && f.status == http.StatusBadRequest
+}
+
+// freshType looks the route's resource type up in the database, and says whether it is
+// another than this process knew.
+func (q *request) freshType() bool {
+	if q.resourceType.Name == index.GenericType { // it never changes
+		return false
+	}
+	t, err := q.index.FreshResourceType(q.ctx, q.resourceType)
+	if err != nil || t == q.resourceType {
+		return false
+	}
+	q.resourceType = t
+	return true
 }
 
 func (q *request) listResourceTypes() error {

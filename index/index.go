@@ -28,6 +28,7 @@ type Index struct {
 	cache     *cache
 	named     *namedCache
 	follower  follower
+	freshener freshener
 	letters   *Letters
 	writer    *writer
 

@@ -50,7 +50,7 @@ func (x *Index) Policy(ctx context.Context, name string) (*ingest.ArchivePolicy,
 	if p := held.policies[name]; p != nil {
 		return p, nil
 	}
-	fresh, err := x.snapshots.refresh(ctx, x.database.reading())
+	fresh, err := x.fresh(ctx)
 	if err != nil {
 		return nil, x.failed("cannot find archive policy "+name, err)
 	}

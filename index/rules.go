@@ -53,7 +53,7 @@ func (x *Index) Rule(ctx context.Context, name string) (Rule, error) {
 	if r, ok := held.rule(name); ok {
 		return r, nil
 	}
-	fresh, err := x.snapshots.refresh(ctx, x.database.reading())
+	fresh, err := x.fresh(ctx)
 	if err != nil {
 		return Rule{}, x.failed("cannot find archive policy rule "+name, err)
 	}
@@ -114,16 +114,29 @@ func (x *Index) DeleteRule(ctx context.Context, name string) error {
 }
 
 // MatchRule returns the first rule whose pattern matches the metric's name, from
-// memory; false when none does. A metric without a name has the empty one.
-func (x *Index) MatchRule(_ context.Context, metricName string) (Rule, bool, error) {
+// memory if one does there; false when none does. A metric without a name has the empty
+// one.
+func (x *Index) MatchRule(ctx context.Context, metricName string) (Rule, bool, error) {
 	held, err := x.held()
 	if err != nil {
 		return Rule{}, false, err
 	}
-	for _, r := range held.rules {
+	if r, ok := held.match(metricName); ok {
+		return r, true, nil
+	}
+	fresh, err := x.fresh(ctx)
+	if err != nil {
+		return Rule{}, false, x.failed("cannot find an archive policy rule for "+metricName, err)
+	}
+	r, ok := fresh.match(metricName)
+	return r, ok, nil
+}
+
+func (s *snapshot) match(metricName string) (Rule, bool) {
+	for _, r := range s.rules {
 		if matchGlob(r.Pattern, metricName) {
-			return r, true, nil
+			return r, true
 		}
 	}
-	return Rule{}, false, nil
+	return Rule{}, false
 }

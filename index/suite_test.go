@@ -62,6 +62,7 @@ func runIndex(t *testing.T, fresh func(t *testing.T) opener) {
 		{"feed of what is held", testFeedHeld},
 		{"pruned feed", testFeedPruned},
 		{"feed gone back", testFeedGoneBack},
+		{"made by another a moment ago", testFresh},
 		{"hammered feed", testFeedHammered},
 		{"belief", testBelief},
 		{"bad texts", testBadTexts},

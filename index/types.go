@@ -57,7 +57,7 @@ func (x *Index) ResourceType(ctx context.Context, name string) (*ResourceType, e
 	if t := held.types[name]; t != nil {
 		return t, nil
 	}
-	fresh, err := x.snapshots.refresh(ctx, x.database.reading())
+	fresh, err := x.fresh(ctx)
 	if err != nil {
 		return nil, x.failed("cannot find resource type "+name, err)
 	}
@@ -72,7 +72,7 @@ func (x *Index) typeOf(ctx context.Context, id int64) (*ResourceType, error) {
 	if t := x.snapshots.load().typesByID[id]; t != nil {
 		return t, nil
 	}
-	fresh, err := x.snapshots.refresh(ctx, x.database.reading())
+	fresh, err := x.fresh(ctx)
 	if err != nil {
 		return nil, err
 	}
