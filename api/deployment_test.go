@@ -62,7 +62,7 @@ func TestLost(t *testing.T) {
 	for _, err := range []error{
 		h.index.OpenLog(t.Context(), first),
 		h.index.SwitchLog(t.Context(), first, second, ingest.Position{50, 60, 70, 80}),
-		h.index.AdoptLog(t.Context(), n.log, ingest.Position{150, 0, 0, 0}),
+		h.index.AdoptLog(t.Context(), n.log, ingest.Position{150, 0, 0, 0}, nil),
 	} {
 		if err != nil {
 			t.Fatal(err)

@@ -95,7 +95,7 @@ func testLogs(t *testing.T, open opener) {
 		t.Errorf("closed at %v and %v", logs[0].Closed, logs[1].Closed)
 	}
 
-	must(t, x.AdoptLog(ctx, first, nil))
+	must(t, x.AdoptLog(ctx, first, nil, nil))
 	if got := value(x.CurrentLog(ctx))(t); got != first {
 		t.Errorf("adopted %v", got)
 	}

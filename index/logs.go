@@ -12,10 +12,12 @@ import (
 
 // A Log is a log that the deployment has, or has had.
 type Log struct {
-	ID      ingest.LogID
-	Opened  time.Time
-	Closed  time.Time       // zero: it is the current one
-	Applied ingest.Position // how far each sack had been applied when it was closed
+	ID     ingest.LogID
+	Opened time.Time
+	Closed time.Time // zero: it is the current one
+	// Applied is how far each sack had been applied when it was closed; of the current one, if
+	// it was adopted, where it began then: what came before was given up.
+	Applied ingest.Position
 }
 
 // ErrNoLog says that the deployment has no log yet.
@@ -112,8 +114,9 @@ func (x *Index) SwitchLog(ctx context.Context, from, to ingest.LogID, applied in
 }
 
 // AdoptLog makes a log the current one, whatever was before. It is an operator's decision:
-// what the log of before still held behind applied, if anything, is given up.
-func (x *Index) AdoptLog(ctx context.Context, id ingest.LogID, applied ingest.Position) error {
+// what the log of before still held behind applied, if anything, is given up, and so is
+// what comes before begins in the new one.
+func (x *Index) AdoptLog(ctx context.Context, id ingest.LogID, applied, begins ingest.Position) error {
 	return x.failed("cannot adopt the log "+id.ID, x.writer.do(ctx, &change{
 		apply: func(ctx context.Context, s session) error {
 			switch current, err := currentLog(ctx, s); {
@@ -127,7 +130,10 @@ func (x *Index) AdoptLog(ctx context.Context, id ingest.LogID, applied ingest.Po
 					return err
 				}
 			}
-			return insertLog(ctx, s, id)
+			if err := insertLog(ctx, s, id); err != nil {
+				return err
+			}
+			return noteEnds(ctx, s, id, begins)
 		},
 	}))
 }
@@ -137,7 +143,15 @@ func closeLog(ctx context.Context, s session, id ingest.LogID, applied ingest.Po
 		time.Now().UnixNano(), id.ID, int64(id.Base)); err != nil {
 		return err
 	}
-	for sack, offset := range applied {
+	return noteEnds(ctx, s, id, applied)
+}
+
+// noteEnds replaces what is noted of each sack of a log.
+func noteEnds(ctx context.Context, s session, id ingest.LogID, ends ingest.Position) error {
+	if _, err := s.exec(ctx, `DELETE FROM log_ends WHERE id = ? AND base = ?`, id.ID, int64(id.Base)); err != nil {
+		return err
+	}
+	for sack, offset := range ends {
 		if _, err := s.exec(ctx, `INSERT INTO log_ends (id, base, sack, applied) VALUES (?, ?, ?, ?)`,
 			id.ID, int64(id.Base), sack, int64(offset)); err != nil {
 			return err

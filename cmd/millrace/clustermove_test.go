@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // setting is the value that a deployment's processes are given.
@@ -290,9 +292,38 @@ func TestTopicMadeAnew(t *testing.T) {
 	c.refuses("the topic of this deployment was deleted")
 	c.refuses("there is no such topic", "MILLRACE_QUEUE_KAFKA_TOPIC="+c.setting("MILLRACE_QUEUE_KAFKA_TOPIC")+"-2")
 	c.adopt()
-	api = c.start("api")
-	c.start("worker")
+	api, worker = c.start("api"), c.start("worker")
 	if n := c.count(api, id, c.post(api, id, 6, 1)); n != 6 {
 		t.Errorf("%d measures after the third time, want 6", n)
+	}
+
+	c.ends(worker, api)
+	c.eat()
+	c.adopt()
+	api, worker = c.start("api"), c.start("worker")
+	if n := c.count(api, id, c.post(api, id, 7, 1)); n != 7 {
+		t.Errorf("%d measures after the retention has eaten the topic, want 7", n)
+	}
+}
+
+// eat empties the deployment's topic, as its retention does.
+func (c *cluster) eat() {
+	c.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(c.setting("MILLRACE_QUEUE_KAFKA_BROKERS"), ",")...))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer client.Close()
+	topic := kmsg.NewDeleteRecordsRequestTopic()
+	topic.Topic = c.setting("MILLRACE_QUEUE_KAFKA_TOPIC")
+	for sack := range int32(8) {
+		topic.Partitions = append(topic.Partitions, kmsg.DeleteRecordsRequestTopicPartition{Partition: sack, Offset: -1})
+	}
+	request := kmsg.NewPtrDeleteRecordsRequest()
+	request.TimeoutMillis, request.Topics = 10_000, append(request.Topics, topic)
+	for _, shard := range client.RequestSharded(c.t.Context(), request) {
+		if shard.Err != nil {
+			c.t.Fatal(shard.Err)
+		}
 	}
 }

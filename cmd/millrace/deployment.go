@@ -22,6 +22,15 @@ func (p *parts) joinDeployment(ctx context.Context, c *config, log *slog.Logger,
 	if err := p.joinLog(ctx, c, log, t); err != nil || p.kafka == nil {
 		return err
 	}
+	logs, err := p.index.Logs(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range logs {
+		if logs[i].ID == p.kafka.Log() {
+			p.kafka.BeginAt(logs[i].Applied)
+		}
+	}
 	applied, err := p.watermarks(ctx, c.Sacks)
 	if err != nil { // a start without the storage accepts all the same
 		log.Warn("cannot compare the log with what has been applied", "err", err)

@@ -77,7 +77,13 @@ the data directory into use, gives a topic a new base, and has the workers apply
 				return err
 			}
 			id := p.log.Log()
-			if err := p.index.AdoptLog(cmd.Context(), id, applied); err != nil {
+			var begins ingest.Position
+			if p.kafka != nil {
+				if begins, err = p.kafka.Begins(cmd.Context()); err != nil {
+					return err
+				}
+			}
+			if err := p.index.AdoptLog(cmd.Context(), id, applied, begins); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "the index %s goes on with the log %s\n", indexName(&c), id.ID)

@@ -24,7 +24,7 @@ const (
 // before it: it is not the log that it was.
 func (l *Log) Fetch(ctx context.Context, sack ingest.Sack, from ingest.Offset, dst *ingest.Deliveries) error {
 	dst.Reset()
-	own := l.own(from)
+	own := l.from(sack, from)
 	if own < 0 {
 		return fmt.Errorf("cannot fetch %s from offset %d: the log begins at %d: %w", l.where(int(sack)), from, l.id.Base,
 			ingest.ErrGone)

@@ -29,6 +29,8 @@ type Log struct {
 	metrics  *metrics
 	report   Report
 
+	begins []int64 // own offsets where partitions began when the log was adopted; nil: at 0
+
 	partitions []*partition
 	sender     *sender
 	decoders   sync.Pool // of *queue.Decoder
@@ -96,6 +98,34 @@ func newClient(c Config) *kafka.Client {
 			ClientID: c.Client, TLS: c.TLS, SASL: c.SASL,
 		},
 	}
+}
+
+// Begins returns where every sack begins now.
+func (l *Log) Begins(ctx context.Context) (ingest.Position, error) {
+	at, err := l.ends(ctx, time.Now())
+	begins := make(ingest.Position, len(at))
+	for s := range at {
+		begins[s] = l.offset(at[s].first)
+	}
+	return begins, err
+}
+
+// BeginAt says where the log began when an operator adopted it: that what came before is
+// gone is known. It is called before anything is read.
+func (l *Log) BeginAt(begins ingest.Position) {
+	l.begins = make([]int64, l.sacks)
+	for s := range min(len(begins), l.sacks) {
+		l.begins[s] = max(0, l.own(begins[s]))
+	}
+}
+
+// from is the own offset that a sack is read from behind a watermark of this log.
+func (l *Log) from(sack ingest.Sack, at ingest.Offset) int64 {
+	own := l.own(at)
+	if own >= 0 && l.begins != nil {
+		own = max(own, l.begins[sack])
+	}
+	return own
 }
 
 // Log says which log this is.

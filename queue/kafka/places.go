@@ -161,7 +161,7 @@ func (l *Log) Backlog(ctx context.Context, sack ingest.Sack, from ingest.Offset)
 		from = 0
 	}
 	place := at[sack]
-	own := l.own(from)
+	own := l.from(sack, from)
 	if from > 0 && (own < place.first || own > place.end) { // or the ends are older than from
 		err := l.outOfRange(ctx, sack, own)
 		if errors.Is(err, ingest.ErrGone) || errors.Is(err, ingest.ErrForeign) {
@@ -216,7 +216,7 @@ func (l *Log) Check(ctx context.Context, sack ingest.Sack, at ingest.Watermark) 
 	if err != nil {
 		return err
 	}
-	own := l.own(at.Offset)
+	own := l.from(sack, at.Offset)
 	if own < first || own > end {
 		return l.outOfRange(ctx, sack, own)
 	}
