@@ -111,18 +111,18 @@ func printStatus(cmd *cobra.Command, doc *statusDoc) error {
 	out := cmd.OutOrStdout()
 	fmt.Fprintf(out, "%d metrics, %d archive policies, %d rules; %d deleted metrics not yet purged; %d dead letters\n",
 		doc.Index.Metrics, doc.Index.Policies, doc.Index.Rules, doc.Index.Deleted, doc.DeadLetters)
-	lag := doc.Ingest.Lag
+	lag, still := doc.Ingest.Lag, standingStill(doc.Ingest.Sacks)
 	switch {
-	case lag.Records == 0 && lag.Error == "":
-		fmt.Fprintln(out, "everything that was accepted has been applied")
-	case lag.Records == 0:
-		fmt.Fprintln(out, "everything that was accepted has been applied, and not all of that is in the storage yet")
-	default:
+	case lag.Records > 0:
 		fmt.Fprintf(out, "%d records (%s) are waiting to be applied, the oldest for %s\n",
 			lag.Records, size(lag.Bytes), age(lag.Age))
+	case len(still) > 0: // what is gone can't be counted
+		fmt.Fprintln(out, "of the sacks that don't stand still everything that was accepted has been applied")
+	default:
+		fmt.Fprintln(out, "everything that was accepted has been applied")
 	}
-	for _, still := range standingStill(doc.Ingest.Sacks) {
-		fmt.Fprintln(out, still)
+	for _, line := range still {
+		fmt.Fprintln(out, line)
 	}
 	for _, d := range doc.Damages {
 		fmt.Fprintf(out, "damaged since %s: %s: %s (\"millrace check --repair\" keeps what is whole)\n",
