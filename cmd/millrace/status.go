@@ -116,8 +116,8 @@ func printStatus(cmd *cobra.Command, doc *statusDoc) error {
 	case lag.Records > 0:
 		fmt.Fprintf(out, "%d records (%s) are waiting to be applied, the oldest for %s\n",
 			lag.Records, size(lag.Bytes), age(lag.Age))
-	case len(still) > 0: // what is gone can't be counted
-		fmt.Fprintln(out, "of the sacks that don't stand still everything that was accepted has been applied")
+	case len(still) > 0 || lag.Error != "": // what the log no longer holds can't be counted
+		fmt.Fprintln(out, "what can be counted of what was accepted has been applied, and not all of that is in the storage yet")
 	default:
 		fmt.Fprintln(out, "everything that was accepted has been applied")
 	}
