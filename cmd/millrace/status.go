@@ -117,7 +117,7 @@ func printStatus(cmd *cobra.Command, doc *statusDoc) error {
 		fmt.Fprintf(out, "%d records (%s) are waiting to be applied, the oldest for %s\n",
 			lag.Records, size(lag.Bytes), age(lag.Age))
 	case len(still) > 0 || lag.Error != "": // what the log no longer holds can't be counted
-		fmt.Fprintln(out, "what can be counted of what was accepted has been applied, and not all of that is in the storage yet")
+		fmt.Fprintln(out, "what can be counted has been applied, and not all of that is in the storage yet")
 	default:
 		fmt.Fprintln(out, "everything that was accepted has been applied")
 	}
