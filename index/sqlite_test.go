@@ -2,12 +2,14 @@ package index
 
 import (
 	"bufio"
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -197,6 +199,65 @@ func TestSQLitePlans(t *testing.T) {
 	const sorted = "SCAN metrics; USE TEMP B-TREE FOR ORDER BY; "
 	plan(Filter{}, []string{"creator"}, nil, sorted)
 	plan(Filter{}, []string{"unit:desc"}, nil, "SCAN "+byID+"; ", sorted)
+}
+
+// explained is a database of which each query is explained before it runs.
+type explained struct {
+	*sql.DB
+	plans []string
+}
+
+func (e *explained) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	rows, err := e.DB.QueryContext(ctx, "EXPLAIN QUERY PLAN "+query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var step string
+		if err := rows.Scan(new(int), new(int), new(int), &step); err != nil {
+			return nil, err
+		}
+		e.plans = append(e.plans, step)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, err
+	}
+	return e.DB.QueryContext(ctx, query, args...)
+}
+
+// What is asked about many at once is searched for, however many they are: no table is read
+// as a whole. (SQLite changes its mind with the number of what is wanted.)
+func TestSQLitePlansOfMany(t *testing.T) {
+	x := withPolicies(t, func(c Config) *Index { return openIndex(t, "sqlite::memory:", c) }, Config{})
+	for _, n := range []int{1, 2, 10, 100, 300, 400, refsPerQuery, idsPerQuery} {
+		on := &explained{DB: x.database.reads}
+		s := x.database.reading()
+		s.on = on
+		var metrics []ingest.MetricID
+		var resources []ResourceID
+		var refs []MetricRef
+		var some []int
+		for i := range n {
+			metrics = append(metrics, ingest.NewMetricID())
+			resources = append(resources, ResourceID(ingest.NewMetricID()))
+			refs = append(refs, MetricRef{Resource: resources[i], Name: []byte("cpu")})
+			some = append(some, i)
+		}
+		_, err := findMetrics(t.Context(), s, metrics, make(map[ingest.MetricID]MetricInfo))
+		must(t, err)
+		must(t, findResourceInfos(t.Context(), s, resources, func(ResourceID, ResourceInfo) {}))
+		if n <= refsPerQuery {
+			_, err = findNamed(t.Context(), s, refs, some)
+			must(t, err)
+		}
+		for _, step := range on.plans {
+			table, _, _ := strings.Cut(strings.TrimPrefix(step, "SCAN "), " ")
+			if strings.HasPrefix(step, "SCAN ") && slices.Contains([]string{"metrics", "m", "resources", "r"}, table) {
+				t.Errorf("%d at once: %s", n, step)
+			}
+		}
+	}
 }
 
 func value2[T any](v T, _ bool) T { return v }
