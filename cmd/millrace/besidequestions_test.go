@@ -8,7 +8,7 @@ import (
 
 // A question is one request; ids of metrics are written as {name}.
 type question struct {
-	kind, method, path, body, accept string
+	kind, method, path, body string
 }
 
 func (q question) String() string { return fmt.Sprintf("%s %s %s", q.method, q.path, q.body) }

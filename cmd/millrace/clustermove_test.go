@@ -300,7 +300,8 @@ func TestTopicMadeAnew(t *testing.T) {
 	c.ends(worker, api)
 	c.eat()
 	c.adopt()
-	api, worker = c.start("api"), c.start("worker")
+	api = c.start("api")
+	c.start("worker")
 	if n := c.count(api, id, c.post(api, id, 7, 1)); n != 7 {
 		t.Errorf("%d measures after the retention has eaten the topic, want 7", n)
 	}
