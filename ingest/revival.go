@@ -15,13 +15,18 @@ const probeTimeout = 3 * time.Second
 // A revival ends the pauses of a Worker's sacks when a back-end that was gone is there again.
 // While sacks pause, one of all asks it for a sign of life, every so often; what counts is
 // that one comes after none has come. A back-end that answers all along and refuses what it
-// is asked is left its pauses.
+// is asked is left its pauses, and so is more and more one that comes and goes: all that tries
+// again at once is what it can bear least.
 type revival struct {
 	prober Prober // nil: nobody can be asked, and pauses are as long as they are
 	every  time.Duration
 	jitter time.Duration // what the sacks that go on are spread over
+	trial  time.Duration // how long a back-end has to stay that has gone again and again
 	log    *slog.Logger
 	asked  chan struct{} // capacity 1: somebody pauses
+
+	lastBack time.Time     // when pauses were ended last; run's alone, as is proof
+	proof    time.Duration // how long the back-end has to answer this time
 
 	mu      sync.Mutex
 	pausing int
@@ -31,7 +36,7 @@ type revival struct {
 
 func newRevival(driver Driver, config *WorkerConfig, log *slog.Logger) *revival {
 	prober, _ := driver.(Prober)
-	return &revival{prober: prober, every: config.ProbeEvery, jitter: config.BackoffMin, log: log,
+	return &revival{prober: prober, every: config.ProbeEvery, jitter: config.BackoffMin, trial: config.BackoffMax, log: log,
 		asked: make(chan struct{}, 1), back: make(chan struct{})}
 }
 
@@ -77,16 +82,25 @@ func (r *revival) run(ctx context.Context) {
 
 // watch returns when no sack pauses, and the back-end has answered last.
 func (r *revival) watch(ctx context.Context) {
-	var gone time.Time // since when; zero: it isn't
+	var gone, answers time.Time // since when; zero: it isn't, or doesn't
 	for ctx.Err() == nil {
-		err := r.probe(ctx)
+		now, err := time.Now(), r.probe(ctx)
 		switch {
-		case err != nil && gone.IsZero():
-			gone = time.Now()
-		case err == nil && !gone.IsZero():
-			r.log.Info("the back-end is there again", "gone", time.Since(gone).Round(time.Second))
-			gone = time.Time{}
-			r.revive()
+		case err != nil:
+			answers = time.Time{}
+			if gone.IsZero() {
+				gone = now
+				r.relapsed(now)
+			}
+		case !gone.IsZero():
+			if answers.IsZero() {
+				answers = now
+			}
+			if now.Sub(answers) >= r.proof {
+				r.log.Info("the back-end is there again", "gone", answers.Sub(gone).Round(time.Second))
+				gone = time.Time{}
+				r.revive()
+			}
 		}
 		if gone.IsZero() && !r.isPausing() {
 			return
@@ -98,6 +112,16 @@ func (r *revival) watch(ctx context.Context) {
 	}
 }
 
+// relapsed decides how long the back-end has to answer before that ends pauses: not at all,
+// unless it has been gone shortly before, and then twice as long as it had to the last time.
+func (r *revival) relapsed(now time.Time) {
+	if now.Sub(r.lastBack) > 2*r.trial {
+		r.proof = 0
+		return
+	}
+	r.proof = min(max(r.every, 2*r.proof), r.trial)
+}
+
 func (r *revival) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -106,11 +130,18 @@ func (r *revival) probe(ctx context.Context) error {
 
 // revive ends the pauses.
 func (r *revival) revive() {
+	r.lastBack = time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	close(r.back)
 	r.back = make(chan struct{})
 	r.times++
+}
+
+func (r *revival) isPausing() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.pausing > 0
 }
 
 func (r *revival) count() int {
@@ -152,10 +183,4 @@ func (w *Worker) pauseAfter(ctx context.Context, err error, wait time.Duration) 
 	case <-ctx.Done():
 	case <-time.After(wait):
 	}
-}
-
-func (r *revival) isPausing() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.pausing > 0
 }

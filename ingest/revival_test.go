@@ -137,3 +137,28 @@ func TestNotBack(t *testing.T) {
 		})
 	}
 }
+
+// A back-end that comes and goes is not asked the more for it: that it was there again ends
+// pauses the more seldom, the more often it didn't last.
+func TestBackForMoments(t *testing.T) {
+	onProved(t, WorkerConfig{FlushInterval: time.Second, FlushTimeout: time.Hour}, func(b *bench, d *provedDriver) {
+		var tries atomic.Int64
+		refuse := func() error {
+			tries.Add(1)
+			return errBackEnd
+		}
+		d.flush.Store(&refuse)
+		b.write(0, 1)
+		for range 600 {
+			b.wait(time.Second)
+			d.gone.Store(!d.gone.Load())
+		}
+		if n := tries.Load(); n > 150 {
+			t.Errorf("tried %d times in ten minutes", n)
+		}
+		d.flush.Store(nil)
+		d.gone.Store(false)
+		b.wait(time.Minute)
+		b.wantValues(0, 1)
+	})
+}
