@@ -553,6 +553,29 @@ func TestTopicMustExist(t *testing.T) {
 	}
 }
 
+// A broker that comes late, and for a moment doesn't know the topic that must exist, is given
+// that moment: however long it was awaited before, the topic isn't taken for deleted.
+func TestTopicKnownLate(t *testing.T) {
+	cluster, config := fakeCluster(t)
+	open(t, config, 4)
+	config.MustExist = true
+	var isUp atomic.Bool
+	cluster.ControlKey(int16(kmsg.Metadata), func(kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		return nil, errors.New("it is not up"), !isUp.Load()
+	})
+	unknown := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Err: kerr.UnknownTopicOrPartition, Count: -1})
+	go func() {
+		time.Sleep(2500 * time.Millisecond)
+		isUp.Store(true)
+		time.Sleep(1500 * time.Millisecond)
+		unknown.Remove()
+	}()
+	if _, err := tryOpen(t.Context(), t, config, 4); err != nil {
+		t.Error(err)
+	}
+}
+
 // A broker that takes its time slows down nobody's acknowledgement but by its own time:
 // what waits goes together. One that takes longer than the deadline leaves the outcome
 // open: the caller hears so in time, and can send it again.

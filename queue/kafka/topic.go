@@ -64,12 +64,16 @@ const missingFor = 3 * time.Second
 // cluster's id.
 func (l *Log) prepareTopic(ctx context.Context) (cluster string, err error) {
 	pause := 250 * time.Millisecond
-	made, began := false, time.Now()
+	made := false
+	var missing time.Time // since when; zero: it isn't
 	for {
 		cluster, topic, err := l.describeTopic(ctx)
 		switch {
 		case errors.Is(err, kafka.UnknownTopicOrPartition) && l.config.MustExist:
-			if time.Since(began) > missingFor {
+			if missing.IsZero() {
+				missing, pause = time.Now(), 250*time.Millisecond
+			}
+			if time.Since(missing) > missingFor {
 				return "", ErrNoTopic
 			}
 		case errors.Is(err, kafka.UnknownTopicOrPartition):
