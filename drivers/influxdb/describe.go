@@ -67,9 +67,7 @@ func (f *follower) follow(ctx context.Context) error {
 		return nil
 	}
 	now := time.Now()
-	if err := f.remember(ctx, now); err != nil {
-		return err
-	}
+	unread := f.remember(ctx, now) // then those that were seen are described all the same
 	due := f.due(now)
 	for len(due) > 0 {
 		some := due[:min(describedAtOnce, len(due))]
@@ -77,15 +75,15 @@ func (f *follower) follow(ctx context.Context) error {
 			f.mu.Lock()
 			f.new = append(f.new, due...)
 			f.mu.Unlock()
-			return failed(fmt.Sprintf("describe %d metrics", len(due)), err)
+			return errors.Join(unread, failed(fmt.Sprintf("describe %d metrics", len(due)), err))
 		}
 		due = due[len(some):]
 	}
-	return nil
+	return unread
 }
 
 // remember finds out which metrics were described before, once: when all are to be looked at
-// for the first time.
+// for the first time, or the next one if that fails.
 func (f *follower) remember(ctx context.Context, now time.Time) error {
 	f.mu.Lock()
 	isDue := !now.Before(f.next)

@@ -87,7 +87,11 @@ func TestDescriptions(t *testing.T) {
 			}
 			t.Cleanup(func() { _ = proxy.Close() })
 			var writes atomic.Int64
+			var mute atomic.Bool // answers no query
 			proxy.Decide(func(r *http.Request) *faultproxy.Fault {
+				if mute.Load() && strings.HasSuffix(r.URL.Path, "/query") {
+					return &faultproxy.Fault{Kind: faultproxy.Refuse, Status: http.StatusInternalServerError}
+				}
 				if strings.HasSuffix(r.URL.Path, "/write") {
 					writes.Add(1)
 				}
@@ -98,13 +102,13 @@ func TestDescriptions(t *testing.T) {
 			id := ingest.MetricID{2, 7}
 			labeler := &called{now: map[ingest.MetricID]ingest.Description{id: description("cpu", "web 1")}}
 			d := open(t, c, anyPolicy{}, labeler)
-			testDescriptions(t, server, c, d, id, labeler, &writes)
+			testDescriptions(t, server, c, d, id, labeler, &writes, &mute)
 		})
 	}
 }
 
 func testDescriptions(t *testing.T, server *testservers.InfluxServer, c influxdb.Config, d *influxdb.Driver,
-	id ingest.MetricID, labeler *called, writes *atomic.Int64) {
+	id ingest.MetricID, labeler *called, writes *atomic.Int64, mute *atomic.Bool) {
 	w, at, err := d.Open(t.Context(), ingest.SackOf(id, drivertest.Sacks))
 	if err != nil {
 		t.Fatal(err)
@@ -167,6 +171,21 @@ func testDescriptions(t *testing.T, server *testservers.InfluxServer, c influxdb
 		t.Fatal(err)
 	}
 	labeler.set(id, description("mem", "web 3"), nil)
+	// Where it can't be read which that were, new ones are described all the same.
+	mute.Store(true)
+	newer, known := ingest.MetricID{2, 8}, id
+	for ingest.SackOf(newer, drivertest.Sacks) != ingest.SackOf(known, drivertest.Sacks) {
+		newer[2]++
+	}
+	labeler.set(newer, description("new", "web 4"), nil)
+	id = newer
+	do(measure(5))
+	id = known
+	if err := w.Maintain(t.Context()); err == nil {
+		t.Error("which metrics were described can't be read, and there is no error")
+	}
+	mute.Store(false)
+	has("new", "web 4", "5")
 	maintain()
 	has("mem", "web 3", "3 4")
 	has("cpu", "web 2", "")
