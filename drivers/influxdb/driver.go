@@ -45,7 +45,7 @@ type known struct {
 	writers  int           // that are open
 	flushed  ingest.Offset // the greatest that was written or read here
 	specials int           // batches with values there is no number for, whose write has begun
-	writing  int           // those of them whose write has not ended
+	writing  int           // those of them whose write has not ended, or may happen yet
 }
 
 var (

@@ -98,7 +98,7 @@ func (w *writer) writeEntries(ctx context.Context) error {
 
 // writeBatch writes the next batch, when it is its turn: there are only so many batches, of
 // all sacks.
-func (w *writer) writeBatch(ctx context.Context) error {
+func (w *writer) writeBatch(ctx context.Context) (err error) {
 	var b *batch
 	select {
 	case b = <-w.driver.batches:
@@ -108,7 +108,8 @@ func (w *writer) writeBatch(ctx context.Context) error {
 	defer func() { w.driver.batches <- b }()
 	next := w.fill(b)
 	if b.special {
-		defer w.driver.writesSpecials(w.sack)()
+		ended := w.driver.writesSpecials(w.sack)
+		defer func() { w.ended(ended, err) }()
 	}
 	if len(b.ends) > 0 {
 		if err := w.send(ctx, b, 0, len(b.ends)); err != nil {
@@ -117,6 +118,16 @@ func (w *writer) writeBatch(ctx context.Context) error {
 	}
 	w.progress.at = next
 	return nil
+}
+
+// ended tells of the end of a write of values there is no number for. One that has failed may
+// happen yet: it hasn't ended until the buffer is durable.
+func (w *writer) ended(tell func(), err error) {
+	if err != nil && w.doubtful == nil {
+		w.doubtful = tell
+		return
+	}
+	tell()
 }
 
 // fill encodes the next batch, and returns the place behind it.

@@ -2,6 +2,7 @@ package influxdb
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -21,10 +22,15 @@ import (
 type listener struct {
 	queries int
 	then    func()
+	lose    bool // answers to writes
 }
 
 func (l *listener) RoundTrip(r *http.Request) (*http.Response, error) {
 	answer, err := http.DefaultTransport.RoundTrip(r)
+	if l.lose && err == nil && strings.HasSuffix(r.URL.Path, "/write") {
+		_ = answer.Body.Close()
+		return nil, errors.New("the answer is lost")
+	}
 	if strings.HasSuffix(r.URL.Path, "/query") {
 		l.queries++
 		if then := l.then; then != nil {
@@ -137,6 +143,28 @@ func TestReadTogether(t *testing.T) {
 	// What has no number and comes meanwhile, too.
 	l.then = func() { write(ids[2:3], row(2, math.Inf(-1))) }
 	read(d, near, 5, append(slices.Clone(kept), row(2, math.Inf(-1))), ids[2])
+	// So does a write whose outcome isn't known: it may happen at any time, until it is known.
+	l.lose = true
+	neighbour := ids[4+slices.IndexFunc(ids[4:], func(id ingest.MetricID) bool {
+		return ingest.SackOf(id, len(writers)) == ingest.SackOf(ids[3], len(writers))
+	})]
+	w, lost := writers[ingest.SackOf(ids[3], len(writers))], ingest.Watermark{Offset: offset + 1}
+	entry := ingest.Entry{Metric: ids[3], Policy: "p", Measures: []ingest.Measure{row(2, math.NaN())}}
+	if _, err := w.Apply(t.Context(), []ingest.Delivery{{Offset: offset, Record: ingest.Record{
+		Entries: []ingest.Entry{entry}}}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := w.Flush(t.Context(), lost); err == nil {
+			t.Fatal("the answer wasn't lost")
+		}
+	}
+	read(d, near, 3, kept, neighbour)
+	l.lose = false
+	if _, err := w.Flush(t.Context(), lost); err != nil {
+		t.Fatal(err)
+	}
+	read(d, near, 1, kept, neighbour)
 	// A metric that has never been seen has no rows.
 	read(d, near, 1, nil, ingest.MetricID{77})
 }

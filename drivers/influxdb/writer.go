@@ -21,6 +21,7 @@ type writer struct {
 	buffer   buffer
 	buried   []tombstone // deleted since the last flush
 	progress progress
+	doubtful func() // tells that a write whose outcome isn't known has ended; nil: there is none
 	follower *follower
 	scratch  lookup
 
@@ -195,6 +196,10 @@ func (w *writer) Close() error {
 
 // forget empties the buffer.
 func (w *writer) forget() {
+	if w.doubtful != nil {
+		w.doubtful()
+		w.doubtful = nil
+	}
 	w.buried, w.progress = nil, progress{}
 	w.buffer.forget()
 }
