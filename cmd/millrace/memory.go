@@ -22,10 +22,10 @@ const (
 // where they would wait for each other.
 func (c *config) workerMemory() (flush, table, ahead size) {
 	if c.Storage.Driver != "influxdb" {
-		return cmp.Or(c.Worker.FlushBytes, flushBytes), cmp.Or(c.Worker.TableBytes, tableBytes),
+		return cmp.Or(c.Worker.FlushBytes, flushBytes), cmp.Or(c.Worker.TableBytes, max(tableBytes, c.Worker.FlushBytes)),
 			cmp.Or(c.Worker.FetchAhead, fetchAhead)
 	}
-	table = cmp.Or(c.Worker.TableBytes, influxTableBytes)
+	table = cmp.Or(c.Worker.TableBytes, max(influxTableBytes, c.Worker.FlushBytes))
 	share := max(influxFlushLeast, table/size(max(1, c.Sacks)))
 	return cmp.Or(c.Worker.FlushBytes, min(influxFlushBytes, share, table)), table,
 		cmp.Or(c.Worker.FetchAhead, influxFetchAhead)

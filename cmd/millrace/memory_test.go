@@ -24,4 +24,6 @@ func TestWorkerMemory(t *testing.T) {
 	f(influx+"sacks: 1024", 128<<10, 32<<20, 16<<20)
 	f(influx+"worker: {table_bytes: 1MiB}\nsacks: 2", 512<<10, 1<<20, 16<<20)
 	f(influx+"worker: {flush_bytes: 8MiB, table_bytes: 64MiB, fetch_ahead: 1MiB}", 8<<20, 64<<20, 1<<20)
+	f(influx+"worker: {flush_bytes: 48MiB}", 48<<20, 48<<20, 16<<20) // tables hold a flush at least
+	f("worker: {flush_bytes: 512MiB}\ningest: {min_room: 1GiB}", 512<<20, 512<<20, 64<<20)
 }
