@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"millrace/ingest"
@@ -16,7 +15,7 @@ import (
 type catalog struct {
 	read func(ctx context.Context, visit func(ingest.MetricID)) error
 
-	mu     sync.Mutex // also held while it is read
+	turn   chan struct{} // capacity 1: somebody takes, or reads
 	readAt time.Time
 	bySack [][]ingest.MetricID // nil: taken
 }
@@ -24,8 +23,12 @@ type catalog struct {
 // take returns the metrics of a sack that were described before a time, and some that were
 // described after it.
 func (c *catalog) take(ctx context.Context, sack ingest.Sack, sacks int, before time.Time) ([]ingest.MetricID, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	select {
+	case c.turn <- struct{}{}:
+	case <-ctx.Done(): // a sack that is given back doesn't wait for another's answer
+		return nil, ctx.Err()
+	}
+	defer func() { <-c.turn }()
 	if c.bySack == nil || c.bySack[sack] == nil || c.readAt.Before(before) {
 		now, bySack := time.Now(), make([][]ingest.MetricID, sacks)
 		for i := range bySack {

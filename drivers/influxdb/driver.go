@@ -85,7 +85,7 @@ func New(config Config, policies ingest.Policies, labeler ingest.Labeler, log *s
 	for range config.MaxWrites {
 		d.batches <- new(batch)
 	}
-	d.described.read = d.readDescribed
+	d.described = catalog{read: d.readDescribed, turn: make(chan struct{}, 1)}
 	if config.DescribeEvery > 0 {
 		d.describer, _ = labeler.(ingest.Describer)
 	}
