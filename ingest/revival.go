@@ -36,8 +36,8 @@ type revival struct {
 
 func newRevival(driver Driver, config *WorkerConfig, log *slog.Logger) *revival {
 	prober, _ := driver.(Prober)
-	return &revival{prober: prober, every: config.ProbeEvery, jitter: config.BackoffMin, trial: config.BackoffMax, log: log,
-		asked: make(chan struct{}, 1), back: make(chan struct{})}
+	return &revival{prober: prober, every: config.ProbeEvery, jitter: config.BackoffMin, trial: config.BackoffMax,
+		log: log, asked: make(chan struct{}, 1), back: make(chan struct{})}
 }
 
 // pause returns after a time, when ctx ends, or when the back-end is there again.

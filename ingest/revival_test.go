@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A provedDriver is a fakeDriver whose back-end is asked for signs of life.
-type provedDriver struct {
+// A probedDriver is a fakeDriver whose back-end is asked for signs of life.
+type probedDriver struct {
 	*fakeDriver
 	gone   atomic.Bool // it answers nothing
 	opens  atomic.Bool // but it can be opened
@@ -17,7 +17,7 @@ type provedDriver struct {
 	probes atomic.Int64
 }
 
-func (d *provedDriver) Probe(context.Context) error {
+func (d *probedDriver) Probe(context.Context) error {
 	d.probes.Add(1)
 	if d.gone.Load() {
 		return errBackEnd
@@ -25,11 +25,11 @@ func (d *provedDriver) Probe(context.Context) error {
 	return nil
 }
 
-// onProved runs a test with a worker whose back-end is gone; on return it is stopped.
-func onProved(t *testing.T, config WorkerConfig, test func(b *bench, d *provedDriver)) {
+// onProbed runs a test with a worker whose back-end is gone; on return it is stopped.
+func onProbed(t *testing.T, config WorkerConfig, test func(b *bench, d *probedDriver)) {
 	t.Helper()
 	onBench(t, config, func(t *testing.T, b *bench) {
-		d := &provedDriver{fakeDriver: b.driver}
+		d := &probedDriver{fakeDriver: b.driver}
 		d.gone.Store(true)
 		d.opens.Store(true)
 		b.driver.onFlush = func(context.Context, Sack) error {
@@ -64,7 +64,7 @@ func TestBackAgain(t *testing.T) {
 			if !opens {
 				config.FlushTimeout = time.Hour
 			}
-			onProved(t, config, func(b *bench, d *provedDriver) {
+			onProbed(t, config, func(b *bench, d *probedDriver) {
 				d.opens.Store(!opens)
 				one, other := b.write(0, 1), b.write(1, 2)
 				b.wait(10 * time.Minute)
@@ -94,7 +94,7 @@ func TestBackAgain(t *testing.T) {
 // A try that had begun before the back-end was there again, and fails, begins the pauses
 // anew.
 func TestBackDuringTry(t *testing.T) {
-	onProved(t, WorkerConfig{FlushInterval: time.Second, FlushTimeout: time.Hour}, func(b *bench, d *provedDriver) {
+	onProbed(t, WorkerConfig{FlushInterval: time.Second, FlushTimeout: time.Hour}, func(b *bench, d *probedDriver) {
 		b.write(0, 1)
 		b.wait(5 * time.Minute)
 		hang := func() error {
@@ -116,7 +116,7 @@ func TestNotBack(t *testing.T) {
 	refused := errors.New("the token is not accepted")
 	for name, err := range map[string]error{"refuses": refused, "says when": RetryAfter(refused, 20*time.Second)} {
 		t.Run(name, func(t *testing.T) {
-			onProved(t, WorkerConfig{FlushInterval: time.Second, FlushTimeout: time.Hour}, func(b *bench, d *provedDriver) {
+			onProbed(t, WorkerConfig{FlushInterval: time.Second, FlushTimeout: time.Hour}, func(b *bench, d *probedDriver) {
 				var tries atomic.Int64
 				refuse := func() error {
 					tries.Add(1)
@@ -141,7 +141,7 @@ func TestNotBack(t *testing.T) {
 // A back-end that comes and goes is not asked the more for it: that it was there again ends
 // pauses the more seldom, the more often it didn't last.
 func TestBackForMoments(t *testing.T) {
-	onProved(t, WorkerConfig{FlushInterval: time.Second, FlushTimeout: time.Hour}, func(b *bench, d *provedDriver) {
+	onProbed(t, WorkerConfig{FlushInterval: time.Second, FlushTimeout: time.Hour}, func(b *bench, d *probedDriver) {
 		var tries atomic.Int64
 		refuse := func() error {
 			tries.Add(1)

@@ -151,11 +151,11 @@ func holds(ctx context.Context, log queueLog) (bool, error) {
 // indexName is the index's URL, without secrets.
 func indexName(c *config) string { return index.Redacted(c.Index.URL) }
 
-// isNew says that the index is new, and what else is not: a part of this deployment, or of another one,
-// to which adopting would do harm.
+// isNew says that the index is new, and what else is not: a part of this deployment, or of
+// another one, to which adopting would do harm.
 func isNew(c *config, held string) error {
 	return fmt.Errorf("the index %s is new, but %s holds data: either the index of this deployment was lost or emptied, "+
-		"or index.url names another; restore it, or give it up with \"millrace index adopt\": all metrics are then unknown. "+
-		"Or the data are of another deployment, which must not be adopted: give this one a bucket, prefix, topic or "+
+		"or index.url names another; restore it, or give it up with \"millrace index adopt\": all metrics are then "+
+		"unknown. Or the data are of another deployment, which must not be adopted: give this one a bucket, prefix, topic or "+
 		"directory of its own", indexName(c), held)
 }

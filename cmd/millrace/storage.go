@@ -87,8 +87,9 @@ func openStore(ctx context.Context, c *config, fsys, background disk.FS, log *sl
 	case "s3":
 		s := c.Storage.S3
 		store, err := s3store.Open(ctx, s3store.Config{
-			Endpoint: s.Endpoint, Region: s.Region, Bucket: s.Bucket, Prefix: s.Prefix, CAFile: s.CAFile, VirtualHost: s.VirtualHost,
-			AccessKey: s.AccessKey, SecretKey: string(s.SecretKey), Encryption: s.Encryption, KMSKey: s.KMSKey,
+			Endpoint: s.Endpoint, Region: s.Region, Bucket: s.Bucket, Prefix: s.Prefix, CAFile: s.CAFile,
+			VirtualHost: s.VirtualHost,
+			AccessKey:   s.AccessKey, SecretKey: string(s.SecretKey), Encryption: s.Encryption, KMSKey: s.KMSKey,
 			StorageClass: s.StorageClass, Checksum: s.Checksum, MaxRequests: s.MaxRequests, Timeout: s.Timeout,
 		}, log, meter)
 		if err != nil {

@@ -83,7 +83,8 @@ func (d *Driver) readChunk(ctx context.Context, reads []*metricRead) error {
 	var first []*metricRead // what has to be known of them before they are read
 	now := time.Now().UnixNano()
 	for _, r := range reads {
-		if r.expires = slices.ContainsFunc(r.queries, (*queryRead).expires); r.expires && !(d.isWindowed(r) && r.isNear(now)) {
+		r.expires = slices.ContainsFunc(r.queries, (*queryRead).expires)
+		if r.expires && !(d.isWindowed(r) && r.isNear(now)) {
 			first = append(first, r)
 		}
 	}

@@ -266,7 +266,8 @@ func (r *Report) risks(c Config) []string {
 		risk(settingBytes, "%s is %d: a burst may push out what is not yet applied", settingBytes, bytes)
 	}
 	if kind := r.Settings[settingTimestamp]; kind != "" && kind != "LogAppendTime" {
-		risk(settingTimestamp, "%s is %s: a wrong clock of an API process would age its measures away", settingTimestamp, kind)
+		risk(settingTimestamp, "%s is %s: a wrong clock of an API process would age its measures away", settingTimestamp,
+			kind)
 	}
 	return risks
 }
