@@ -63,7 +63,7 @@ type workerConfig struct {
 	FlushInterval time.Duration `name:"flush_interval" help:"longest that a record waits for its flush; 0: 10s, on S3 60s"`
 	NudgeInterval time.Duration `name:"nudge_interval" help:"least time between flushes of a sack that others wait for; 0: none, on S3 1s"`
 	FlushBytes    size          `name:"flush_bytes" help:"bytes of a sack that are flushed sooner; 0: 32MiB, on InfluxDB 2MiB, or less with many sacks"`
-	TableBytes    size          `name:"table_bytes" help:"bytes of all sacks that await a flush, at most; 0: 256MiB, on InfluxDB 32MiB"`
+	TableBytes    size          `name:"table_bytes" help:"bytes of all sacks that await a flush, at most; 0: 256MiB, on InfluxDB 32MiB, or flush_bytes where that is more"`
 	FetchAhead    size          `name:"fetch_ahead" help:"memory for reading the log ahead, of all sacks; 0: 64MiB, on InfluxDB 16MiB"`
 	Maintainers   int           `name:"maintainers" default:"16" help:"sacks that do housekeeping at the same time; one large merge and one small go on at once"`
 }
