@@ -56,24 +56,29 @@ func (c *Config) largestBatch() int {
 // ErrNoTopic says that there is no topic, and that none is made.
 var ErrNoTopic = errors.New("there is no such topic")
 
-// missingFor is how long a topic that must exist may be unknown: a broker that has just
-// started learns of it after a moment.
-const missingFor = 3 * time.Second
+// missingLooks is at how many looks in a row, of about four seconds, a topic that must exist
+// is unknown before it is taken for deleted: a broker that has just started learns of it after
+// a moment.
+const missingLooks = 5
+
+// firstPause is how long to wait after a first look at the topic.
+const firstPause = 250 * time.Millisecond
 
 // prepareTopic makes the topic where there is none and checks it. It returns the
 // cluster's id.
 func (l *Log) prepareTopic(ctx context.Context) (cluster string, err error) {
-	pause := 250 * time.Millisecond
-	made := false
-	var missing time.Time // since when; zero: it isn't
+	pause := firstPause
+	made, missing := false, 0
 	for {
 		cluster, topic, err := l.describeTopic(ctx)
+		if !errors.Is(err, kafka.UnknownTopicOrPartition) {
+			missing = 0
+		} else if missing++; missing == 1 {
+			pause = firstPause
+		}
 		switch {
 		case errors.Is(err, kafka.UnknownTopicOrPartition) && l.config.MustExist:
-			if missing.IsZero() {
-				missing, pause = time.Now(), 250*time.Millisecond
-			}
-			if time.Since(missing) > missingFor {
+			if missing == missingLooks {
 				return "", ErrNoTopic
 			}
 		case errors.Is(err, kafka.UnknownTopicOrPartition):
