@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"strings"
+	"sync"
 	"testing"
 
 	"go.opentelemetry.io/otel/metric/noop"
@@ -135,4 +137,65 @@ func TestMissing(t *testing.T) {
 	f("<Error><Code>NoSuchKey</Code></Error>", true)
 	f("<Error><Code>NoSuchBucket</Code></Error>", false)
 	f("<html><body><p>no such page<br></html>", false)
+}
+
+// A closingBody is the SDK's: it is closed as soon as there is an answer, and has then ended,
+// which its WriteTo says otherwise than its Read. What it says waits until then.
+type closingBody struct {
+	io.Reader
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (b *closingBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err != nil {
+		<-b.closed
+	}
+	return n, err
+}
+
+func (b *closingBody) WriteTo(io.Writer) (int64, error) {
+	<-b.closed
+	return 0, io.EOF
+}
+
+func (b *closingBody) Close() error {
+	b.once.Do(func() { close(b.closed) })
+	return nil
+}
+
+// An answer that comes while the end of the request's body is still looked for can be read.
+func TestAnswerBeforeEndOfBody(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(w, r.Body)
+	}))
+	t.Cleanup(server.Close)
+	transport, err := newTransport(Config{}, slog.New(slog.DiscardHandler), noop.NewMeterProvider().Meter(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(transport.inner.CloseIdleConnections)
+	wrote := make(chan error, 1)
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+		WroteRequest: func(info httptrace.WroteRequestInfo) { wrote <- info.Err },
+	})
+	body := &closingBody{Reader: strings.NewReader("all of it"), closed: make(chan struct{})}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPut, server.URL, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.ContentLength = int64(len("all of it"))
+	answer, err := transport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = body.Close()
+	if err := <-wrote; err != nil {
+		t.Errorf("writing the request failed: %v", err)
+	}
+	text, err := io.ReadAll(answer.Body)
+	if err := errors.Join(err, answer.Body.Close()); err != nil || string(text) != "all of it" {
+		t.Errorf("answered %q, %v", text, err)
+	}
 }

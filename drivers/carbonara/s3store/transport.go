@@ -74,10 +74,24 @@ func kindOf(r *http.Request) string {
 	return "other"
 }
 
+// withReadOnlyBody hides all of a request's body but Read and Close. The SDK closes the body
+// as soon as there is an answer. net/http may just then be looking whether the body has ended,
+// by its WriteTo if it has one; the SDK's (smithy-go's safeWriteToReadCloser) then says
+// io.EOF, which of a WriteTo is an error, so that the connection is closed and the answer
+// that is there can't be read. Its Read says io.EOF as well, which there is the end.
+func withReadOnlyBody(r *http.Request) *http.Request {
+	if r.Body == nil || r.Body == http.NoBody {
+		return r
+	}
+	r = r.WithContext(r.Context())
+	r.Body = struct{ io.ReadCloser }{r.Body}
+	return r
+}
+
 // RoundTrip is one request.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	kind := attribute.String("kind", kindOf(r))
-	answer, err := t.inner.RoundTrip(r)
+	answer, err := t.inner.RoundTrip(withReadOnlyBody(r))
 	status := 0
 	if err == nil {
 		status = answer.StatusCode
