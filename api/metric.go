@@ -127,7 +127,7 @@ func (q *request) getMetric() error {
 }
 
 // resourceOfMetric is a metric's resource, as any resource but without its metrics;
-// null when it has none.
+// null when it has none, or one that the caller may not see.
 func (q *request) resourceOfMetric(m *index.Metric) (json.RawMessage, error) {
 	if m.Resource == nil {
 		return nil, nil
@@ -142,6 +142,9 @@ func (q *request) resourceOfMetric(m *index.Metric) (json.RawMessage, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if q.mayTouch(auth.GetResource, &r) != nil && !q.who.Permit(auth.GetMetric).Always() {
+		return nil, nil // their metric, and somebody else's resource
 	}
 	return appendResource(nil, &r, t, false, nil), nil
 }

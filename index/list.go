@@ -1,6 +1,7 @@
 package index
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -32,7 +33,7 @@ func (x *Index) Metrics(ctx context.Context, f Filter, p Page) ([]Metric, error)
 	if err != nil {
 		return nil, err
 	}
-	marker, err := x.marker(ctx, p.Marker, orders)
+	marker, err := x.marker(ctx, p.Marker, f.Project, orders)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +66,9 @@ func invalidMarker(marker string) error {
 }
 
 // marker returns the metric after which a page begins, nil at the beginning.
-func (x *Index) marker(ctx context.Context, marker string, orders []order) (*Metric, error) {
+// With a project it is one that the project may see: else where the page begins would
+// tell what others have.
+func (x *Index) marker(ctx context.Context, marker string, project *string, orders []order) (*Metric, error) {
 	if marker == "" {
 		return nil, nil
 	}
@@ -88,6 +91,11 @@ func (x *Index) marker(ctx context.Context, marker string, orders []order) (*Met
 			return nil, invalid
 		}
 		return nil, err
+	}
+	if project != nil && !strings.HasSuffix(m.Creator, ":"+*project) {
+		if of, err := x.ProjectOf(ctx, id); err != nil || of != *project {
+			return nil, cmp.Or(err, invalid)
+		}
 	}
 	return &m, nil
 }

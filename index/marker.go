@@ -74,13 +74,16 @@ type rowOf struct {
 	old   bool
 }
 
+// deletedResources has nothing of resources but where they stood.
+const deletedResources = "deleted_resources"
+
 // wheres are where the values are that the marker's state sorts by.
 func (m *marker) wheres(byPlace bool) []rowOf {
 	which := where("id = ?", m.id[:])
 	present := rowOf{tableOf(false), which, false}
 	switch {
 	case byPlace:
-		return []rowOf{present, {"deleted_resources", which, false}}
+		return []rowOf{present, {deletedResources, which, false}}
 	case m.revision != current:
 		return []rowOf{{tableOf(true), which.and(where("revision = ?", m.revision)), true}}
 	case m.begun != 0:
@@ -98,7 +101,11 @@ func (l *listing) valuesOf(ctx context.Context, row rowOf) ([]any, error) {
 		columns[i] = o.key.column
 		dest[i] = &values[i]
 	}
+	which := row.which
+	if l.search.Scope != nil && row.table != deletedResources { // else where a page begins tells what they have
+		which = which.and(l.search.Scope.condition())
+	}
 	err := l.index.database.reading().row(ctx, dest,
-		`SELECT `+strings.Join(columns, ", ")+` FROM `+row.table+row.which.clause(), row.which.args...)
+		`SELECT `+strings.Join(columns, ", ")+` FROM `+row.table+which.clause(), which.args...)
 	return values, err
 }

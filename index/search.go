@@ -70,7 +70,7 @@ func ofType(t *ResourceType) condition {
 // The marker is the id of the last resource of the page before, with history
 // id@revision, and for a present state, if possible, id@-1@ and its RevisionStart: it
 // may be a past one by now. By default it may be of a resource that was deleted within
-// the last hour.
+// the last hour. With a Scope it is of one that the Scope has.
 func (x *Index) Resources(ctx context.Context, s Search, p Page, visit func(*Resource) error) error {
 	l := listing{index: x, search: s, dialect: x.database.dialect}
 	if err := l.parseSorts(p.Sorts); err != nil {

@@ -241,6 +241,13 @@ func TestKeystoneFaults(t *testing.T) {
 	k.config.Timeout = patience
 	f.set(func() { f.hang, f.broken = false, "<html>" })
 	unavailable("no JSON", "b")
+	// JSON, and nothing of a token: not even a token that isn't valid.
+	for _, answer := range []string{`{}`, `{"token": null}`, `{"token": {"expires_at": "2030-01-01T00:00:00.000000Z"}}`,
+		`{"token": {"user": {"id": "u"}}}`, `[]`, `{"token": {"expires_at": "never", "user": {"id": "u"}}}`,
+		`{"token": {"catalog": "` + strings.Repeat("x", maxAnswer) + `"}}`} {
+		f.set(func() { f.broken = answer })
+		unavailable(answer[:min(len(answer), 50)], "b")
+	}
 	f.set(func() { f.broken = "" })
 	good("afterwards", "b")
 

@@ -57,6 +57,9 @@ func (c *keystoneClient) validate(ctx context.Context, token string) (id Identit
 		}
 		switch status {
 		case http.StatusOK:
+			if doc.Token.User.ID == "" || doc.Token.ExpiresAt.IsZero() {
+				return id, expires, errors.New("Keystone answers without the token's user or end")
+			}
 			return doc.identity(), doc.Token.ExpiresAt, nil
 		case http.StatusNotFound:
 			return id, expires, ErrUnauthorized
