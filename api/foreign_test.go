@@ -220,7 +220,8 @@ func mustMetric(t *testing.T, text string) ingest.MetricID {
 func TestForeignResourceOfOwnMetric(t *testing.T) {
 	h := newProtocolHouse(t, build{auth: projects{}})
 	const resource = "5b3f0c54-0d0f-4a0e-9d3c-000000000001"
-	h.must(t, "POST", "/v1/resource/generic", call{as: "v1", body: `{"id": "` + resource + `", "user_id": "user-secret"}`})
+	h.must(t, "POST", "/v1/resource/generic", call{as: "v1",
+		body: `{"id": "` + resource + `", "user_id": "user-secret"}`})
 	id := h.must(t, "POST", "/v1/metric", call{as: "u1",
 		body: `{"name": "x", "archive_policy_name": "low", "resource_id": "` + resource + `"}`})["id"].(string)
 	for path, body := range map[string]string{"/v1/metric/" + id: "",
@@ -238,4 +239,32 @@ func TestForeignResourceOfOwnMetric(t *testing.T) {
 	if w := h.do(t, "GET", "/v1/metric/"+id, call{as: "admin"}); !strings.Contains(w.Body.String(), "user-secret") {
 		t.Errorf("an administrator sees %s", w.Body)
 	}
+}
+
+// Where there are no projects everybody may look at resources, and only who has created
+// something may read its measures or change it.
+func TestForeignWithoutProjects(t *testing.T) {
+	h := newProtocolHouse(t, build{})
+	const r = "/v1/resource/generic/5b3f0c54-0d0f-4a0e-9d3c-000000000001"
+	h.must(t, "POST", "/v1/resource/generic", call{as: "v", body: `{"id": "5b3f0c54-0d0f-4a0e-9d3c-000000000001",
+		"metrics": {"m": {"archive_policy_name": "low"}}}`})
+	m := h.must(t, "GET", r+"/metric/m", call{as: "v"})["id"].(string)
+	refused := func(method, path, body string) step {
+		return step{"", method, path, call{as: "u", body: body, header: []string{acceptJSON}}, 403, nil, "", nil}
+	}
+	const measures = `[{"timestamp": 1, "value": 1}]`
+	h.run(t, []step{
+		refused("GET", "/v1/metric/"+m, ""), refused("DELETE", "/v1/metric/"+m, ""),
+		refused("GET", "/v1/metric/"+m+"/measures", ""), refused("POST", "/v1/metric/"+m+"/measures", measures),
+		refused("POST", "/v1/batch/metrics/measures", `{"`+m+`": `+measures+`}`),
+		refused("POST", "/v1/batch/resources/metrics/measures",
+			`{"5b3f0c54-0d0f-4a0e-9d3c-000000000001": {"m": `+measures+`}}`),
+		refused("POST", "/v1/search/metric?metric_id="+m, `{">": 0}`),
+		refused("POST", "/v1/aggregates", `{"operations": "(metric `+m+` mean)"}`),
+		refused("GET", "/v1/aggregation/metric?metric="+m, ""),
+		refused("PATCH", r, `{"user_id": "u"}`), refused("DELETE", r, ""), refused("POST", r+"/metric", `{}`),
+		refused("GET", r+"/metric/m/measures", ""), refused("POST", r+"/metric/m/measures", measures),
+		refused("DELETE", r+"/metric/m", ""), refused("GET", "/v1/status", ""), refused("GET", "/v1/dead-letters", ""),
+		{"a resource", "GET", r, call{as: "u"}, 200, nil, "", nil},
+	})
 }
