@@ -39,7 +39,9 @@ func sortKeyOf(name string) (key sortKey, ok bool) {
 
 // byWalking is a column of which no index is used. One of values that many metrics have is
 // no good for pages: metrics of one value are found in no order, one by one, and sorted.
-func byWalking(column string) string { return "(" + column + " || '')" }
+// (A coalesce is an expression, which no index is of, and costs nothing; a concatenation with
+// nothing makes a text of each row, several times.)
+func byWalking(column string) string { return "coalesce(" + column + ", " + column + ")" }
 
 // An order is one of the keys that a listing is sorted by.
 type order struct {
