@@ -1,10 +1,8 @@
 package index
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
-	"errors"
 	"slices"
 	"strings"
 
@@ -85,19 +83,14 @@ func (x *Index) marker(ctx context.Context, marker string, project *string, orde
 		}
 		return &Metric{ID: id}, x.failed("cannot find where a page begins", err)
 	}
-	m, err := x.Metric(ctx, id)
+	found, err := x.Metrics(ctx, Filter{ID: &id, Project: project}, Page{})
 	if err != nil {
-		if errors.Is(err, ErrNotFound) {
-			return nil, invalid
-		}
 		return nil, err
 	}
-	if project != nil && !strings.HasSuffix(m.Creator, ":"+*project) {
-		if of, err := x.ProjectOf(ctx, id); err != nil || of != *project {
-			return nil, cmp.Or(err, invalid)
-		}
+	if len(found) == 0 {
+		return nil, invalid
 	}
-	return &m, nil
+	return &found[0], nil
 }
 
 // values returns the metric's values of the keys of an order; nil of no metric.

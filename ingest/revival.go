@@ -59,9 +59,14 @@ func (r *revival) pause(ctx context.Context, wait time.Duration) {
 		return
 	case <-back:
 	}
+	sleep(ctx, rand.N(r.jitter+1))
+}
+
+// sleep returns after a time, or when ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
-	case <-time.After(rand.N(r.jitter + 1)):
+	case <-time.After(d):
 	}
 }
 
@@ -105,10 +110,7 @@ func (r *revival) watch(ctx context.Context) {
 		if gone.IsZero() && !r.isPausing() {
 			return
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(r.every):
-		}
+		sleep(ctx, r.every)
 	}
 }
 
@@ -179,8 +181,5 @@ func (w *Worker) pauseAfter(ctx context.Context, err error, wait time.Duration) 
 		w.revival.pause(ctx, wait)
 		return
 	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(wait):
-	}
+	sleep(ctx, wait)
 }

@@ -8,16 +8,21 @@ import (
 	"strings"
 )
 
-// typeStory makes a resource type, changes it, makes resources of it, and takes all away.
-func (r questioner) typeStory(n int) []question {
-	name := fmt.Sprintf("t%d", n)
-	ask := func(method, path string, body any) question {
-		q := question{kind: "story of a type", method: method, path: path}
+// asker makes questions of a kind; a body is made JSON.
+func asker(kind string) func(method, path string, body any) question {
+	return func(method, path string, body any) question {
+		q := question{kind: kind, method: method, path: path}
 		if body != nil {
 			q.body = encode(body)
 		}
 		return q
 	}
+}
+
+// typeStory makes a resource type, changes it, makes resources of it, and takes all away.
+func (r questioner) typeStory(n int) []question {
+	name := fmt.Sprintf("t%d", n)
+	ask := asker("story of a type")
 	attributes := map[string]any{}
 	for range r.IntN(4) {
 		attributes[one(r, "a", "b", "c", "d")] = r.attributeType()
@@ -128,13 +133,7 @@ func (r questioner) attributeValue(of any) any {
 // policyStory makes an archive policy, changes it, and takes it away.
 func (r questioner) policyStory(n int) []question {
 	name := fmt.Sprintf("p%d", n)
-	ask := func(method, path string, body any) question {
-		q := question{kind: "story of a policy", method: method, path: path}
-		if body != nil {
-			q.body = encode(body)
-		}
-		return q
-	}
+	ask := asker("story of a policy")
 	var definition []any
 	for range 1 + r.IntN(3) {
 		definition = append(definition, r.definition())
@@ -242,13 +241,7 @@ func (r questioner) measureStory(n int) []question {
 // batchStory writes by resource and name, and creates metrics on the way.
 func (r questioner) batchStory(n int) []question {
 	id := fmt.Sprintf("b%d", n)
-	ask := func(method, path string, body any) question {
-		q := question{kind: "story of a batch", method: method, path: path}
-		if body != nil {
-			q.body = encode(body)
-		}
-		return q
-	}
+	ask := asker("story of a batch")
 	measures := []any{map[string]any{"timestamp": besideStart + 60*r.IntN(50), "value": r.IntN(100)}}
 	entry := func() any {
 		if r.likely(5) {

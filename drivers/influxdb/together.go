@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	"millrace/ingest"
@@ -55,14 +56,8 @@ func (d *Driver) readTogether(ctx context.Context, reads []*metricRead) (left []
 		at, found := t.newest[r]
 		r.expire(at, found)
 	}
-	left = give(reads, t.rows, t.special)
-	kept := left[:0]
-	for _, r := range left {
-		if r.plan() {
-			kept = append(kept, r)
-		}
-	}
-	return sameRange(kept), true, nil
+	left = slices.DeleteFunc(give(reads, t.rows, t.special), func(r *metricRead) bool { return !r.plan() })
+	return sameRange(left), true, nil
 }
 
 // sameRange has metrics read over a range that holds those of all.
@@ -102,11 +97,7 @@ func (t *together) flux(reads []*metricRead) string {
 		t.windows, t.names = append(t.windows, w), append(t.names, name)
 		t.rows[w] = make(map[*metricRead][]ingest.Measure, len(some))
 	}
-	var some []*metricRead
-	for r := range expiring(reads) {
-		some = append(some, r)
-	}
-	part(some, newestResult, "last", "value", minTime, endTime)
+	part(slices.Collect(expiring(reads)), newestResult, "last", "value", minTime, endTime)
 	part(reads, specialResult, "first", "special", from, to)
 	return b.String()
 }

@@ -168,11 +168,11 @@ func (l *Log) Backlog(ctx context.Context, sack ingest.Sack, from ingest.Offset)
 			return ingest.Backlog{}, err
 		}
 	}
-	own = max(own, place.first)
+	own, end := max(own, place.first), l.offset(place.end)
 	if own >= place.end {
-		return ingest.Backlog{From: max(from, l.offset(place.end)), End: max(from, l.offset(place.end))}, nil
+		return ingest.Backlog{From: max(from, end), End: max(from, end)}, nil
 	}
-	b := ingest.Backlog{Records: place.end - own, From: l.offset(own), End: l.offset(place.end)}
+	b := ingest.Backlog{Records: place.end - own, From: l.offset(own), End: end}
 	first, err := l.firstWaiting(ctx, sack, l.offset(own))
 	if err != nil {
 		return b, nil // how many is known all the same

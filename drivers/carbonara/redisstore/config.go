@@ -7,12 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"millrace/drivers/carbonara"
 )
 
 // Config says where the server is, and how much is asked of it.
@@ -187,16 +188,9 @@ func quiet(err error) error {
 }
 
 func (c Config) authorities() (*x509.CertPool, error) {
-	if c.CAFile == "" {
-		return nil, nil
-	}
-	pem, err := os.ReadFile(c.CAFile)
+	pool, err := carbonara.Authorities(c.CAFile)
 	if err != nil {
-		return nil, fmt.Errorf("redis: cannot read the certificates: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("redis: there is no certificate in %s", c.CAFile)
+		return nil, fmt.Errorf("redis: %w", err)
 	}
 	return pool, nil
 }

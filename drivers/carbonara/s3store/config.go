@@ -6,9 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"strings"
 	"time"
+
+	"millrace/drivers/carbonara"
 )
 
 // Config says where the bucket is, and how it is used.
@@ -113,16 +114,9 @@ func (c Config) crc32c() bool {
 
 // authorities are the certificates that are trusted; nil: the system's.
 func (c Config) authorities() (*x509.CertPool, error) {
-	if c.CAFile == "" {
-		return nil, nil
-	}
-	pem, err := os.ReadFile(c.CAFile)
+	pool, err := carbonara.Authorities(c.CAFile)
 	if err != nil {
-		return nil, fmt.Errorf("s3: cannot read the certificates: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("s3: there is no certificate in %s", c.CAFile)
+		return nil, fmt.Errorf("s3: %w", err)
 	}
 	return pool, nil
 }
